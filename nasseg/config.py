@@ -1,0 +1,257 @@
+"""One typed tree of settings: the command's flags, the keys of the YAML, a run's identity.
+
+Plain dataclasses, importable without torch, so that ``nasseg --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nasseg.errors import ConfigError
+
+Device = Literal["auto", "cpu", "cuda"]
+DRIFT_TIMES: tuple[float, ...] = (1.0, 3600.0, 86_400.0, 2_592_000.0, 31_536_000.0)
+"""Seconds after programming at which chips are evaluated: 1 s, 1 h, 1 day, 30 days, 1 year."""
+
+
+def _check(ok: bool, key: str, value: object, allowed: str) -> None:
+    if not ok:
+        raise ConfigError(f"{key} is {value!r}; allowed: {allowed}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is learned from, and how it is brought to the network."""
+
+    path: str | None = None
+    """Folder with ``images/`` and ``labels/``, or the raw Kaggle layout; none = synthetic."""
+    image_size: int = 64
+    """Side in pixels of the square to which images and labels are resized."""
+    channels: int = 3
+    """Image channels given to the network: 1 (grey), 3 (RGB) or 4 (RGBA)."""
+    val_fraction: float = 0.2
+    """Share of the images held out where the folder has no ``splits.json``."""
+    seed: int = 0
+    """Seed of the split and of the synthetic images; shuffling and augmentation take the run's."""
+    synthetic_train: int = 160
+    """Synthetic training images, where no folder is given."""
+    synthetic_val: int = 40
+    """Synthetic validation images, where no folder is given."""
+    max_cache_gb: float = 4.0
+    """Memory in GB that the preprocessed images may take; a larger set is an error."""
+
+    def __post_init__(self) -> None:
+        _check(16 <= self.image_size <= 4096, "image_size", self.image_size, "16 to 4096 pixels")
+        _check(self.channels in (1, 3, 4), "channels", self.channels, "1, 3 or 4")
+        _check(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "above 0, below 1")
+        _check(self.synthetic_train >= 1, "synthetic_train", self.synthetic_train, ">= 1")
+        _check(self.synthetic_val >= 1, "synthetic_val", self.synthetic_val, ">= 1")
+        _check(self.max_cache_gb > 0, "max_cache_gb", self.max_cache_gb, "above 0")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """The evolution over a surrogate, and what it may return."""
+
+    space: str = "unet"
+    """Name of the search space; ``nasseg spaces`` lists them."""
+    surrogate: str = "auto"
+    """Folder of a fitted surrogate, or ``auto``: the one shipped for the space."""
+    arch: str | None = None
+    """JSON file of an architecture to take instead of searching."""
+    population_size: int = 50
+    """Architectures kept from one generation to the next."""
+    nb_iter: int = 100
+    """Generations."""
+    runs: int = 3
+    """Independent evolutions; the best of their winners is taken, mean and spread are reported."""
+    max_params: int | None = 1_000_000
+    """Upper bound of the number of parameters; none = no bound."""
+    max_avm: float | None = 10.0
+    """Upper bound of the predicted one-month accuracy variation in points; none = no bound."""
+
+    def __post_init__(self) -> None:
+        _check(
+            self.population_size >= 4, "search.population_size", self.population_size, "4 or more"
+        )
+        _check(self.nb_iter >= 0, "search.nb_iter", self.nb_iter, "0 or more")
+        _check(self.runs >= 1, "search.runs", self.runs, "1 or more")
+        _check(
+            self.max_params is None or self.max_params > 0,
+            "search.max_params",
+            self.max_params,
+            "above 0, or null",
+        )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Digital training."""
+
+    epochs: int = 80
+    """Passes over the training images."""
+    batch_size: int = 32
+    """Images a step."""
+    lr: float = 2e-3
+    """Peak learning rate of AdamW."""
+    weight_decay: float = 1e-2
+    """Decoupled weight decay of AdamW."""
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises linearly; then it falls as a cosine."""
+    ema_decay: float = 0.99
+    """Decay a step of the exponential moving average of the weights that is kept; 0 = none."""
+    patience: int = 0
+    """Evaluations without a better score after which training stops; 0 = never."""
+    eval_every: int = 5
+    """Epochs between evaluations on the validation images; the last epoch is always one."""
+    amp: bool = True
+    """Mixed precision on CUDA; without effect on a CPU."""
+
+    def __post_init__(self) -> None:
+        _check(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        _check(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        _check(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "above 0")
+        _check(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        _check(0 <= self.warmup < 1, "warmup", self.warmup, "0 or more, below 1")
+        _check(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "0 or more, below 1")
+        _check(self.patience >= 0, "patience", self.patience, "0 or more")
+        _check(self.eval_every >= 1, "eval_every", self.eval_every, "1 or more")
+
+
+@dataclass(frozen=True)
+class AnalogConfig:
+    """Conversion to tiles and hardware-aware retraining."""
+
+    preset: str = "pcm"
+    """Hardware preset: ``pcm``, ``hermes``, ``reram`` or ``ideal``."""
+    epochs: int = 40
+    """Passes of hardware-aware retraining; 0 = convert only."""
+    lr: float = 1e-3
+    """Peak learning rate of the retraining."""
+    weight_noise: float = 0.08
+    """Standard deviation of the weight noise injected at the end of the ramp, as a fraction of
+    the largest weight of the tile."""
+    noise_ramp: float = 0.5
+    """Share of the retraining over which the weight noise rises from a quarter to its full size."""
+    distill: float = 0.5
+    """Weight of the digital network's own output as a target beside the label, 0 to 1."""
+    min_mac_fraction: float = 0.99
+    """Least share of the multiply-accumulates that must run on tiles; less is an error."""
+
+    def __post_init__(self) -> None:
+        _check(self.epochs >= 0, "analog.epochs", self.epochs, "0 or more")
+        _check(self.lr > 0 and math.isfinite(self.lr), "analog.lr", self.lr, "above 0")
+        _check(0 <= self.weight_noise < 1, "analog.weight_noise", self.weight_noise, "0 to 1")
+        _check(0 <= self.noise_ramp <= 1, "analog.noise_ramp", self.noise_ramp, "0 to 1")
+        _check(0 <= self.distill <= 1, "analog.distill", self.distill, "0 to 1")
+        _check(
+            0 <= self.min_mac_fraction <= 1,
+            "analog.min_mac_fraction",
+            self.min_mac_fraction,
+            "0 to 1",
+        )
+
+
+@dataclass(frozen=True)
+class DriftConfig:
+    """Evaluation over programmed chips and time."""
+
+    chips: int = 25
+    """Chips programmed; each gets noise of its own."""
+    times: tuple[float, ...] = DRIFT_TIMES
+    """Seconds after programming, rising."""
+    recalibrate: bool = True
+    """Also re-estimate BatchNorm statistics on each drifted chip (AdaBS) and report both."""
+
+    def __post_init__(self) -> None:
+        _check(self.chips >= 1, "drift.chips", self.chips, "1 or more")
+        _check(
+            len(self.times) > 0
+            and all(t > 0 for t in self.times)
+            and list(self.times) == sorted(set(self.times)),
+            "drift.times",
+            self.times,
+            "seconds above 0, each later than the one before",
+        )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run: search, train, analog, drift, report."""
+
+    out: str = "runs/nuclei"
+    """Run folder; the same command continues what is in it."""
+    seed: int = 0
+    """Seed of everything random."""
+    device: Device = "auto"
+    """``auto`` takes CUDA where there is one."""
+    threads: int = 0
+    """CPU threads of torch; 0 = as many as it finds."""
+    data: DataConfig = field(default_factory=DataConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    analog: AnalogConfig = field(default_factory=AnalogConfig)
+    drift: DriftConfig = field(default_factory=DriftConfig)
+
+    def __post_init__(self) -> None:
+        _check(self.seed >= 0, "seed", self.seed, "0 or more")
+        _check(self.threads >= 0, "threads", self.threads, "0 or more")
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Measuring sampled architectures into a table, from which surrogates are fitted."""
+
+    out: str = "runs/labels"
+    """Folder of the table; the same command continues it."""
+    space: str = "unet"
+    """Name of the search space."""
+    count: int = 48
+    """Architectures in the table when it is done."""
+    seed: int = 0
+    """Seed of the sampling and of every training."""
+    device: Device = "auto"
+    """``auto`` takes CUDA where there is one."""
+    threads: int = 0
+    """CPU threads of torch; 0 = as many as it finds."""
+    max_params: int | None = 1_000_000
+    """Architectures above this size are not drawn; none = no bound."""
+    data: DataConfig = field(default_factory=lambda: DataConfig(image_size=32))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=15, eval_every=15))
+    analog: AnalogConfig = field(default_factory=lambda: AnalogConfig(epochs=8))
+    drift: DriftConfig = field(
+        default_factory=lambda: DriftConfig(chips=8, times=(1.0, 86_400.0, 2_592_000.0))
+    )
+
+    def __post_init__(self) -> None:
+        _check(self.count >= 1, "count", self.count, "1 or more")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain nested dicts and lists, as YAML and JSON take them."""
+    plain: dict[str, Any] = _plain(dataclasses.asdict(config))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """One line ``key: old -> new`` for every setting that differs, nested keys joined by dots."""
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        name = f"{prefix}{key}"
+        if isinstance(a, dict) and isinstance(b, dict):
+            lines += differences(a, b, f"{name}.")
+        elif a != b:
+            lines.append(f"{name}: {a!r} -> {b!r}")
+    return lines
