@@ -1,1 +1,43 @@
-"""Placeholder replaced below."""
+"""Scores of architectures: predicted by a surrogate, measured on simulated chips, or counted.
+
+XGBoost and torch are imported with the evaluator that needs them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from nasseg.evaluators._shipped import list_surrogates, load_surrogate, shipped
+from nasseg.evaluators.base import Evaluator
+from nasseg.evaluators.cost import Cost, CostEvaluator
+from nasseg.evaluators.scores import Scores
+
+if TYPE_CHECKING:
+    from nasseg.evaluators.measured import MeasuredEvaluator
+    from nasseg.evaluators.xgboost import XGBoostEvaluator, fit_table
+
+_LAZY = {
+    "MeasuredEvaluator": "nasseg.evaluators.measured",
+    "XGBoostEvaluator": "nasseg.evaluators.xgboost",
+    "fit_table": "nasseg.evaluators.xgboost",
+}
+
+__all__ = [
+    "Cost",
+    "CostEvaluator",
+    "Evaluator",
+    "MeasuredEvaluator",
+    "Scores",
+    "XGBoostEvaluator",
+    "fit_table",
+    "list_surrogates",
+    "load_surrogate",
+    "shipped",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

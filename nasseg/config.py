@@ -70,6 +70,9 @@ class SearchConfig:
     """Independent evolutions; the best of their winners is taken, mean and spread are reported."""
     max_params: int | None = 1_000_000
     """Upper bound of the number of parameters; none = no bound."""
+    max_macs_per_pixel: int | None = 60_000
+    """Upper bound of the multiply-accumulates per input pixel, which sets the training time;
+    none = no bound. A plain U-Net of widths 16 to 128 has 45,000."""
     max_avm: float | None = 10.0
     """Upper bound of the predicted one-month accuracy variation in points; none = no bound."""
 
@@ -79,12 +82,9 @@ class SearchConfig:
         )
         _check(self.nb_iter >= 0, "search.nb_iter", self.nb_iter, "0 or more")
         _check(self.runs >= 1, "search.runs", self.runs, "1 or more")
-        _check(
-            self.max_params is None or self.max_params > 0,
-            "search.max_params",
-            self.max_params,
-            "above 0, or null",
-        )
+        for name in ("max_params", "max_macs_per_pixel"):
+            value = getattr(self, name)
+            _check(value is None or value > 0, f"search.{name}", value, "above 0, or null")
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,9 @@ class AnalogConfig:
     """Hardware preset: ``pcm``, ``hermes``, ``reram`` or ``ideal``."""
     epochs: int = 40
     """Passes of hardware-aware retraining; 0 = convert only."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Peak learning rate of the retraining."""
-    weight_noise: float = 0.08
+    weight_noise: float = 0.06
     """Standard deviation of the weight noise injected at the end of the ramp, as a fraction of
     the largest weight of the tile."""
     noise_ramp: float = 0.5
@@ -165,9 +165,17 @@ class DriftConfig:
     """Seconds after programming, rising."""
     recalibrate: bool = True
     """Also re-estimate BatchNorm statistics on each drifted chip (AdaBS) and report both."""
+    recalibrate_images: int = 0
+    """Training images used for it, spread over the set; 0 = all."""
 
     def __post_init__(self) -> None:
         _check(self.chips >= 1, "drift.chips", self.chips, "1 or more")
+        _check(
+            self.recalibrate_images >= 0,
+            "drift.recalibrate_images",
+            self.recalibrate_images,
+            "0 or more",
+        )
         _check(
             len(self.times) > 0
             and all(t > 0 for t in self.times)
@@ -219,11 +227,17 @@ class LabelConfig:
     """CPU threads of torch; 0 = as many as it finds."""
     max_params: int | None = 1_000_000
     """Architectures above this size are not drawn; none = no bound."""
+    min_params: int = 10_000
+    """Nor those below this one."""
+    max_macs_per_pixel: int | None = 60_000
+    """Nor those with more multiply-accumulates per input pixel; none = no bound."""
     data: DataConfig = field(default_factory=lambda: DataConfig(image_size=32))
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=15, eval_every=15))
-    analog: AnalogConfig = field(default_factory=lambda: AnalogConfig(epochs=8))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=12, eval_every=12))
+    analog: AnalogConfig = field(default_factory=lambda: AnalogConfig(epochs=5))
     drift: DriftConfig = field(
-        default_factory=lambda: DriftConfig(chips=8, times=(1.0, 86_400.0, 2_592_000.0))
+        default_factory=lambda: DriftConfig(
+            chips=6, times=(1.0, 86_400.0, 2_592_000.0), recalibrate_images=96
+        )
     )
 
     def __post_init__(self) -> None:

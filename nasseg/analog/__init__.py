@@ -1,1 +1,26 @@
-"""Placeholder replaced below."""
+"""Analog hardware: specification, conversion, calibration, programming and drift."""
+
+from nasseg.analog.calibrate import calibrate_input_ranges, recalibrate_batch_norms
+from nasseg.analog.convert import convert, noise_source
+from nasseg.analog.coverage import Coverage, LayerCoverage, count_macs
+from nasseg.analog.drift import evaluate_chip, evaluate_drift, summarise_drift
+from nasseg.analog.noise import NoiseSource
+from nasseg.analog.spec import PRESETS, AnalogSpec
+from nasseg.config import DRIFT_TIMES
+
+__all__ = [
+    "DRIFT_TIMES",
+    "PRESETS",
+    "AnalogSpec",
+    "Coverage",
+    "LayerCoverage",
+    "NoiseSource",
+    "calibrate_input_ranges",
+    "convert",
+    "count_macs",
+    "evaluate_chip",
+    "evaluate_drift",
+    "noise_source",
+    "recalibrate_batch_norms",
+    "summarise_drift",
+]

@@ -1,0 +1,1 @@
+"""The networks of the search spaces (torch). Import the modules themselves; this stays light."""

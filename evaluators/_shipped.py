@@ -1,0 +1,67 @@
+"""The surrogates that come with the package, one folder each under ``evaluators/weights``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nasseg._registry import unknown_name
+from nasseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nasseg.evaluators.xgboost import XGBoostEvaluator
+    from nasseg.search_spaces import SearchSpace
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def list_surrogates() -> list[str]:
+    """Names of the shipped surrogates, sorted."""
+    return sorted(file.parent.name for file in WEIGHTS.glob("*/schema.json"))
+
+
+def shipped(space_name: str) -> Path:
+    """Folder of the surrogate shipped for a space; of several, the one named like the space.
+
+    Raises:
+        ConfigError: none is shipped for it.
+    """
+    from nasseg.evaluators.xgboost import read_schema
+
+    names = [
+        name
+        for name in list_surrogates()
+        if read_schema(WEIGHTS / name)["space"]["name"] == space_name
+    ]
+    if not names:
+        raise ConfigError(
+            f"no surrogate is shipped for the space {space_name!r} "
+            f"(shipped: {', '.join(list_surrogates()) or 'none'}); measure architectures with "
+            "`nasseg label`, fit one with `nasseg fit` and give its folder as search.surrogate"
+        )
+    return WEIGHTS / (space_name if space_name in names else names[0])
+
+
+def load_surrogate(name: str | Path, space: SearchSpace, nthread: int = 1) -> XGBoostEvaluator:
+    """A fitted surrogate for ``space``.
+
+    Args:
+        name: ``"auto"`` (the one shipped for the space), a shipped name, or a folder.
+        space: The space it shall score.
+        nthread: Threads for predicting.
+
+    Raises:
+        ConfigError: none is shipped, or it was fitted to another space.
+        UnknownName: neither a shipped name nor a folder.
+    """
+    from nasseg.evaluators.xgboost import XGBoostEvaluator
+
+    if str(name) == "auto":
+        folder = shipped(space.name)
+    elif Path(name).is_dir():
+        folder = Path(name)
+    elif str(name) in list_surrogates():
+        folder = WEIGHTS / str(name)
+    else:
+        raise unknown_name("surrogate (shipped, or a folder)", str(name), list_surrogates())
+    return XGBoostEvaluator.load(folder, space, nthread)

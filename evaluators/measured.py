@@ -1,0 +1,226 @@
+"""Scores measured the long way: train, convert, retrain for the hardware, let chips drift."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasseg._io import write_text
+from nasseg.analog import evaluate_chip
+from nasseg.analog.noise import derive_seed
+from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
+from nasseg.data import SegmentationData
+from nasseg.errors import ConfigError, DataError, NassegError
+from nasseg.evaluators.base import Arch, Evaluator
+from nasseg.evaluators.scores import COLUMNS, Scores
+from nasseg.tasks import Task
+from nasseg.training.recipe import (
+    SEED_DRIFT,
+    drift_metrics,
+    initialise,
+    recalibration_loader,
+    scores_from_drift,
+    select_device,
+    train_analog,
+    train_digital,
+)
+
+if TYPE_CHECKING:
+    from nasseg.search_spaces import SearchSpace
+
+SCORE_TIMES = (1.0, 86_400.0, 2_592_000.0)
+"""Seconds after programming that the scores are made of."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is spent on one architecture."""
+
+    train: TrainConfig
+    analog: AnalogConfig
+    drift: DriftConfig
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        missing = [t for t in SCORE_TIMES if t not in self.drift.times]
+        if missing:
+            raise ConfigError(
+                f"drift.times is {self.drift.times!r}; measured scores need "
+                f"{', '.join(f'{t:g}' for t in missing)} among them"
+            )
+
+
+def measure(
+    space: SearchSpace,
+    arch: Arch,
+    data: SegmentationData,
+    task: Task,
+    budget: Budget,
+    *,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Train one architecture, put it onto chips and let them drift.
+
+    Returns:
+        One row of a table: ``arch_id``, ``arch`` (canonical JSON), the scores of
+        :class:`Scores` that this gives, the same ``_uncalibrated``, every digital metric, MACs
+        of one image, and ``seconds``. A function of its arguments but for ``seconds``.
+
+    Raises:
+        NassegError: the architecture cannot be built, converted or trained.
+    """
+    start = time.perf_counter()
+    device = select_device(budget.device)
+    net = initialise(
+        lambda: space.build(arch, in_channels=data.in_channels, out_channels=task.out_channels),
+        budget.seed,
+        device,
+    )
+    params = sum(p.numel() for p in net.parameters())
+    digital = train_digital(net, data, task, budget.train, seed=budget.seed, progress=progress)
+    analog, coverage, _ = train_analog(
+        net, data, task, budget.train, budget.analog, seed=budget.seed, progress=progress
+    )
+    rows: list[dict[str, Any]] = []
+    recalibrate_with = recalibration_loader(data, budget.train, budget.drift, budget.seed)
+    for chip in range(budget.drift.chips):
+        rows += evaluate_chip(
+            analog,
+            data.val_loader(budget.train.batch_size),
+            drift_metrics(task),
+            chip=chip,
+            times=budget.drift.times,
+            recalibrate_with=recalibrate_with,
+            seed=derive_seed(budget.seed, SEED_DRIFT),
+        )
+    return {
+        "arch_id": space.arch_id(arch),
+        "arch": space.to_json(arch),
+        **scores_from_drift(rows, task.monitor),
+        "digital": digital.metrics[task.monitor],
+        **{f"digital_{name}": v for name, v in digital.metrics.items() if name != task.monitor},
+        "params": params,
+        "macs": coverage.macs,
+        "tiles": coverage.tiles,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+class MeasuredTable:
+    """Measured rows in a CSV file, kept by architecture; failures beside them with their reason.
+
+    The files are rewritten as a whole, atomically, after every architecture, so that a killed
+    labelling loses the architecture under way and nothing else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.failures_path = path.with_name(f"{path.stem}_failures.csv")
+        self.rows = self._read(self.path)
+        self.failures = self._read(self.failures_path)
+
+    @staticmethod
+    def _read(path: Path) -> dict[str, dict[str, str]]:
+        if not path.exists():
+            return {}
+        rows = {}
+        for number, row in enumerate(csv.DictReader(path.open(newline="", encoding="utf-8")), 2):
+            if not row.get("arch_id"):
+                raise DataError(f"{path}, row {number}: column 'arch_id' is missing or empty")
+            rows[row["arch_id"]] = row
+        return rows
+
+    @staticmethod
+    def _write(path: Path, rows: dict[str, dict[str, Any]]) -> None:
+        names = list(dict.fromkeys(name for row in rows.values() for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows.values())
+        write_text(path, text.getvalue())
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add a measured row and write the file."""
+        self.rows[row["arch_id"]] = {key: str(value) for key, value in row.items()}
+        self._write(self.path, self.rows)
+
+    def fail(self, arch_id: str, arch: str, reason: str) -> None:
+        """Record that an architecture cannot be measured, and why; it is not tried again."""
+        self.failures[arch_id] = {"arch_id": arch_id, "arch": arch, "reason": reason}
+        self._write(self.failures_path, self.failures)
+
+
+class MeasuredEvaluator(Evaluator):
+    """Measures architectures with a budget; what the table holds is not measured again.
+
+    Args:
+        space: the search space.
+        data: images to train and evaluate on.
+        task: loss and metrics.
+        budget: what is spent on each architecture.
+        table: CSV file to keep the rows in; none = only in memory.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        data: SegmentationData,
+        task: Task,
+        budget: Budget,
+        table: str | Path | None = None,
+    ) -> None:
+        self.space = space
+        self.data = data
+        self.task = task
+        self.budget = budget
+        self.table = None if table is None else MeasuredTable(Path(table))
+        self._rows: dict[str, dict[str, Any]] = dict(self.table.rows) if self.table else {}
+
+    def evaluate(self, archs: Sequence[Arch]) -> Scores:
+        """Scores of architectures, in order, measured where they are not known yet.
+
+        Raises:
+            NassegError: an architecture cannot be measured; the reason is in the table's
+                failures too.
+        """
+        return self.evaluate_each(archs)
+
+    def evaluate_each(
+        self,
+        archs: Sequence[Arch],
+        on_row: Callable[[dict[str, Any]], object] | None = None,
+        *,
+        progress: bool = False,
+    ) -> Scores:
+        """As :meth:`evaluate`; ``on_row`` is called with every row as it becomes known."""
+        rows = []
+        for arch in archs:
+            row = self.row(arch, progress=progress)
+            rows.append({name: row[name] for name in COLUMNS if row.get(name) not in (None, "")})
+            if on_row is not None:
+                on_row(row)
+        return Scores.from_rows(rows)
+
+    def row(self, arch: Arch, *, progress: bool = False) -> dict[str, Any]:
+        """The row of one architecture, from the table or measured now."""
+        self.space.validate(arch)
+        arch_id = self.space.arch_id(arch)
+        if arch_id not in self._rows:
+            try:
+                row = measure(
+                    self.space, arch, self.data, self.task, self.budget, progress=progress
+                )
+            except NassegError as error:
+                if self.table is not None:
+                    self.table.fail(arch_id, self.space.to_json(arch), str(error))
+                raise
+            self._rows[arch_id] = row
+            if self.table is not None:
+                self.table.add(row)
+        return self._rows[arch_id]

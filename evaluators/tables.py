@@ -1,0 +1,147 @@
+"""Tables of measured architectures, from which surrogates are fitted."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nasseg._registry import nearest
+from nasseg.errors import ArchError, DataError
+from nasseg.evaluators.base import Matrix
+from nasseg.evaluators.scores import Scores
+
+if TYPE_CHECKING:
+    from nasseg.search_spaces import SearchSpace
+
+TARGETS: tuple[str, ...] = ("day1", "avm", "std")
+"""The columns of scores that a surrogate learns."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Measured architectures of one space."""
+
+    X: Matrix
+    """Encoded architectures, float32 ``(n, F)``."""
+    scores: Scores
+    """Their scores; the targets are known and finite."""
+    data: bytes
+    """The file as it was read."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the file."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def read_table(path: str | Path, space: SearchSpace) -> Table:
+    """Read a CSV table of measured architectures.
+
+    One row an architecture: either a column ``arch`` with its canonical JSON, or one column for
+    every name in ``space.feature_names``; and the columns ``day1``, ``avm`` and ``std``. Other
+    columns are ignored.
+
+    Raises:
+        DataError: the file cannot be read, lacks a column, or has a cell that is no architecture
+            of the space or no finite number; the message names file, row (the header is row 1)
+            and column.
+    """
+    file = Path(path)
+    try:
+        data = file.read_bytes()
+        rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such table") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: not a readable CSV table: {error}") from None
+    if not rows:
+        raise DataError(f"{file}: empty; a header and one row an architecture are needed")
+    header, body = rows[0], [(i, row) for i, row in enumerate(rows[1:], start=2) if row]
+    for number, row in body:
+        if len(row) != len(header):
+            raise DataError(f"{file}, row {number}: {len(row)} cells under {len(header)} columns")
+    by_json = "arch" in header
+    _check_header(file, header, by_json, space)
+    columns = {
+        name: [(number, row[header.index(name)]) for number, row in body]
+        for name in (*TARGETS, *(["arch"] if by_json else space.feature_names))
+    }
+    X = (
+        _from_json(file, columns["arch"], space)
+        if by_json
+        else _from_features(file, columns, [number for number, _ in body], space)
+    )
+    known = {name: _numbers(file, name, columns[name]) for name in TARGETS}
+    return Table(X, Scores.of(len(body), **known), data)
+
+
+def _check_header(file: Path, header: Sequence[str], by_json: bool, space: SearchSpace) -> None:
+    needed = [*([] if by_json else space.feature_names), *TARGETS]
+    missing = [name for name in needed if name not in header]
+    if missing:
+        near = nearest(missing[0], header)
+        hint = f" (nearest column: {near!r})" if near else ""
+        what = "" if by_json else f"; without a column 'arch', every feature of {space.name!r} is"
+        raise DataError(
+            f"{file}: no column {', '.join(map(repr, missing))}{hint}{what or ''}"
+            f"{' needed' if what else ''}"
+        )
+
+
+def _numbers(file: Path, name: str, cells: Sequence[tuple[int, str]]) -> list[float]:
+    values = []
+    for number, cell in cells:
+        try:
+            value = float(cell)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise DataError(f"{file}, row {number}, column {name!r}: {cell!r} is no finite number")
+        values.append(value)
+    return values
+
+
+def _from_json(file: Path, cells: Sequence[tuple[int, str]], space: SearchSpace) -> Matrix:
+    archs = []
+    for number, cell in cells:
+        try:
+            arch = space.canonical(space.from_json(cell))
+            space.validate(arch)
+        except (ArchError, ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"{file}, row {number}, column 'arch': no architecture of {space.name!r}: {error}"
+            ) from None
+        archs.append(arch)
+    return space.encode(archs)
+
+
+def _from_features(
+    file: Path, columns: dict[str, Any], numbers: Sequence[int], space: SearchSpace
+) -> Matrix:
+    names = space.feature_names
+    values = [_numbers(file, name, columns[name]) for name in names]
+    X = np.array(values, dtype=np.float32).reshape(len(names), len(numbers)).T
+    for i, number in enumerate(numbers):
+        try:
+            arch = space.decode(X[i : i + 1])[0]
+            space.validate(arch)
+        except (ArchError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{file}, row {number}: no architecture of {space.name!r}: {error}"
+            ) from None
+        differs = np.flatnonzero(space.encode([arch])[0] != X[i])
+        if len(differs):
+            column = names[differs[0]]
+            raise DataError(
+                f"{file}, row {number}, column {column!r}: {columns[column][i][1]!r} is no value "
+                f"of a canonical architecture of {space.name!r}"
+            )
+    return np.ascontiguousarray(X)

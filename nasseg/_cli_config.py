@@ -1,0 +1,271 @@
+"""Flags and YAML keys to a config dataclass: one name for each setting, one message for an error.
+
+A setting is a leaf of the config tree, named by its dotted key (``train.epochs``): the flag is
+``--train.epochs`` (a hyphen is as good as an underscore), the YAML is nested under the same keys.
+jsonargparse converts values by the field's annotation; it is imported only when there is a value
+to convert, so that ``--help`` stays cheap.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import sys
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nasseg._registry import nearest
+from nasseg.errors import ConfigError
+
+C = TypeVar("C")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One leaf of a config tree."""
+
+    key: str
+    """Dotted name, as in ``train.epochs``."""
+    type: Any
+    """The resolved annotation."""
+    default: Any
+    """Value where nothing is said."""
+    help: str
+    """The docstring that follows the field."""
+
+    @property
+    def group(self) -> str:
+        """Name of the dataclass field that holds the leaf; empty at the top."""
+        return self.key.rpartition(".")[0]
+
+    @property
+    def optional(self) -> bool:
+        """Whether ``null`` is a value."""
+        return type(None) in typing.get_args(self.type)
+
+    @property
+    def allowed(self) -> str:
+        """The kinds of value taken, in words."""
+        return _in_words(self.type)
+
+
+def _in_words(annotation: Any) -> str:
+    arguments = typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return " or ".join([", ".join(map(str, arguments[:-1])), str(arguments[-1])])
+    if origin in (typing.Union, types.UnionType):
+        kinds = [_in_words(a) for a in arguments if a is not type(None)]
+        return ", ".join([*kinds, "or null"])
+    if origin is tuple:
+        return "numbers, as in 1,3600,86400"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return words[annotation]
+
+
+def settings(config: type[Any]) -> dict[str, Setting]:
+    """Every leaf of the config tree under a dataclass, by its dotted key."""
+    return {leaf.key: leaf for leaf in _walk(config(), "")}
+
+
+def _walk(config: Any, prefix: str) -> Iterator[Setting]:
+    cls = type(config)
+    hints = typing.get_type_hints(cls)
+    helps = field_docstrings(cls)
+    for field in dataclasses.fields(cls):
+        value = getattr(config, field.name)
+        key = f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _walk(value, f"{key}.")
+        else:
+            yield Setting(key, hints[field.name], value, helps.get(field.name, ""))
+
+
+@cache
+def _module_classes(module: str) -> dict[str, ast.ClassDef]:
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def field_docstrings(cls: type[Any]) -> dict[str, str]:
+    """The string that follows each annotated field in the class body, on one line."""
+    body = _module_classes(cls.__module__)[cls.__name__].body
+    found = {}
+    for field, after in itertools.pairwise(body):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+            and isinstance(after.value.value, str)
+        ):
+            found[field.target.id] = " ".join(after.value.value.split())
+    return found
+
+
+def split_flags(
+    args: Sequence[str],
+    known: Iterable[str],
+    aliases: Mapping[str, str] | None = None,
+    switches: Iterable[str] = (),
+) -> tuple[dict[str, str], list[str]]:
+    """Split command-line words into ``{flag: text}`` and positional words.
+
+    ``--flag value`` and ``--flag=value`` are taken; flags in ``aliases`` come back under the name
+    they stand for and ``switches`` take no value (theirs is ``"true"``). A flag may be said once.
+
+    Raises:
+        ConfigError: an unknown flag (with the nearest one), a flag without its value, or twice.
+    """
+    aliases = aliases or {}
+    switches = set(switches)
+    names = {*known, *aliases, *switches}
+    flags: dict[str, str] = {}
+    words: list[str] = []
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-") or word == "-":
+            words.append(word)
+            continue
+        said, equals, value = word.partition("=")
+        name = said.lstrip("-").replace("-", "_")
+        if not said.startswith("--") or name not in names:
+            raise ConfigError(
+                f"no flag {said}{_hint(name, names, '--') or '; --help lists the flags'}"
+            )
+        if name in switches:
+            if equals:
+                raise ConfigError(f"{said} takes no value, it was given {value!r}")
+            value = "true"
+        elif not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ConfigError(f"{said} needs a value, as in {said} VALUE")
+            value = rest.pop(0)
+        name = aliases.get(name, name)
+        if name in flags:
+            raise ConfigError(f"{said} is given twice: {flags[name]!r} and {value!r}")
+        flags[name] = value
+    return flags, words
+
+
+def _hint(name: str, names: Iterable[str], prefix: str = "") -> str:
+    """``; did you mean ...?`` with the keys of the same last part, or else the nearest key."""
+    known = sorted(names)
+    last = name.rpartition(".")[2]
+    near = [key for key in known if key.rpartition(".")[2] == last]
+    if not near:
+        one = nearest(name, known)
+        near = [one] if one else []
+    return f"; did you mean {' or '.join(prefix + key for key in near)}?" if near else ""
+
+
+def read_yaml(path: str | Path, config: type[Any]) -> dict[str, Any]:
+    """The settings in a YAML file, flat: ``{"train.epochs": 80}``; values are as YAML gives them.
+
+    ``data: FOLDER`` is short for ``data: {path: FOLDER}``.
+
+    Raises:
+        ConfigError: the file cannot be read, or has a key that is no setting.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds {type(content).__name__}; allowed: keys with values")
+    if isinstance(content.get("data"), str):
+        content = {**content, "data": {"path": content["data"]}}
+    return dict(_flat(content, config, str(path), ""))
+
+
+def _flat(
+    content: dict[Any, Any], config: type[Any], path: str, prefix: str
+) -> Iterator[tuple[str, Any]]:
+    leaves = settings(config)
+    groups = {leaf.group for leaf in leaves.values() if leaf.group}
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        if key in leaves:
+            yield key, value
+        elif key in groups:
+            if value is not None and not isinstance(value, dict):
+                inner = ", ".join(k.rpartition(".")[2] for k in leaves if k.startswith(f"{key}."))
+                raise ConfigError(f"{path}: {key} is {value!r}; allowed: keys {inner}")
+            yield from _flat(value or {}, config, path, f"{key}.")
+        else:
+            raise ConfigError(f"{path}: no setting {key!r}{_hint(key, {*leaves, *groups})}")
+
+
+def build_config(config: type[C], values: Mapping[str, Any], origins: Mapping[str, str]) -> C:
+    """Convert values by their annotations and make the dataclass tree.
+
+    Args:
+        config: the dataclass of the whole tree.
+        values: dotted keys to values, text where they come from a flag.
+        origins: dotted keys to where the value was said (a file name), for messages.
+
+    Raises:
+        ConfigError: a value of a wrong kind or outside its bounds.
+    """
+    leaves = settings(config)
+    converted = {
+        key: _convert(leaves[key], value, origins.get(key, "")) for key, value in values.items()
+    }
+    made: C = _instantiate(config(), converted, "", origins)
+    return made
+
+
+def _convert(setting: Setting, value: Any, origin: str) -> Any:
+    if isinstance(value, str) and setting.optional and value.lower() in ("none", "null", ""):
+        value = None
+    if isinstance(value, str) and typing.get_origin(setting.type) is tuple:
+        value = f"[{value.strip().strip('[]()')}]"
+    where = f"{origin}: " if origin else ""
+    complaint = f"{where}{setting.key} is {value!r}; allowed: {setting.allowed}"
+    if value is None:
+        # jsonargparse takes a None for "not given", whatever the type.
+        if setting.optional:
+            return None
+        raise ConfigError(complaint)
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--value", type=setting.type)
+    try:
+        return parser.parse_object({"value": value}, defaults=False)["value"]
+    except ArgumentError:
+        raise ConfigError(complaint) from None
+
+
+def _instantiate(base: Any, values: Mapping[str, Any], prefix: str, origins: Any) -> Any:
+    changes: dict[str, Any] = {}
+    names = [field.name for field in dataclasses.fields(base)]
+    for name in names:
+        key = f"{prefix}{name}"
+        current = getattr(base, name)
+        if dataclasses.is_dataclass(current):
+            changes[name] = _instantiate(current, values, f"{key}.", origins)
+        elif key in values:
+            changes[name] = values[key]
+    try:
+        return dataclasses.replace(base, **changes)
+    except ConfigError as error:
+        # A section does not know under which name it hangs in the tree: TrainConfig says "epochs".
+        message = str(error)
+        first = message.split(" ", 1)[0]
+        key = f"{prefix}{first}" if first in names else first
+        where = f"{origins[key]}: " if origins.get(key) else ""
+        raise ConfigError(where + key + message[len(first) :]) from None

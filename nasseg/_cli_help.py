@@ -1,0 +1,116 @@
+"""Help texts of the command line, at most 80 columns wide, made without importing anything slow."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from nasseg._cli_config import Setting, settings
+
+WIDTH = 79
+INDENT = 26
+
+RUN_ALIASES = {
+    "data": "data.path",
+    "image_size": "data.image_size",
+    "channels": "data.channels",
+    "arch": "search.arch",
+}
+"""Short flags of the commands that take a whole run's settings."""
+LABEL_ALIASES = {name: key for name, key in RUN_ALIASES.items() if name != "arch"}
+
+COMMON = (
+    ("--config FILE", "YAML file of settings; flags go before it."),
+    ("--quiet", "No progress; warnings, errors and the result only."),
+    ("-h, --help", "This text."),
+)
+
+
+def rows(entries: Iterable[tuple[str, str]], indent: int = INDENT) -> str:
+    """Two columns: a flag or a name, and its wrapped explanation."""
+    lines = []
+    for left, right in entries:
+        wrapped = textwrap.wrap(right, WIDTH - indent) or [""]
+        head = f"  {left}"
+        if len(head) > indent - 2:
+            lines.append(head)
+            head = ""
+        lines.append(f"{head:<{indent}}{wrapped[0]}".rstrip())
+        lines += [" " * indent + line for line in wrapped[1:]]
+    return "\n".join(lines)
+
+
+def _metavar(setting: Setting) -> str:
+    kind = setting.allowed
+    for words, short in (("whole", "N"), ("numbers", "X,X"), ("number", "X"), ("text", "TEXT")):
+        if words in kind:
+            return short
+    return kind.replace(" or ", "|").replace(", ", "|")
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ",".join(f"{item:.16g}" for item in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _flag(setting: Setting) -> tuple[str, str]:
+    text = setting.help.replace("``", "").rstrip(".")
+    return f"--{setting.key} {_metavar(setting)}", f"{text} [{_default(setting.default)}]"
+
+
+def config_help(
+    command: str, purpose: str, config: type[Any], aliases: dict[str, str], notes: str = ""
+) -> str:
+    """Help of a command whose flags are the settings of a config dataclass."""
+    leaves = settings(config)
+    short = [(_alias_name(name), f"Short for --{key}.") for name, key in aliases.items()]
+    parts = [
+        f"usage: nasseg {command} [--data FOLDER] [--out FOLDER] [--SETTING VALUE ...]",
+        textwrap.fill(purpose, WIDTH),
+    ]
+    if notes:
+        parts.append(textwrap.fill(notes, WIDTH))
+    parts.append(rows([*short, *COMMON]))
+    groups = list(dict.fromkeys(leaf.group for leaf in leaves.values()))
+    for group in groups:
+        own = [_flag(leaf) for leaf in leaves.values() if leaf.group == group]
+        parts.append(f"{group or 'settings'} [value if not given]\n{rows(own)}")
+    parts.append(
+        textwrap.fill(
+            "The same names, nested, are the keys of the YAML file. Hyphens and underscores are "
+            "the same in a flag.",
+            WIDTH,
+        )
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _alias_name(name: str) -> str:
+    value = {"data": "FOLDER", "arch": "FILE.json"}.get(name, "N")
+    return f"--{name.replace('_', '-')} {value}"
+
+
+def simple_help(usage: str, purpose: str, flags: Sequence[tuple[str, str]]) -> str:
+    """Help of a command with a few flags of its own."""
+    listed = rows([*flags, ("-h, --help", "This text.")])
+    return f"usage: nasseg {usage}\n\n{textwrap.fill(purpose, WIDTH)}\n\n{listed}\n"
+
+
+def main_help(version: str, groups: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:
+    """Help of the whole command: every subcommand with its purpose."""
+    parts = [
+        f"nasseg {version}: networks that keep their accuracy on analog in-memory hardware",
+        "usage: nasseg COMMAND [options]\n       nasseg COMMAND --help",
+    ]
+    parts += [f"{title}\n{rows(entries, 12)}" for title, entries in groups]
+    parts.append(
+        "first steps\n"
+        "  nasseg doctor                                is this machine ready?\n"
+        "  nasseg run --out runs/first                  on synthetic nuclei\n"
+        "  nasseg run --data FOLDER --out runs/mine     on images/ and labels/ in FOLDER"
+    )
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,146 @@
+"""A run folder: its settings, which stages are done, how long they took, one process at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from nasseg._io import read_json, write_json, write_text
+from nasseg.config import LabelConfig, RunConfig, differences, to_dict
+from nasseg.errors import RunError
+
+# Where a run is computed, not what: these may change when it is continued.
+_FREE_KEYS = ("out", "device", "threads")
+
+
+class RunFolder:
+    """The files of one run, or of one labelling.
+
+    Args:
+        config: its settings; ``config.out`` is the folder.
+        free: settings that may differ when it is continued, beside where it is computed.
+
+    Raises:
+        RunError: the folder holds a run with other settings, or of other data; the message shows
+            the difference. Nothing in the folder is changed then.
+    """
+
+    def __init__(self, config: RunConfig | LabelConfig, free: Sequence[str] = ()) -> None:
+        self.config = config
+        free = (*_FREE_KEYS, *free)
+        self.path = Path(config.out)
+        wanted = to_dict(config)
+        file = self.path / "config.yaml"
+        if file.exists():
+            try:
+                saved = yaml.safe_load(file.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise RunError(f"{file} cannot be read: {error}") from None
+            if not isinstance(saved, dict):
+                raise RunError(f"{file} is not a run's configuration")
+            changed = differences(_fixed(saved, free), _fixed(wanted, free))
+            if changed:
+                raise RunError(
+                    f"{self.path} holds a run with other settings:\n  "
+                    + "\n  ".join(changed)
+                    + "\nUse the same settings to continue it, or another --out"
+                )
+        else:
+            write_text(file, yaml.safe_dump(wanted, sort_keys=False))
+        self._stages_file = self.path / "stages.json"
+        self.stages: dict[str, Any] = (
+            read_json(self._stages_file) if self._stages_file.exists() else {}
+        )
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def done(self, stage: str) -> bool:
+        """Whether a stage was finished."""
+        return bool(self.stages.get(stage, {}).get("done"))
+
+    def finish(self, stage: str, **facts: Any) -> None:
+        """Mark a stage finished, with what later stages need to know of it."""
+        self.stages.setdefault(stage, {}).update(facts, done=True)
+        self._save()
+
+    def check_data(self, fingerprint: str, source: str) -> None:
+        """Remember what the run learns from; refuse to go on with anything else."""
+        known = self.stages.get("data")
+        if known is None:
+            self.stages["data"] = {"fingerprint": fingerprint, "source": source}
+            self._save()
+        elif known["fingerprint"] != fingerprint:
+            raise RunError(
+                f"the images have changed since {self.path} was begun (then {known['source']}, "
+                f"fingerprint {known['fingerprint']}; now {source}, {fingerprint}). "
+                "Bring them back, or use another --out"
+            )
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[Timer]:
+        """Time a stage; what interrupted attempts took is counted as far as it was ticked."""
+        timer = Timer(self, stage)
+        try:
+            yield timer
+        finally:
+            timer.tick()
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage, all attempts together."""
+        return {
+            stage: round(facts["seconds"], 1)
+            for stage, facts in self.stages.items()
+            if "seconds" in facts
+        }
+
+    def _save(self) -> None:
+        write_json(self._stages_file, self.stages)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder; a second process that wants it is told so.
+
+        The lock is the operating system's, so that it ends with the process however that ends.
+        """
+        handle: IO[str] = (self.path / ".lock").open("w")
+        try:
+            with suppress(ImportError):  # fcntl is not on Windows; there is no lock there
+                import fcntl
+
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    raise RunError(
+                        f"{self.path} is in use by another nasseg process; wait for it, "
+                        "or use another --out"
+                    ) from None
+            yield
+        finally:
+            handle.close()
+
+
+class Timer:
+    """Adds the time since it was made, or last ticked, to a stage."""
+
+    def __init__(self, folder: RunFolder, stage: str) -> None:
+        self._folder = folder
+        self._stage = stage
+        self._last = time.monotonic()
+
+    def tick(self) -> None:
+        """Add the time since the last tick, and write it down."""
+        now = time.monotonic()
+        facts = self._folder.stages.setdefault(self._stage, {})
+        facts["seconds"] = facts.get("seconds", 0.0) + now - self._last
+        self._last = now
+        self._folder._save()
+
+
+def _fixed(config: dict[str, Any], free: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in free}

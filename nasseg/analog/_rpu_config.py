@@ -1,0 +1,119 @@
+"""From an ``AnalogSpec`` to AIHWKit's ``TorchInferenceRPUConfig``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aihwkit.inference import GlobalDriftCompensation, PCMLikeNoiseModel
+from aihwkit.inference.compensation.drift import PerColumnDriftCompensation
+from aihwkit.inference.noise.hermes import HermesNoiseModel
+from aihwkit.inference.noise.reram import ReRamCMONoiseModel
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from aihwkit.simulator.parameters.enums import (
+    BoundManagementType,
+    NoiseManagementType,
+    WeightClipType,
+    WeightModifierType,
+    WeightNoiseType,
+    WeightRemapType,
+)
+
+if TYPE_CHECKING:
+    from nasseg.analog.spec import AnalogSpec
+
+
+def resolution(bits: int) -> float:
+    """AIHWKit's resolution of a converter: one of ``2 ** bits - 2`` steps over the range.
+
+    The odd number of levels that this leaves is symmetric about zero, so that zero stays zero.
+    Ideal (0 bits) is -1.
+    """
+    return 1.0 / (2**bits - 2) if bits else -1.0
+
+
+def _noise_model(spec: AnalogSpec) -> Any:
+    if spec.memory == "hermes":
+        return HermesNoiseModel(
+            g_max=spec.g_max_us,
+            prog_noise_scale=spec.prog_noise_scale,
+            read_noise_scale=spec.read_noise_scale,
+            drift_scale=spec.drift_scale,
+        )
+    if spec.memory == "reram":
+        return ReRamCMONoiseModel(
+            g_max=spec.g_max_us,
+            prog_noise_scale=spec.prog_noise_scale,
+            read_noise_scale=spec.read_noise_scale,
+            drift_scale=spec.drift_scale,
+        )
+    on = 0.0 if spec.memory == "ideal" else 1.0
+    return PCMLikeNoiseModel(
+        g_max=spec.g_max_us,
+        prog_noise_scale=on * spec.prog_noise_scale,
+        read_noise_scale=on * spec.read_noise_scale,
+        drift_scale=on * spec.drift_scale,
+    )
+
+
+def build(spec: AnalogSpec) -> TorchInferenceRPUConfig:
+    """The configuration; everything that the torch tile does not simulate is switched off."""
+    config = TorchInferenceRPUConfig()
+
+    mapping = config.mapping
+    mapping.weight_scaling_omega = 1.0
+    mapping.weight_scaling_columnwise = spec.column_scaling
+    mapping.learn_out_scaling = False
+    mapping.digital_bias = True
+    mapping.max_input_size = spec.tile_rows
+    mapping.max_output_size = spec.tile_cols
+
+    forward = config.forward
+    exact = not (spec.dac_bits or spec.adc_bits or spec.adc_bound or spec.out_noise)
+    forward.is_perfect = exact
+    forward.inp_bound = 1.0
+    forward.inp_res = resolution(spec.dac_bits)
+    forward.out_bound = spec.adc_bound
+    forward.out_res = resolution(spec.adc_bits)
+    forward.out_noise = spec.out_noise
+    forward.inp_noise = 0.0
+    forward.w_noise = 0.0
+    forward.w_noise_type = WeightNoiseType.NONE
+    forward.noise_management = NoiseManagementType.NONE
+    forward.bound_management = BoundManagementType.NONE
+
+    ranges = config.pre_post.input_range
+    ranges.enable = not exact
+    ranges.learn_input_range = False
+    # nasseg calibrates the ranges itself, so AIHWKit must not overwrite them with its own guess.
+    ranges.init_from_data = 0
+    ranges.init_value = 1.0
+    ranges.decay = 0.0
+
+    set_weight_noise(config, spec.weight_noise)
+    if spec.clip_sigma:
+        config.clip.type = WeightClipType.LAYER_GAUSSIAN
+        config.clip.sigma = spec.clip_sigma
+        config.clip.fixed_value = 1.0
+    else:
+        config.clip.type = WeightClipType.NONE
+    config.remap.type = (
+        WeightRemapType.CHANNELWISE_SYMMETRIC if spec.remap else WeightRemapType.NONE
+    )
+    config.noise_model = _noise_model(spec)
+    config.drift_compensation = {
+        "none": None,
+        "global": GlobalDriftCompensation(),
+        "column": PerColumnDriftCompensation(),
+    }[spec.drift_compensation]
+    return config
+
+
+def set_weight_noise(config: TorchInferenceRPUConfig, std: float) -> None:
+    """Set the weight noise of training, the type along with the size.
+
+    AIHWKit injects nothing, and says nothing, where the size is set and the type left at NONE.
+    """
+    config.modifier.type = WeightModifierType.ADD_NORMAL if std else WeightModifierType.NONE
+    config.modifier.std_dev = std
+    config.modifier.rel_to_actual_wmax = True
+    config.modifier.per_batch_sample = False

@@ -1,0 +1,131 @@
+"""Digital settings made from data: DAC input ranges, BatchNorm statistics on a drifted chip."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasseg.analog.fused import fused_layers, layer_tiles
+
+_SAMPLES = 1 << 15
+# Elements of an input map used for its quantile; more changes the range in the third digit.
+
+
+@torch.no_grad()
+def calibrate_input_ranges(
+    analog: nn.Module,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    *,
+    quantile: float = 0.9995,
+    batches: int = 4,
+) -> None:
+    """Set every tile's DAC range to a quantile of the magnitudes that reach its rows.
+
+    Args:
+        analog: converted network; it runs in evaluation mode, on its present weights.
+        loader: batches (image (B, C, H, W), label).
+        quantile: share of the inputs that the DAC does not clip.
+        batches: batches used; their quantiles are averaged.
+    """
+    found: dict[int, list[Tensor]] = {}
+
+    def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0].detach()
+        for tile, first, last, _ in layer_tiles(layer):
+            if tile.input_range is None:
+                continue
+            if isinstance(layer, nn.Linear):
+                part = x[..., first:last]
+            else:
+                area = layer.kernel_size[0] * layer.kernel_size[1]
+                part = x[:, first // area : -(-last // area)]
+            flat = part.abs().flatten()
+            if flat.numel() > _SAMPLES:
+                flat = flat[:: flat.numel() // _SAMPLES][:_SAMPLES]
+            values = found.setdefault(id(tile), [])
+            values.append(torch.quantile(flat.float(), quantile))
+            # Set at once, before the layer runs: the layers behind it must be calibrated on what
+            # they will see, not on maps that this layer clipped at a range not yet set. A map
+            # that is zero everywhere still needs a range that can be divided by.
+            tile.set_input_range(float(torch.stack(values).mean().clamp(min=1e-6)))
+
+    handles = [layer.register_forward_pre_hook(hook) for _, layer in fused_layers(analog)]
+    device = next(analog.parameters()).device
+    training = analog.training
+    try:
+        analog.eval()
+        for image, _ in itertools.islice(loader, batches):
+            analog(image.to(device))
+    finally:
+        analog.train(training)
+        for handle in handles:
+            handle.remove()
+
+
+def batch_norms(net: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """BatchNorm layers that track running statistics."""
+    return [
+        module
+        for module in net.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
+
+
+@contextmanager
+def preserved_batch_norms(net: nn.Module) -> Iterator[None]:
+    """Restore the running statistics of all BatchNorm layers on leaving."""
+    layers = batch_norms(net)
+    kept = [{key: value.clone() for key, value in m.state_dict().items()} for m in layers]
+    try:
+        yield
+    finally:
+        for module, state in zip(layers, kept, strict=True):
+            module.load_state_dict(state)
+
+
+@torch.no_grad()
+def recalibrate_batch_norms(
+    net: nn.Module, loader: Iterable[tuple[Tensor, Any]], *, max_images: int | None = None
+) -> int:
+    """Estimate BatchNorm statistics anew on the network as it is now (AdaBS).
+
+    Joshi et al., Nature Communications 2020. Needs images, no labels; weights do not change.
+
+    Args:
+        net: network, its tiles as programmed and drifted.
+        loader: batches whose first item is the image (B, C, H, W).
+        max_images: stop after this many; none = all.
+
+    Returns:
+        The number of images used; 0 where the network has no BatchNorm.
+    """
+    layers = batch_norms(net)
+    if not layers:
+        return 0
+    momenta = [module.momentum for module in layers]
+    training = net.training
+    device = next(net.parameters()).device
+    used = 0
+    try:
+        # Everything else, the tiles above all, stays in evaluation mode.
+        net.eval()
+        for module in layers:
+            module.reset_running_stats()
+            module.momentum = None  # cumulative mean over all batches
+            module.train()
+        for batch in loader:
+            image = batch[0]
+            net(image.to(device))
+            used += image.shape[0]
+            if max_images is not None and used >= max_images:
+                break
+    finally:
+        for module, momentum in zip(layers, momenta, strict=True):
+            module.momentum = momentum
+        net.train(training)
+    return used

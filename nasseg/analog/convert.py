@@ -1,0 +1,150 @@
+"""From a digital network to one on AIHWKit tiles, with a report of what got there."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+
+import torch
+from aihwkit.nn.conversion import convert_to_analog
+from torch import Tensor, nn
+
+from nasseg._registry import unknown_name
+from nasseg.analog.coverage import Coverage, LayerCoverage, count_macs, weight_layers
+from nasseg.analog.fused import (
+    FusedAnalogConv2d,
+    FusedAnalogLinear,
+    fused_layers,
+    layer_tiles,
+    supports_fused,
+)
+from nasseg.analog.noise import NoiseSource
+from nasseg.analog.spec import AnalogSpec
+from nasseg.errors import ConversionError
+
+_CONVERSION = {nn.Conv2d: FusedAnalogConv2d, nn.Linear: FusedAnalogLinear}
+
+
+def _why_digital(name: str, module: nn.Module, excluded: Iterable[str]) -> str:
+    """Why a module that holds weights cannot go onto tiles; empty if it can."""
+    if any(name == item or name.startswith(f"{item}.") for item in excluded):
+        return "kept digital as asked"
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        return (
+            "transposed convolution has no analog layer; "
+            "use a 1x1 convolution and PixelShuffle, which is the same product"
+        )
+    if type(module) is nn.Conv2d:
+        if module.groups != 1:
+            return f"grouped convolution (groups={module.groups}) has no analog layer"
+        if module.padding_mode != "zeros":
+            return f"padding mode {module.padding_mode!r} has no analog layer"
+        if isinstance(module.padding, str):
+            return f"padding {module.padding!r} given as a word; give numbers"
+        return ""
+    if type(module) is nn.Linear:
+        return ""
+    return f"{type(module).__name__} has no analog layer"
+
+
+def convert(
+    net: nn.Module,
+    spec: AnalogSpec | None = None,
+    *,
+    digital_layers: Sequence[str] = (),
+    example: Tensor | None = None,
+    input_size: tuple[int, int] = (64, 64),
+    seed: int = 0,
+) -> tuple[nn.Module, Coverage]:
+    """Put the convolutions and linear layers of a network onto analog tiles.
+
+    Args:
+        net: a digital network; it is not changed.
+        spec: the hardware; none = the ``pcm`` preset.
+        digital_layers: names of modules that stay digital, with all below them.
+        example: an input (B, C, H, W) for counting; none = zeros with the channels of the first
+            convolution (or the features of the first linear layer) at ``input_size``.
+        input_size: height and width of that default, in pixels.
+        seed: seed of the noise that the layers draw.
+
+    Returns:
+        The analog network, its tiles holding the weights of ``net``, and its coverage. Input
+        ranges are 1 until :func:`~nasseg.analog.calibrate_input_ranges` sets them.
+
+    Raises:
+        UnknownName: ``digital_layers`` names no module of the network.
+        ConversionError: the network holds nothing that can be converted.
+    """
+    spec = spec or AnalogSpec.preset("pcm")
+    known = {name for name, _ in net.named_modules() if name}
+    for name in digital_layers:
+        if name not in known:
+            raise unknown_name("layer", name, known)
+    reasons = {
+        name: _why_digital(name, module, digital_layers) for name, module, _ in weight_layers(net)
+    }
+    if all(reasons.values()):
+        found = "; ".join(f"{name or 'the network'}: {why}" for name, why in reasons.items())
+        raise ConversionError(f"no layer can be put onto tiles ({found or 'it has no weights'})")
+    device = next(net.parameters()).device
+    if example is None:
+        example = _example(net, input_size, device)
+    digital = copy.deepcopy(net)
+    macs = count_macs(digital, example)
+    weights = {name: count for name, _, count in weight_layers(net)}
+    types = {name: type(module).__name__ for name, module, _ in weight_layers(net)}
+
+    analog: nn.Module = convert_to_analog(
+        digital,
+        spec.to_rpu_config(),
+        conversion_map=_CONVERSION,
+        exclude_modules=[name for name, why in reasons.items() if why],
+        ensure_analog_root=False,
+        inplace=True,
+    )
+    source = NoiseSource(seed)
+    converted = {}
+    for name, layer in fused_layers(analog):
+        layer.noise = source
+        converted[name] = layer
+    rows = []
+    for name, why in reasons.items():
+        layer = converted.get(name)
+        if layer is not None:
+            tiles = [tile for tile, *_ in layer_tiles(layer)]
+            slow = supports_fused(tiles[0])
+            why = f"AIHWKit's own forward: {slow}" if slow else ""
+        rows.append(
+            LayerCoverage(
+                name=name or "(root)",
+                type=types[name],
+                macs=macs.get(name, 0),
+                weights=weights[name],
+                tiles=0 if layer is None else len(tiles),
+                analog=layer is not None,
+                why=why,
+            )
+        )
+    return analog, Coverage(tuple(rows), tuple(example.shape))
+
+
+def _example(net: nn.Module, size: tuple[int, int], device: torch.device) -> Tensor:
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            return torch.zeros((1, module.in_channels, *size), device=device)
+        if isinstance(module, nn.Linear):
+            return torch.zeros((1, module.in_features), device=device)
+    raise ConversionError(
+        "cannot guess the input of the network: give example=, a tensor that it accepts"
+    )
+
+
+def noise_source(analog: nn.Module) -> NoiseSource:
+    """The noise source that all analog layers of a network share.
+
+    Raises:
+        ConversionError: the network holds no layer converted by :func:`convert`.
+    """
+    for _, layer in fused_layers(analog):
+        return layer.noise
+    raise ConversionError("the network has no analog layer: convert it first (nasseg.analog)")

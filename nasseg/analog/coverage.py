@@ -1,0 +1,150 @@
+"""Which layers run on tiles and which stay digital, and why: nothing stays digital in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasseg.errors import ConversionError
+
+
+@dataclass(frozen=True)
+class LayerCoverage:
+    """One layer that holds weights."""
+
+    name: str
+    type: str
+    macs: int
+    """Multiply-accumulates for one input image."""
+    weights: int
+    tiles: int
+    """Crossbars that it takes; 0 = digital."""
+    analog: bool
+    why: str
+    """Why it is digital, or what its tiles do; empty for the usual fused tile."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """All layers that hold weight matrices, for an input of ``input_shape``."""
+
+    layers: tuple[LayerCoverage, ...]
+    input_shape: tuple[int, ...]
+
+    @property
+    def mac_fraction(self) -> float:
+        """Share of the multiply-accumulates that run on tiles."""
+        total = sum(layer.macs for layer in self.layers)
+        return sum(layer.macs for layer in self.layers if layer.analog) / total if total else 0.0
+
+    @property
+    def weight_fraction(self) -> float:
+        """Share of the weights that are held by tiles."""
+        total = sum(layer.weights for layer in self.layers)
+        return sum(la.weights for la in self.layers if la.analog) / total if total else 0.0
+
+    @property
+    def tiles(self) -> int:
+        """Crossbars in all."""
+        return sum(layer.tiles for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one input image."""
+        return sum(layer.macs for layer in self.layers)
+
+    def require(self, min_mac_fraction: float) -> Coverage:
+        """This coverage, if at least so much runs on tiles.
+
+        Raises:
+            ConversionError: less does; the digital layers are named with their reasons.
+        """
+        if self.mac_fraction >= min_mac_fraction:
+            return self
+        digital = [
+            f"  {la.name} ({la.type}, {la.macs:,} MACs): {la.why}"
+            for la in self.layers
+            if not la.analog
+        ]
+        raise ConversionError(
+            f"{self.mac_fraction:.2%} of the multiply-accumulates run on tiles; "
+            f"{min_mac_fraction:.2%} are required. Digital layers:\n" + "\n".join(digital)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: ``layers`` and the fractions."""
+        return {
+            "layers": [asdict(layer) for layer in self.layers],
+            "input_shape": list(self.input_shape),
+            "mac_fraction": self.mac_fraction,
+            "weight_fraction": self.weight_fraction,
+            "tiles": self.tiles,
+            "macs": self.macs,
+        }
+
+    def __str__(self) -> str:
+        width = max((len(layer.name) for layer in self.layers), default=4)
+        rows = [
+            f"{layer.name:<{width}}  {layer.type:<16} {layer.macs:>12,} {layer.weights:>10,} "
+            f"{layer.tiles:>5}  {'analog' if layer.analog else 'digital'}"
+            + (f" ({layer.why})" if layer.why else "")
+            for layer in self.layers
+        ]
+        head = f"{'layer':<{width}}  {'type':<16} {'MACs':>12} {'weights':>10} {'tiles':>5}  where"
+        return "\n".join(
+            [
+                head,
+                *rows,
+                f"{self.mac_fraction:.2%} of the MACs and {self.weight_fraction:.2%} "
+                f"of the weights on {self.tiles} tiles",
+            ]
+        )
+
+
+def weight_layers(net: nn.Module) -> Iterator[tuple[str, nn.Module, int]]:
+    """Modules that themselves own a parameter of two or more dimensions: name, module, weights."""
+    for name, module in net.named_modules():
+        count = sum(p.numel() for p in module.parameters(recurse=False) if p.dim() >= 2)
+        if count:
+            yield name, module, count
+
+
+def count_macs(net: nn.Module, example: Tensor) -> dict[str, int]:
+    """Multiply-accumulates of every convolution and linear layer, for one image of ``example``.
+
+    Args:
+        net: a digital network.
+        example: (B, C, H, W), on the device of the network (``meta`` works).
+    """
+    macs: dict[str, int] = {}
+
+    def hook(name: str) -> Any:
+        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            weight = module.weight
+            # A transposed convolution applies its whole kernel once per input position.
+            transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
+            positions = (inputs[0] if transposed else output).numel() // example.shape[0]
+            per_position = weight.numel() // weight.shape[0]
+            macs[name] = macs.get(name, 0) + positions * per_position
+
+        return count
+
+    handles = [
+        module.register_forward_hook(hook(name))
+        for name, module, _ in weight_layers(net)
+        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
+    ]
+    training = net.training
+    try:
+        net.eval()
+        with torch.no_grad():
+            net(example)
+    finally:
+        net.train(training)
+        for handle in handles:
+            handle.remove()
+    return macs

@@ -1,0 +1,146 @@
+"""What a network is worth on chips that age: many chips, each programmed anew, at many times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from nasseg.analog.calibrate import preserved_batch_norms, recalibrate_batch_norms
+from nasseg.analog.chips import drift_chip, preserved_weights, program_chip
+from nasseg.analog.convert import noise_source
+from nasseg.analog.noise import derive_seed
+from nasseg.config import DRIFT_TIMES
+from nasseg.errors import ConfigError
+
+Metric = Callable[[nn.Module, Iterable[Any]], float | Mapping[str, float]]
+"""(network in evaluation mode, loader) -> a value, or several by name."""
+
+
+def _measure(net: nn.Module, loader: Iterable[Any], metric: Metric) -> dict[str, float]:
+    net.eval()
+    with torch.no_grad():
+        value = metric(net, loader)
+    return dict(value) if isinstance(value, Mapping) else {"value": float(value)}
+
+
+def evaluate_chip(
+    analog: nn.Module,
+    loader: Iterable[Any],
+    metric: Metric,
+    *,
+    chip: int,
+    times: Sequence[float] = DRIFT_TIMES,
+    recalibrate_with: Iterable[Any] | None = None,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Program chip number ``chip``, measure it at every time; rows as in :func:`evaluate_drift`.
+
+    The network is as before afterwards. A row depends on nothing but its arguments, so chips may
+    be measured in any order, on any machine, and collected later.
+    """
+    if not times or any(t <= 0 for t in times):
+        raise ConfigError(f"times is {tuple(times)!r}; allowed: seconds above 0, at least one")
+    source = noise_source(analog)
+    before = source.state_dict()
+    rows = []
+    training = analog.training
+    try:
+        with preserved_weights(analog), preserved_batch_norms(analog):
+            program_chip(analog, seed, chip)
+            for time_s in times:
+                drift_chip(analog, time_s, seed, chip)
+                source.reseed(derive_seed(seed, chip, 2, int(time_s * 1000)))
+                head = {"chip": chip, "time_s": float(time_s)}
+                with preserved_batch_norms(analog):
+                    rows.append({**head, "recalibrated": False, **_measure(analog, loader, metric)})
+                    if recalibrate_with is not None:
+                        recalibrate_batch_norms(analog, recalibrate_with)
+                        rows.append(
+                            {**head, "recalibrated": True, **_measure(analog, loader, metric)}
+                        )
+    finally:
+        source.load_state_dict(before)
+        analog.train(training)
+    return rows
+
+
+def evaluate_drift(
+    analog: nn.Module,
+    loader: Iterable[Any],
+    metric: Metric,
+    times: Sequence[float] = DRIFT_TIMES,
+    chips: int = 25,
+    *,
+    recalibrate_with: Iterable[Any] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Measure a network on many programmed chips, at many times after programming.
+
+    Args:
+        analog: network from :func:`~nasseg.analog.convert`; it is as before afterwards.
+        loader: what ``metric`` evaluates on; re-iterable.
+        metric: (network, loader) -> value, or mapping of names to values.
+        times: seconds after programming.
+        chips: chips, each programmed anew with noise of its own.
+        recalibrate_with: batches whose images re-estimate the BatchNorm statistics on each
+            drifted chip; none = no recalibration.
+        seed: (seed, chip, time) decides every draw.
+        progress: show a bar.
+
+    Returns:
+        Long table with columns ``chip``, ``time_s``, ``recalibrated`` and ``value`` (or one
+        column for each name of the metric). With ``recalibrate_with`` every chip and time has
+        two rows, without and with recalibration.
+
+    Raises:
+        ConfigError: no time or no chip.
+        ConversionError: the network holds no analog layer.
+    """
+    if chips < 1:
+        raise ConfigError(f"chips is {chips!r}; allowed: 1 or more")
+    rows = []
+    for chip in _bar(range(chips), "drift", progress):
+        rows += evaluate_chip(
+            analog,
+            loader,
+            metric,
+            chip=chip,
+            times=times,
+            recalibrate_with=recalibrate_with,
+            seed=seed,
+        )
+    return pd.DataFrame(rows)
+
+
+def _bar(items: Iterable[int], text: str, progress: bool) -> Iterator[int]:
+    from tqdm import tqdm
+
+    yield from tqdm(items, desc=text, unit="chip", disable=not progress)
+
+
+def summarise_drift(table: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Mean, standard deviation and 5th percentile over chips, by time and metric.
+
+    Returns:
+        ``{time_s: {"recalibrated" | "uncalibrated": {metric: {"mean", "std", "p05"}}}}`` with
+        times as integers in decimal where they are whole. The standard deviation is that of a
+        sample (n - 1), and 0 for a single chip.
+    """
+    metrics = [c for c in table.columns if c not in ("chip", "time_s", "recalibrated")]
+    summary: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for (time_s, recalibrated), group in table.groupby(["time_s", "recalibrated"]):
+        state = "recalibrated" if recalibrated else "uncalibrated"
+        summary.setdefault(f"{time_s:.15g}", {})[state] = {
+            name: {
+                "mean": float(group[name].mean()),
+                "std": float(group[name].std(ddof=1)) if len(group) > 1 else 0.0,
+                "p05": float(group[name].quantile(0.05)),
+            }
+            for name in metrics
+        }
+    return summary

@@ -1,0 +1,76 @@
+"""Where random numbers of analog layers come from: generators handed in, never global state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def derive_seed(*keys: int) -> int:
+    """A 63-bit seed from a path of integers, such as (run seed, chip, time index)."""
+    state = np.random.SeedSequence(keys).generate_state(2, np.uint32)
+    return (int(state[0]) << 31) ^ int(state[1])
+
+
+class NoiseSource:
+    """The random numbers of all analog layers of one network: one generator per torch device."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self._generators: dict[str, torch.Generator] = {}
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        """The generator of a device, made and seeded at first use."""
+        key = str(device)
+        if key not in self._generators:
+            self._generators[key] = torch.Generator(device=device).manual_seed(self.seed)
+        return self._generators[key]
+
+    def reseed(self, seed: int) -> None:
+        """Start anew from ``seed`` on every device."""
+        self.seed = seed
+        self._generators.clear()
+
+    def normal_like(self, reference: Tensor) -> Tensor:
+        """Standard normal numbers of the shape, dtype and device of ``reference``."""
+        return torch.randn(
+            reference.shape,
+            generator=self.generator(reference.device),
+            device=reference.device,
+            dtype=reference.dtype,
+        )
+
+    def state_dict(self) -> dict[str, Tensor | int]:
+        """Seed and generator states, so that a continued run draws the same numbers."""
+        states: dict[str, Tensor | int] = {"seed": self.seed}
+        return states | {key: gen.get_state() for key, gen in self._generators.items()}
+
+    def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.reseed(int(state["seed"]))
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                self.generator(torch.device(key)).set_state(value.cpu())
+
+    def __deepcopy__(self, memo: dict[int, object]) -> NoiseSource:
+        copy = NoiseSource(self.seed)
+        copy.load_state_dict(self.state_dict())
+        memo[id(self)] = copy
+        return copy
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators for AIHWKit's own draws, and restore them afterwards.
+
+    AIHWKit's noise models take no generator; this keeps what they draw a function of ``seed``
+    and leaves the caller's global state as it was.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,176 @@
+"""``AnalogSpec``: a crossbar in hardware units, as AIHWKit's torch tile simulates it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from nasseg._registry import unknown_name
+from nasseg.errors import SpecError
+
+if TYPE_CHECKING:
+    from aihwkit.simulator.configs import TorchInferenceRPUConfig
+
+Memory = Literal["pcm", "hermes", "reram", "ideal"]
+_MEMORIES = ("pcm", "hermes", "reram", "ideal")
+# The largest conductance that each noise model of AIHWKit was characterised at, in microsiemens.
+_G_MAX_LIMIT = {"pcm": 40.0, "hermes": 20.7, "reram": 88.19}
+
+
+@dataclass(frozen=True, slots=True)
+class AnalogSpec:
+    """One kind of analog in-memory hardware, and how it is trained for.
+
+    Raises :class:`~nasseg.errors.SpecError`, on construction, for values out of range and for
+    combinations that AIHWKit would silently ignore.
+    """
+
+    memory: Memory = "pcm"
+    """Noise model of the memory cell. ``pcm``: Nandakumar et al., ICECS 2019; ``hermes``: PCM of
+    the HERMES chip, Le Gallo et al., Nature Electronics 2023; ``reram``: conductive-metal-oxide
+    ReRAM; ``ideal``: no programming noise, no drift, no read noise."""
+    g_max_us: float = 25.0
+    """Conductance in microsiemens onto which the largest weight of a column is programmed."""
+    prog_noise_scale: float = 1.0
+    """Factor on the programming noise of the memory model; 0 = none."""
+    read_noise_scale: float = 1.0
+    """Factor on the read and accumulated 1/f noise; 0 = none."""
+    drift_scale: float = 1.0
+    """Factor on the drift exponent (PCM) or relaxation (ReRAM); 0 = none."""
+    dac_bits: int = 8
+    """Resolution of the input converter in bits; 0 = ideal."""
+    adc_bits: int = 8
+    """Resolution of the output converter in bits; 0 = ideal."""
+    adc_bound: float = 10.0
+    """Output at which the ADC saturates, in units of (largest weight x full input); 0 = never."""
+    out_noise: float = 0.04
+    """Standard deviation of the additive output noise of a tile, in the units of ``adc_bound``."""
+    tile_rows: int = 512
+    """Inputs of one crossbar; larger layers are split, each part with its own DAC and ADC.
+    0 = unlimited."""
+    tile_cols: int = 256
+    """Outputs of one crossbar; 0 = unlimited."""
+    column_scaling: bool = True
+    """A digital scale per output column (otherwise one per tile)."""
+    drift_compensation: Literal["none", "global", "column"] = "global"
+    """Digital factor measured on the drifted chip with known inputs: one per tile (Joshi et al.,
+    Nature Communications 2020), one per column, or none."""
+    weight_noise: float = 0.08
+    """Standard deviation of the Gaussian noise added to the weights of each training step, as a
+    fraction of the largest weight of the tile; 0 = none."""
+    clip_sigma: float = 2.5
+    """Weights beyond this many standard deviations of the tile are clipped after each training
+    step (Rasch et al., Nature Communications 2023); 0 = no clipping."""
+    remap: bool = True
+    """After each training step, rescale so that every column uses the whole conductance range."""
+
+    def __post_init__(self) -> None:
+        if self.memory not in _MEMORIES:
+            raise unknown_name("memory", self.memory, _MEMORIES)
+        limit = _G_MAX_LIMIT.get(self.memory, math.inf)
+        if not 0 < self.g_max_us <= limit:
+            allowed = f"above 0, at most {limit:g} uS, where {self.memory} was characterised"
+            raise SpecError(f"g_max_us is {self.g_max_us!r}; allowed: {allowed}")
+        for name in ("prog_noise_scale", "read_noise_scale", "drift_scale", "adc_bound"):
+            _range(name, getattr(self, name), 0, math.inf)
+        for name in ("out_noise", "weight_noise"):
+            _range(name, getattr(self, name), 0, 1)
+        _range("clip_sigma", self.clip_sigma, 0, math.inf)
+        for name in ("dac_bits", "adc_bits"):
+            bits = getattr(self, name)
+            if bits != 0 and not 2 <= bits <= 16:
+                raise SpecError(f"{name} is {bits!r}; allowed: 2 to 16, or 0 for an ideal one")
+        for name in ("tile_rows", "tile_cols"):
+            if getattr(self, name) < 0:
+                raise SpecError(
+                    f"{name} is {getattr(self, name)!r}; allowed: 0 (unlimited) or more"
+                )
+        if (self.tile_rows == 0) != (self.tile_cols == 0):
+            raise SpecError(
+                f"tile_rows is {self.tile_rows} and tile_cols is {self.tile_cols}; allowed: both "
+                "limited or both 0 (AIHWKit splits a layer in both directions or in none)"
+            )
+        if self.drift_compensation not in ("none", "global", "column"):
+            raise unknown_name(
+                "drift_compensation", self.drift_compensation, ("none", "global", "column")
+            )
+        if self.adc_bits and self.adc_bound == 0:
+            raise SpecError(
+                f"adc_bits is {self.adc_bits} with adc_bound 0: a converter of finite resolution "
+                "needs a finite range; set adc_bound above 0, or adc_bits to 0"
+            )
+        if self.remap and not self.column_scaling:
+            raise SpecError(
+                "remap is on with column_scaling off: remapping rescales columns; "
+                "set column_scaling to true, or remap to false"
+            )
+        if self.memory == "ideal":
+            unused = [
+                name
+                for name in ("prog_noise_scale", "read_noise_scale", "drift_scale")
+                if getattr(self, name) not in (0.0, 1.0)
+            ]
+            if unused:
+                raise SpecError(
+                    f"{', '.join(unused)} set with memory 'ideal', which has no such noise; "
+                    "choose another memory or leave them out"
+                )
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> AnalogSpec:
+        """A preset by name, with fields replaced.
+
+        Raises:
+            UnknownName: no preset, or no field, of that name.
+        """
+        if name not in PRESETS:
+            raise unknown_name("analog preset", name, PRESETS)
+        return PRESETS[name].replace(**changes)
+
+    def replace(self, **changes: Any) -> AnalogSpec:
+        """A copy with fields replaced; an unknown field is an error with the nearest match."""
+        known = {field.name for field in dataclasses.fields(self)}
+        for key in changes:
+            if key not in known:
+                raise unknown_name("AnalogSpec field", key, known)
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as a JSON-able dict."""
+        return dataclasses.asdict(self)
+
+    def to_rpu_config(self) -> TorchInferenceRPUConfig:
+        """The AIHWKit configuration of the same hardware, for ``TorchInferenceTile``."""
+        from nasseg.analog._rpu_config import build
+
+        return build(self)
+
+
+def _range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high or math.isnan(value):
+        upper = f" to {high:g}" if math.isfinite(high) else " or more"
+        raise SpecError(f"{name} is {value!r}; allowed: {low:g}{upper}")
+
+
+PRESETS: dict[str, AnalogSpec] = {
+    "pcm": AnalogSpec(),
+    "hermes": AnalogSpec(memory="hermes", g_max_us=20.7, tile_rows=256, tile_cols=256),
+    "reram": AnalogSpec(memory="reram", g_max_us=88.19),
+    "ideal": AnalogSpec(
+        memory="ideal",
+        dac_bits=0,
+        adc_bits=0,
+        adc_bound=0.0,
+        out_noise=0.0,
+        tile_rows=0,
+        tile_cols=0,
+        drift_compensation="none",
+        weight_noise=0.0,
+        clip_sigma=0.0,
+        remap=False,
+    ),
+}
+"""Named hardware: AIHWKit's PCM model on 512 x 256 tiles (default), the HERMES chip's PCM on its
+256 x 256 cores, conductive-metal-oxide ReRAM, and exact arithmetic."""

@@ -1,0 +1,56 @@
+"""What every source of data gives: items that read themselves, and perhaps a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from nasseg.data._problems import Problems
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One image at its own size with its foreground."""
+
+    image: npt.NDArray[np.uint8]
+    """(H, W, C)."""
+    foreground: npt.NDArray[np.bool_]
+    """(H, W)."""
+    kind: str = "instances"
+    """What the label was: see :func:`nasseg.data._read.read_label`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image of a source, not read yet."""
+
+    id: str
+    read: Callable[[Problems], Pair | None]
+    """Reads image and label; adds what is wrong to the problems and then gives None."""
+    label_name: str
+    """How messages call the label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Ids of both sides."""
+
+    train: Sequence[str]
+    val: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set before preprocessing."""
+
+    name: str
+    """How messages call it: the folder, or the synthetic nuclei."""
+    items: Sequence[Item]
+    """Sorted by id."""
+    split: Split | None = None
+    """The split that the source prescribes, if it does."""
+    problems: Problems = field(default_factory=Problems)
+    """What is wrong with the listing; reading adds to it."""

@@ -1,0 +1,147 @@
+"""The loaded data and the batches drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nasseg.data.augment import Augment
+from nasseg.data.normalise import normalise
+
+Side = Literal["train", "val"]
+
+
+class BatchLoader:
+    """Batches of one side; iterate it as often as you like.
+
+    Yields image float32 (B, C, H, W), normalised, and label float32 (B, 1, H, W) of 0 and 1. With
+    ``shuffle`` or ``augment``, what comes is a function of (seed, epoch) and nothing else, so a
+    training that is resumed needs no state of its data: :meth:`set_epoch` is all. Nothing is
+    drawn from, or changed in, a global generator. The tensors are shared, not copied.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        labels: uint8 (N, 1, H, W), 0 and 1.
+        rows: the images to draw from, in order.
+        batch_size: images a batch.
+        seed: of shuffling and augmentation.
+        shuffle: another order every epoch.
+        augment: random views (:mod:`nasseg.data.augment`).
+        drop_last: leave out a last partial batch, unless it is the only one.
+    """
+
+    def __init__(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        rows: npt.NDArray[np.intp],
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = False,
+        augment: bool = False,
+        drop_last: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; 1 or more is allowed")
+        self._images = images
+        self._labels = labels
+        self._rows = rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self._shuffle = shuffle
+        self._augment = Augment(images.shape[-1]) if augment else None
+        self._drop_last = drop_last
+
+    @property
+    def count(self) -> int:
+        """Images an epoch draws from."""
+        return len(self._rows)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the shuffling and the augmentation of the next iteration."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        full, rest = divmod(self.count, self.batch_size)
+        # A training batch cut short weighs its images more and unsettles BatchNorm; but a set
+        # smaller than one batch must train too.
+        return full if full and (self._drop_last or not rest) else full + 1
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        epoch, size = self.epoch, self.batch_size
+        order = self._rows.copy()
+        if self._shuffle:
+            np.random.default_rng([self.seed, epoch]).shuffle(order)
+        for batch in range(len(self)):
+            index = torch.from_numpy(order[batch * size : (batch + 1) * size])
+            images = self._images[index].float().div_(255.0)
+            labels = self._labels[index].float()
+            if self._augment is None:
+                yield normalise(images), labels
+            else:
+                state = np.random.SeedSequence([self.seed, epoch, batch]).generate_state(1)
+                self._augment.seed(int(state[0]))
+                yield self._augment(images, labels)
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationData:
+    """Images and labels of both sides, preprocessed, in memory."""
+
+    source: str
+    """What the data are, for people."""
+    in_channels: int
+    """Channels of the images."""
+    train_ids: tuple[str, ...]
+    """Ids of the training images, sorted."""
+    val_ids: tuple[str, ...]
+    """Ids of the validation images, sorted."""
+    fingerprint: str
+    """Short hash of ids, images and labels of both sides as they are used."""
+    images: torch.Tensor
+    """uint8 (N, C, H, W) of both sides, before normalisation."""
+    labels: torch.Tensor
+    """uint8 (N, 1, H, W) of both sides, 0 and 1."""
+    rows: dict[Side, npt.NDArray[np.intp]]
+    """Where each side's images are among all, in the order of its ids."""
+
+    def train_loader(self, batch_size: int, seed: int, augment: bool = True) -> BatchLoader:
+        """Shuffled training batches; a last partial batch is left out unless it is the only one."""
+        return BatchLoader(
+            self.images,
+            self.labels,
+            self.rows["train"],
+            batch_size,
+            seed=seed,
+            shuffle=True,
+            augment=augment,
+            drop_last=True,
+        )
+
+    def val_loader(self, batch_size: int) -> BatchLoader:
+        """Every validation image once, in the order of ``val_ids``."""
+        return BatchLoader(self.images, self.labels, self.rows["val"], batch_size)
+
+    def calibration_loader(self, batch_size: int) -> BatchLoader:
+        """Every training image once, in the order of ``train_ids``, unaugmented."""
+        return BatchLoader(self.images, self.labels, self.rows["train"], batch_size)
+
+    def image(self, split: Side, index: int) -> npt.NDArray[np.uint8]:
+        """One image for display: uint8 (H, W, C), resized, unaugmented, not normalised."""
+        pixels: npt.NDArray[np.uint8] = (
+            self.images[self.rows[split][index]].permute(1, 2, 0).numpy()
+        )
+        return np.ascontiguousarray(pixels)
+
+    def label(self, split: Side, index: int) -> npt.NDArray[np.uint8]:
+        """The label of one image: uint8 (H, W), 0 and 1."""
+        pixels: npt.NDArray[np.uint8] = self.labels[int(self.rows[split][index]), 0].numpy()
+        return pixels.copy()

@@ -1,0 +1,173 @@
+"""One call from a path to data."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nasseg.config import DataConfig
+from nasseg.data._problems import SHOWN
+from nasseg.data._source import Source, Split
+from nasseg.data.dataset import SegmentationData, Side
+from nasseg.data.folder import is_folder_layout, open_folder
+from nasseg.data.kaggle import kaggle_root, open_kaggle
+from nasseg.data.preprocess import Cache, preprocess
+from nasseg.data.scenes import Trace, group_scenes, trace_image
+from nasseg.data.splits import split_groups
+from nasseg.data.synthetic import open_synthetic
+from nasseg.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_LAYOUTS = (
+    "expected images/ and labels/ with a file of the same name in each, or the raw Kaggle layout "
+    "<id>/images/*.png and <id>/masks/*.png"
+)
+
+
+def load_data(config: DataConfig) -> SegmentationData:
+    """Read, check, resize, split and keep in memory what ``config`` names.
+
+    Three layouts are known: a folder with ``images/`` and ``labels/`` (PNG, TIFF, JPEG; instance
+    or binary labels) and perhaps a ``splits.json``; the raw layout of the 2018 Data Science Bowl;
+    and, without a path, synthetic nuclei. Without ``splits.json`` the split is drawn from
+    ``config.seed`` with whole scenes on either side (:mod:`nasseg.data.scenes` says what is
+    recognised as one scene).
+
+    Images without nuclei are legitimate and only warned of in the log, unless all are.
+
+    Raises:
+        DataError: the folder cannot be used; all its problems are in the message, with the names
+            of the files. Also where the images would take more than ``config.max_cache_gb``.
+    """
+    source = open_source(config)
+    if not source.items:
+        source.problems.raise_if_any(source.name)
+        raise DataError(f"{source.name} holds no images; {_LAYOUTS}")
+    cache = preprocess(source, config, trace_image)
+    _check_labels(source, cache)
+    source.problems.raise_if_any(source.name)
+    traces = [trace for trace in cache.traces if isinstance(trace, Trace)]
+    split = source.split
+    if split is None:
+        groups = group_scenes(cache.ids, traces)
+        try:
+            split = split_groups(cache.ids, groups, config.val_fraction, config.seed)
+        except DataError as error:
+            raise DataError(f"{source.name}: {error}") from None
+    elif config.path is not None:
+        _warn_of_leaks(source.name, cache.ids, traces, split)
+    return _assemble(cache, split, _describe(config, source.name, split), config)
+
+
+def open_source(config: DataConfig) -> Source:
+    """The source that ``config.path`` holds, listed but not read."""
+    if config.path is None:
+        return open_synthetic(config)
+    root = Path(config.path).expanduser()
+    if not root.exists():
+        raise DataError(f"no such folder: {root}")
+    if not root.is_dir():
+        raise DataError(f"{root} is a file; {_LAYOUTS}")
+    try:
+        if is_folder_layout(root):
+            return open_folder(root, config.channels)
+        raw = kaggle_root(root)
+        if raw is not None:
+            return open_kaggle(raw, config.channels)
+        found = sorted(entry.name for entry in root.iterdir())
+    except OSError as error:
+        raise DataError(f"{root} cannot be listed: {error}") from None
+    listing = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
+    raise DataError(f"{root} holds {listing or 'nothing'}; {_LAYOUTS}")
+
+
+def _check_labels(source: Source, cache: Cache) -> None:
+    """Problems and warnings that only all labels together show."""
+    by_kind: dict[str, list[str]] = {}
+    for item, kind in zip(source.items, cache.kinds, strict=True):
+        by_kind.setdefault(kind, []).append(item.label_name)
+    empty = by_kind.get("empty", [])
+    if len(empty) == len(cache.ids):
+        source.problems.add("no nuclei", f"all {len(empty)} labels are empty (0 everywhere)")
+    elif empty:
+        more = f", ... and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
+        logger.warning(
+            "%s: %d of %d labels are empty (0 everywhere): %s%s",
+            source.name,
+            len(empty),
+            len(cache.ids),
+            ", ".join(empty[:SHOWN]),
+            more,
+        )
+    binary, instances = by_kind.get("binary255", []), by_kind.get("instances", [])
+    if binary and instances:
+        # Either kind alone is fine. Both in one folder come from two exports, and then a 255 may
+        # mean "ignore" or "foreground", or ids may have been saved as grey levels.
+        fewer, many = sorted((binary, instances), key=len)
+        words = {
+            id(binary): "binary (0 and 255 only)",
+            id(instances): "instance ids (several values above 0)",
+        }
+        for name in fewer:
+            source.problems.add(
+                f"labels of two kinds; {len(many)} others are {words[id(many)]}",
+                f"{name} is {words[id(fewer)]}",
+            )
+
+
+def _warn_of_leaks(name: str, ids: Sequence[str], traces: Sequence[Trace], split: Split) -> None:
+    """A prescribed split is kept, but equal images on both sides are worth a word."""
+    train, val = set(split.train), set(split.val)
+    seen: dict[bytes, str] = {}
+    leaks = []
+    for image, trace in zip(ids, traces, strict=True):
+        other = seen.setdefault(trace.digest, image)
+        if (image in val and other in train) or (image in train and other in val):
+            leaks.append(f"{other} = {image}")
+    if leaks:
+        logger.warning(
+            "%s: splits.json has %d equal images in both train and val: %s",
+            name,
+            len(leaks),
+            ", ".join(leaks[:5]),
+        )
+
+
+def _describe(config: DataConfig, name: str, split: Split) -> str:
+    train, val = len(split.train), len(split.val)
+    if config.path is None:
+        return (
+            f"built-in synthetic nuclei (no --data given): {train} train, {val} val, "
+            f"seed {config.seed}"
+        )
+    return f"{train + val} nuclei images from {name} ({train} train, {val} val)"
+
+
+def _assemble(cache: Cache, split: Split, description: str, config: DataConfig) -> SegmentationData:
+    row = {name: index for index, name in enumerate(cache.ids)}
+    train, val = sorted(split.train), sorted(split.val)
+    rows: dict[Side, npt.NDArray[np.intp]] = {
+        "train": np.array([row[name] for name in train], dtype=np.intp),
+        "val": np.array([row[name] for name in val], dtype=np.intp),
+    }
+    # The shape holds size and channels, the ids hold the split: all that the settings change.
+    digest = hashlib.sha256(repr((train, val, tuple(cache.images.shape[1:]))).encode())
+    for index in (*rows["train"], *rows["val"]):
+        digest.update(cache.images[index].numpy().tobytes())
+        digest.update(cache.labels[index].numpy().tobytes())
+    return SegmentationData(
+        source=description,
+        in_channels=config.channels,
+        train_ids=tuple(train),
+        val_ids=tuple(val),
+        fingerprint=digest.hexdigest()[:16],
+        images=cache.images,
+        labels=cache.labels,
+        rows=rows,
+    )

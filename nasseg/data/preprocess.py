@@ -1,0 +1,115 @@
+"""From files to one compact tensor a split: uint8, resized, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.transforms import Resize
+
+from nasseg.config import DataConfig
+from nasseg.data._plain import plain_tensors
+from nasseg.data._problems import Problems
+from nasseg.data._source import Item, Pair, Source
+from nasseg.errors import DataError
+
+THREADS = 2
+"""Files decoded at a time; decoders release the interpreter lock for part of the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """All images of a source after preprocessing."""
+
+    ids: tuple[str, ...]
+    """Sorted."""
+    images: torch.Tensor
+    """uint8 (N, C, S, S)."""
+    labels: torch.Tensor
+    """uint8 (N, 1, S, S), values 0 and 1."""
+    kinds: tuple[str, ...]
+    """What each label was: see :func:`nasseg.data._read.read_label`."""
+    traces: tuple[object, ...]
+    """What ``trace`` gave for each image at its own size."""
+
+
+class Resizer:
+    """Image bilinear and label nearest, both sampled at the same points.
+
+    No antialiasing and ``nearest-exact``: a pixel of the small image then shows the place that its
+    label was taken from. Averaging over areas shows its surroundings, and plain ``nearest`` takes
+    the label half a pixel beside it; either costs accuracy at 32 x 32 (0.03 pooled IoU on DSB2018).
+    """
+
+    def __init__(self, size: int) -> None:
+        self._image = Resize((size, size), mode="bilinear", anti_aliasing=False)
+        self._label = Resize((size, size), mode="nearest-exact")
+
+    def __call__(self, pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
+        """uint8 (C, S, S) and uint8 (1, S, S) of a pair; call it within ``plain_tensors``."""
+        image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pair.image, -1, 0)))
+        label = torch.from_numpy(pair.foreground[None].astype(np.float32))
+        small = self._image(image.float())
+        return small.round_().clamp_(0, 255).byte(), self._label(label).byte()
+
+
+def estimate_bytes(count: int, size: int, channels: int) -> int:
+    """Memory of ``count`` cached images and labels."""
+    return count * size * size * (channels + 1)
+
+
+def check_memory(count: int, config: DataConfig) -> None:
+    """Raise :class:`~nasseg.errors.DataError` where the cache would pass ``max_cache_gb``."""
+    need = estimate_bytes(count, config.image_size, config.channels) / 1e9
+    if need > config.max_cache_gb:
+        raise DataError(
+            f"{count} images of {config.image_size} x {config.image_size} x {config.channels} and "
+            f"their labels would take {need:.3g} GB of memory, more than max_cache_gb = "
+            f"{config.max_cache_gb:g}; lower image_size or channels, use fewer images, or raise "
+            "max_cache_gb"
+        )
+
+
+def preprocess(
+    source: Source, config: DataConfig, trace: Callable[[npt.NDArray[np.uint8]], object]
+) -> Cache:
+    """Read and resize every item of ``source``.
+
+    Args:
+        source: what to read.
+        config: size and channels.
+        trace: called on each image at its own size (H, W, C); its answers are kept.
+
+    Raises:
+        DataError: the estimate passes the limit, or any file has a problem; then all are listed.
+    """
+    check_memory(len(source.items), config)
+    size = config.image_size
+    resizer = Resizer(size)
+    images = torch.empty((len(source.items), config.channels, size, size), dtype=torch.uint8)
+    labels = torch.empty((len(source.items), 1, size, size), dtype=torch.uint8)
+
+    def one(task: tuple[int, Item]) -> tuple[Problems, str, object]:
+        index, item = task
+        problems = Problems()
+        pair = item.read(problems)
+        if pair is None:
+            return problems, "", None
+        images[index], labels[index] = resizer(pair)
+        return problems, pair.kind, trace(pair.image)
+
+    with plain_tensors(), ThreadPoolExecutor(THREADS) as pool:
+        results = list(pool.map(one, enumerate(source.items)))
+    for problems, _, _ in results:
+        source.problems.extend(problems)
+    return Cache(
+        ids=tuple(item.id for item in source.items),
+        images=images,
+        labels=labels,
+        kinds=tuple(kind for _, kind, _ in results),
+        traces=tuple(answer for _, _, answer in results),
+    )

@@ -1,0 +1,510 @@
+"""The stages of a run, in order, each continued where it was interrupted."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from nasseg._io import atomic_write, read_json, write_json, write_text
+from nasseg._run import RunFolder, Timer
+from nasseg.analog import convert, evaluate_chip, recalibrate_batch_norms, summarise_drift
+from nasseg.analog.calibrate import preserved_batch_norms
+from nasseg.analog.chips import drift_chip, preserved_weights, program_chip
+from nasseg.analog.noise import derive_seed
+from nasseg.config import LabelConfig, RunConfig
+from nasseg.data import SegmentationData, load_data
+from nasseg.errors import ConfigError, DataError, NassegError, RunError
+from nasseg.search_spaces import SearchSpace, get_space
+from nasseg.tasks import Task, get_task
+from nasseg.training import load_weights, save_weights
+from nasseg.training.recipe import (
+    SEED_DRIFT,
+    analog_spec,
+    drift_metrics,
+    initialise,
+    recalibration_loader,
+    select_device,
+    to_analog,
+    train_analog,
+    train_digital,
+)
+
+log = logging.getLogger(__name__)
+
+STAGES = ("search", "train", "analog", "drift", "report")
+"""Stages of a run, in order."""
+SIZE_BINS = 6
+"""Classes of parameter counts, evenly spaced in logarithm, that labelling draws from in turn."""
+LHS_BLOCK = 1024
+"""Architectures of one Latin hypercube of labelling."""
+PANELS = 6
+"""Validation images shown in the report."""
+
+
+def run(
+    config: RunConfig, stages: Sequence[str] | None = None, progress: bool = True
+) -> dict[str, Any]:
+    """Run the stages of a run folder that are not done yet.
+
+    Args:
+        config: everything about the run; ``config.out`` is its folder.
+        stages: which stages; none = all. A stage needs those before it.
+        progress: show bars.
+
+    Returns:
+        What ``summary.json`` holds.
+
+    Raises:
+        ConfigError: an unknown stage or a setting that is not possible here.
+        RunError: the folder holds another run, is in use, or is damaged.
+        DataError: the images cannot be used.
+    """
+    chosen = tuple(STAGES if stages is None else stages)
+    unknown = [stage for stage in chosen if stage not in STAGES]
+    if unknown:
+        raise ConfigError(f"stages has {unknown[0]!r}; allowed: {', '.join(STAGES)}")
+    set_threads(config.threads)
+    folder = RunFolder(config)
+    with folder.locked():
+        job = _Job(config, folder, progress)
+        for stage in STAGES:
+            if stage in chosen and not (folder.done(stage) and stage != "report"):
+                with folder.timed(stage) as timer:
+                    getattr(job, stage)(timer)
+        return job.summarise()
+
+
+def set_threads(threads: int) -> None:
+    """Set the CPU threads of torch; 0 leaves them as they are."""
+    if threads:
+        torch.set_num_threads(threads)
+
+
+class _Job:
+    """The stages over one run folder; what several need is made once, when first needed."""
+
+    def __init__(self, config: RunConfig, folder: RunFolder, progress: bool) -> None:
+        self.config = config
+        self.folder = folder
+        self.progress = progress
+        self.task: Task = get_task("segmentation")
+
+    @cached_property
+    def data(self) -> SegmentationData:
+        data = load_data(self.config.data)
+        self.folder.check_data(data.fingerprint, data.source)
+        log.info("data: %s", data.source)
+        return data
+
+    @cached_property
+    def device(self) -> torch.device:
+        return select_device(self.config.device)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        return get_space(self.config.search.space)
+
+    @cached_property
+    def best(self) -> dict[str, Any]:
+        path = self.folder / "best.json"
+        if not path.exists():
+            raise RunError(f"{path} is missing; run the search stage first")
+        best: dict[str, Any] = read_json(path)
+        return best
+
+    def new_network(self) -> nn.Module:
+        arch = self.best["arch"]
+        channels = self.config.data.channels
+        return initialise(
+            lambda: self.space.build(
+                arch, in_channels=channels, out_channels=self.task.out_channels
+            ),
+            self.config.seed,
+            self.device,
+        )
+
+    @cached_property
+    def digital(self) -> nn.Module:
+        net = self.new_network()
+        load_weights(self.folder / "digital.safetensors", net)
+        return net.eval()
+
+    @cached_property
+    def analog_net(self) -> nn.Module:
+        analog, _ = to_analog(self.digital, self.data, self.config.analog, seed=self.config.seed)
+        load_weights(self.folder / "analog.safetensors", analog)
+        return analog.eval()
+
+    # --- stages -----------------------------------------------------------------------------
+
+    def search(self, timer: Timer) -> None:
+        config = self.config
+        # The data are looked at before anything takes long, so that a bad folder is said first.
+        channels = self.data.in_channels
+        if config.search.arch is not None:
+            arch = _read_arch(Path(config.search.arch), self.space)
+            found: dict[str, Any] = {"arch": arch, "runs": {}, "history": []}
+        else:
+            found = self._evolve()
+        arch = found["arch"]
+        size = config.data.image_size
+        net = self.space.build(arch, in_channels=channels, out_channels=self.task.out_channels)
+        _, coverage = convert(
+            net, analog_spec(config.analog), example=torch.zeros((1, channels, size, size))
+        )
+        write_json(
+            self.folder / "best.json",
+            {
+                "space": self.space.name,
+                "arch_id": self.space.arch_id(arch),
+                "params": sum(p.numel() for p in net.parameters()),
+                "macs": coverage.macs,
+                "tiles": coverage.tiles,
+                "seed": config.seed,
+                **found,
+            },
+        )
+        self.folder.finish("search")
+
+    def _evolve(self) -> dict[str, Any]:
+        from nasseg.evaluators import load_surrogate
+        from nasseg.search import search
+
+        surrogate = load_surrogate(self.config.search.surrogate, self.space)
+        result = search(
+            self.space,
+            surrogate,
+            self.config.search,
+            self.config.seed,
+            self.progress,
+            in_channels=self.data.in_channels,
+            out_channels=self.task.out_channels,
+        ).to_dict()
+        history = [
+            {"run": number, **generation}
+            for number, run in enumerate(result["runs"])
+            for generation in run["history"]
+        ]
+        return {
+            "arch": result["arch"],
+            "predicted": {name: result["scores"].get(name) for name in ("day1", "avm", "std")},
+            "surrogate": result["surrogate"],
+            "budget": result["budget"],
+            "runs": {
+                "count": len(result["runs"]),
+                "mean": result["mean"],
+                "std": result["std"],
+                "best": [[run["arch_id"], run["day1"]] for run in result["runs"]],
+            },
+            "history": history,
+        }
+
+    def train(self, timer: Timer) -> None:
+        net = self.new_network()
+        checkpoint = self.folder / "train.ckpt"
+        result = train_digital(
+            net,
+            self.data,
+            self.task,
+            self.config.train,
+            seed=self.config.seed,
+            checkpoint=checkpoint,
+            metrics_file=self.folder / "metrics.jsonl",
+            on_epoch=_ticking(timer),
+            progress=self.progress,
+        )
+        save_weights(self.folder / "digital.safetensors", net, self._metadata())
+        self.folder.finish(
+            "train", metrics=result.metrics, best_epoch=result.epoch, epochs=result.epochs
+        )
+        checkpoint.unlink(missing_ok=True)
+
+    def analog(self, timer: Timer) -> None:
+        checkpoint = self.folder / "analog.ckpt"
+        analog, coverage, _ = train_analog(
+            self.digital,
+            self.data,
+            self.task,
+            self.config.train,
+            self.config.analog,
+            seed=self.config.seed,
+            checkpoint=checkpoint,
+            metrics_file=self.folder / "metrics.jsonl",
+            on_epoch=_ticking(timer),
+            progress=self.progress,
+        )
+        write_json(self.folder / "coverage.json", coverage.to_dict())
+        save_weights(self.folder / "analog.safetensors", analog, self._metadata())
+        self.folder.finish("analog", mac_fraction=coverage.mac_fraction)
+        checkpoint.unlink(missing_ok=True)
+
+    def drift(self, timer: Timer) -> None:
+        config = self.config.drift
+        path = self.folder / "drift.csv"
+        rows = _read_drift(path)
+        complete = len(config.times) * (2 if config.recalibrate else 1)
+        rows = [row for row in rows if sum(r["chip"] == row["chip"] for r in rows) == complete]
+        done = {row["chip"] for row in rows}
+        seed = derive_seed(self.config.seed, SEED_DRIFT)
+        loader = list(self.data.val_loader(self.config.train.batch_size))
+        recalibrate_with = recalibration_loader(
+            self.data, self.config.train, config, self.config.seed
+        )
+        bar = tqdm(range(config.chips), desc="drift", unit="chip", disable=not self.progress)
+        for chip in bar:
+            if chip in done:
+                continue
+            rows += evaluate_chip(
+                self.analog_net,
+                loader,
+                drift_metrics(self.task),
+                chip=chip,
+                times=config.times,
+                recalibrate_with=recalibrate_with,
+                seed=seed,
+            )
+            _write_drift(path, rows)
+            timer.tick()
+            bar.set_postfix({self.task.monitor: f"{rows[-1][self.task.monitor]:.4f}"})
+        self._panels(loader, recalibrate_with, seed)
+        self.folder.finish("drift")
+
+    def report(self, timer: Timer) -> None:
+        from nasseg.report import write_report
+
+        timer.tick()
+        self.summarise()
+        write_report(self.folder.path)
+        self.folder.finish("report")
+
+    # --- results ----------------------------------------------------------------------------
+
+    def summarise(self) -> dict[str, Any]:
+        """Write ``summary.json`` from what is done so far, and return it."""
+        import pandas as pd
+
+        stages = self.folder.stages
+        summary: dict[str, Any] = {
+            "seed": self.config.seed,
+            "data": stages.get("data", {}).get("source"),
+            "images": {},
+            "seconds": self.folder.seconds(),
+        }
+        if self.folder.done("search"):
+            summary |= {key: self.best[key] for key in ("arch_id", "params", "macs", "tiles")}
+        if self.folder.done("train"):
+            summary["digital"] = stages["train"]["metrics"]
+        rows = _read_drift(self.folder / "drift.csv") if self.folder.done("drift") else []
+        if rows:
+            summary["chips"] = len({row["chip"] for row in rows})
+            summary["analog"] = summarise_drift(pd.DataFrame(rows))
+        if "data" in self.__dict__:
+            stages["data"]["images"] = {
+                "train": len(self.data.train_ids),
+                "val": len(self.data.val_ids),
+            }
+        summary["images"] = stages.get("data", {}).get("images", {})
+        write_json(self.folder / "summary.json", summary)
+        return summary
+
+    def _panels(self, loader: Any, recalibrate_with: Any, seed: int) -> None:
+        """What the digital and the one-day-old analog network see of a few validation images."""
+        count = len(self.data.val_ids)
+        picked = np.unique(np.linspace(0, count - 1, min(PANELS, count)).round().astype(int))
+        images = torch.cat([image for image, _ in loader])[torch.from_numpy(picked)]
+
+        @torch.no_grad()
+        def probabilities(net: nn.Module) -> Any:
+            return net.eval()(images.to(self.device)).sigmoid()[:, 0].cpu().numpy()
+
+        net = self.analog_net
+        with preserved_weights(net), preserved_batch_norms(net):
+            program_chip(net, seed, 0)
+            drift_chip(net, 86_400.0, seed, 0)
+            if recalibrate_with is not None:
+                recalibrate_batch_norms(net, recalibrate_with)
+            analog = probabilities(net)
+        shown = [_display(self.data.image("val", int(i))) for i in picked]
+        arrays = {
+            "images": np.stack(shown),
+            "labels": np.stack([self.data.label("val", int(i)) for i in picked]),
+            "digital": probabilities(self.digital),
+            "analog_1day": analog,
+            "ids": np.array([self.data.val_ids[i] for i in picked]),
+        }
+        atomic_write(
+            self.folder / "panels.npz", lambda handle: np.savez_compressed(handle, **arrays)
+        )
+
+    def _metadata(self) -> dict[str, str]:
+        return {
+            "space": self.space.name,
+            "arch": self.space.to_json(self.best["arch"]),
+            "arch_id": self.best["arch_id"],
+            "in_channels": str(self.config.data.channels),
+            "analog": json.dumps(analog_spec(self.config.analog).to_dict(), sort_keys=True),
+        }
+
+
+def _ticking(timer: Timer) -> Callable[[int], dict[str, Any]]:
+    def tick(epoch: int) -> dict[str, Any]:
+        timer.tick()
+        return {}
+
+    return tick
+
+
+def _display(image: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, Any]:
+    """uint8 (H, W, 1 | 3 | 4) to (H, W, 3)."""
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
+
+
+def _read_arch(path: Path, space: SearchSpace) -> dict[str, Any]:
+    """An architecture from a JSON file: the architecture itself, or a run's ``best.json``."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"search.arch: {path} cannot be read as JSON: {error}") from None
+    if isinstance(value, dict) and isinstance(value.get("arch"), dict):
+        value = value["arch"]
+    if not isinstance(value, dict):
+        raise ConfigError(f"search.arch: {path} holds no architecture (a JSON object)")
+    try:
+        space.validate(value)
+    except NassegError as error:
+        raise ConfigError(f"search.arch: {path}: {error}") from None
+    return space.canonical(value)
+
+
+_DRIFT_TYPES: dict[str, Callable[[str], Any]] = {
+    "chip": int,
+    "time_s": float,
+    "recalibrated": lambda text: text == "True",
+}
+
+
+def _read_drift(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            return [
+                {key: _DRIFT_TYPES.get(key, float)(value) for key, value in row.items()}
+                for row in csv.DictReader(handle)
+            ]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise RunError(f"{path} cannot be read: {error}; delete it to measure anew") from None
+
+
+def _write_drift(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+# --- labelling ------------------------------------------------------------------------------
+
+
+def label(config: LabelConfig, progress: bool = True) -> Path:
+    """Measure sampled architectures into ``table.csv`` of a folder; continue what is there.
+
+    The architectures are a Latin hypercube over the space, thinned to those within the bounds and
+    evened out over sizes;
+    the same seed draws the same ones. What cannot be measured is in ``table_failures.csv`` with
+    its reason and is not tried again.
+
+    Returns:
+        The table.
+
+    Raises:
+        RunError: the folder holds labels made with other settings.
+        ConfigError: so few architectures are within the bounds that ``count`` cannot be drawn.
+    """
+    from nasseg.evaluators.measured import Budget, MeasuredEvaluator
+
+    set_threads(config.threads)
+    # A longer table of the same kind is a continuation, so the count is no part of its identity.
+    folder = RunFolder(config, free=("count",))
+    with folder.locked():
+        data = load_data(config.data)
+        folder.check_data(data.fingerprint, data.source)
+        space = get_space(config.space)
+        evaluator = MeasuredEvaluator(
+            space,
+            data,
+            get_task("segmentation"),
+            Budget(config.train, config.analog, config.drift, config.seed, config.device),
+            table=folder / "table.csv",
+        )
+        if evaluator.table is None:
+            raise DataError("labelling needs a table")
+        archs = draw_architectures(space, config)
+        with tqdm(total=config.count, desc="label", unit="arch", disable=not progress) as bar:
+            for arch in archs:
+                if space.arch_id(arch) in evaluator.table.failures:
+                    continue
+                try:
+                    row = evaluator.row(arch)
+                except NassegError as error:
+                    log.warning("%s cannot be measured: %s", space.arch_id(arch), error)
+                    continue
+                bar.update()
+                bar.set_postfix(day1=f"{float(row['day1']):.4f}")
+        return evaluator.table.path
+
+
+def draw_architectures(space: SearchSpace, config: LabelConfig) -> list[dict[str, Any]]:
+    """``config.count`` different architectures within the bounds, a function of the seed.
+
+    Drawn in hypercubes of a fixed size, so that a longer table begins with a shorter one's.
+    """
+    rng = np.random.default_rng([config.seed, 1])
+    channels = config.data.channels
+    found: dict[str, dict[str, Any]] = {}
+    for _ in range(200):
+        X = space.sample_lhs_matrix(LHS_BLOCK, rng)
+        params = space.count_params(X, channels, 1)
+        macs = space.count_macs_per_pixel(X, channels, 1)
+        keep = params >= config.min_params
+        if config.max_params is not None:
+            keep &= params <= config.max_params
+        if config.max_macs_per_pixel is not None:
+            keep &= macs <= config.max_macs_per_pixel
+        for arch in space.decode(X[_even_in_size(params, keep)]):
+            found.setdefault(space.arch_id(arch), arch)
+        if len(found) >= config.count:
+            return list(found.values())[: config.count]
+    raise ConfigError(
+        f"only {len(found)} architectures of {space.name!r} found within {config.min_params} to "
+        f"{config.max_params} parameters and max_macs_per_pixel {config.max_macs_per_pixel}; "
+        f"count is {config.count}: widen the bounds"
+    )
+
+
+def _even_in_size(params: np.ndarray[Any, Any], keep: np.ndarray[Any, Any]) -> Any:
+    """Indices of the rows to keep, a few of every size in turn, as many of each as there are.
+
+    A uniform sample of a space is mostly small networks; the good ones are among the larger.
+    """
+    index = np.flatnonzero(keep)
+    if not len(index):
+        return index
+    edges = np.geomspace(params[index].min(), params[index].max() + 1, SIZE_BINS + 1)
+    bins = np.digitize(params[index], edges[1:-1])
+    members = [index[bins == k] for k in range(SIZE_BINS)]
+    each = min(len(m) for m in members if len(m))
+    turns = [m[turn] for turn in range(max(each, 1)) for m in members if turn < len(m)]
+    return np.array(turns, dtype=np.intp)

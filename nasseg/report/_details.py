@@ -1,0 +1,204 @@
+"""What lies behind the numbers: architecture, search, coverage, pictures, budget, command."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from html import escape
+from typing import Any
+
+from nasseg._cli_summary import duration_name, number, time_name
+from nasseg.report._html import count_text, definitions, in_words, row, table
+from nasseg.report._load import RunFiles
+from nasseg.report._numbers import chips_of
+from nasseg.report._panels import COLUMNS, FALSE_POSITIVE, MISSED, panel_rows, to_png_pixels
+
+
+def architecture_table(run: RunFiles) -> str:
+    """Active hyperparameters; inactive ones (0) are left out."""
+    arch = (run.best or {}).get("arch")
+    if not isinstance(arch, dict):
+        return ""
+    items = [(key, value) for key, value in arch.items() if value != 0]
+    cells = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in items)
+    return f"<details><summary>Hyperparameters</summary><dl>{cells}</dl></details>"
+
+
+def search_facts(run: RunFiles) -> str:
+    """What the search did and predicted."""
+    best = run.best or {}
+    facts: list[tuple[str, str]] = []
+    predicted = best.get("predicted")
+    if isinstance(predicted, dict):
+        parts = [
+            f"{name} {number(predicted.get(key), digits)}"
+            for key, name, digits in (
+                ("day1", "Dice after a day", 3),
+                ("avm", "one-month variation (points)", 2),
+                ("std", "chip-to-chip std", 3),
+            )
+            if predicted.get(key) is not None
+        ]
+        facts.append(("predicted for the winner", ", ".join(parts)))
+    surrogate = best.get("surrogate")
+    if isinstance(surrogate, dict) and surrogate.get("n") is not None:
+        text = f"fitted to {in_words(surrogate['n'])} measured architectures"
+        if taus := in_words({k: v for k, v in (surrogate.get("tau") or {}).items() if v}):
+            text += f"; cross-validated Kendall tau: {taus}"
+        facts.append(("surrogate", text))
+    for key, name in (("runs", "evolutions"), ("budget", "budget")):
+        if text := in_words(best.get(key)):
+            facts.append((name, text))
+    return definitions(facts)
+
+
+def coverage_table(run: RunFiles) -> str:
+    """Every layer: where it runs and why."""
+    coverage = run.coverage or {}
+    layers = coverage.get("layers") or []
+    if not layers:
+        return ""
+    body = []
+    for layer in layers:
+        analog = bool(layer.get("analog"))
+        cells = [
+            f"<code>{escape(str(layer.get('name', '')))}</code>",
+            escape(str(layer.get("type", ""))),
+            "analog" if analog else "digital",
+            count_text(layer.get("macs")),
+            count_text(layer.get("weights")),
+            count_text(layer.get("tiles")),
+            escape(str(layer.get("why") or "")),
+        ]
+        body.append(row(cells, (1, 2, 6), "" if analog else "off"))
+    shares = ", ".join(
+        f"{100 * float(coverage[key]):.2f} % of the {name}"
+        for key, name in (
+            ("mac_fraction", "multiply-accumulates"),
+            ("weight_fraction", "weights"),
+        )
+        if coverage.get(key) is not None
+    )
+    tiles = sum(int(layer.get("tiles") or 0) for layer in layers)
+    on = sum(bool(layer.get("analog")) for layer in layers)
+    intro = f"<p>{shares} run on {tiles:,} analog tiles ({on} of {len(layers)} layers).</p>"
+    head = ["layer", "type", "runs", "MACs", "weights", "tiles", "why"]
+    full = table(head, body, (1, 2, 6))
+    return f"{intro}<details{' open' if len(layers) <= 40 else ''}><summary>Layers</summary>" + (
+        f"{full}</details>"
+    )
+
+
+def panels_grid(run: RunFiles) -> str:
+    """Pictures at their own resolution, scaled by the browser without smoothing."""
+    if run.panels is None or len(run.panels["images"]) == 0:
+        return ""
+    cells = [f'<div class="head">{escape(name)}</div>' for name in COLUMNS]
+    for name, pictures in panel_rows(run.panels):
+        for column, (picture, score) in zip(COLUMNS, pictures, strict=True):
+            data = base64.b64encode(to_png_pixels(picture)).decode("ascii")
+            caption = f"Dice {score:.3f}" if score is not None else ""
+            if column == "image":
+                caption = name
+            cells.append(
+                f'<figure><img alt="{escape(column)} of {escape(name)}" '
+                f'src="data:image/png;base64,{data}"><figcaption title="{escape(caption)}">'
+                f"{escape(caption) or '&nbsp;'}</figcaption></figure>"
+            )
+    key = "".join(
+        f'<span class="key" style="background:rgb{colour}"></span>{name}'
+        for colour, name in ((FALSE_POSITIVE, "false positive"), (MISSED, "missed"))
+    )
+    return (
+        f'<div class="panels">{"".join(cells)}</div><p class="note">Digital and analog masks '
+        f"(probability above 0.5), in colour where they differ from the label:{key}</p>"
+    )
+
+
+def budget(run: RunFiles) -> str:
+    """Seed and effort behind every number."""
+    if run.config is None:
+        return ""
+    setting = run.setting
+    summary = run.summary or {}
+    counts = summary.get("images")
+    counts = counts if isinstance(counts, dict) else {}
+    images = [
+        f"{count_text(counts[key])} {name}"
+        for key, name in (("train", "training"), ("val", "validation"))
+        if counts.get(key) is not None
+    ]
+    size = setting("data.image_size")
+    source = summary.get("data") or setting("data.path") or "synthetic nuclei"
+    facts = [
+        ("seed", str(setting("seed"))),
+        (
+            "data",
+            f"{source}; {size} x {size} pixels, {setting('data.channels')} channels"
+            + (f"; {', '.join(images)} images" if images else ""),
+        ),
+        (
+            "search",
+            f"architecture given: {setting('search.arch')}"
+            if setting("search.arch")
+            else f"{setting('search.runs')} evolutions of {setting('search.nb_iter')} generations, "
+            f"population {setting('search.population_size')}, space {setting('search.space')}",
+        ),
+        (
+            "digital training",
+            f"{setting('train.epochs')} epochs, batch {setting('train.batch_size')}, "
+            f"AdamW, peak learning rate {setting('train.lr')}",
+        ),
+        (
+            "hardware-aware retraining",
+            f"{setting('analog.epochs')} epochs, preset {setting('analog.preset')}, weight noise "
+            f"{setting('analog.weight_noise')}, peak learning rate {setting('analog.lr')}",
+        ),
+        ("drift", f"{chips_of(run)} programmed chips, {_times(setting('drift.times'))}"),
+    ]
+    seconds = summary.get("seconds")
+    if isinstance(seconds, dict) and seconds:
+        parts = [f"{stage} {duration_name(float(taken))}" for stage, taken in seconds.items()]
+        facts.append(("wall-clock time", ", ".join(parts)))
+    scored = counts.get("val")
+    on = f" on {scored:,} validation images" if scored else " on the validation images"
+    note = f'<p class="note">Every score in this report was measured{on} with this seed.</p>'
+    return definitions(facts) + note
+
+
+def _times(times: Any) -> str:
+    if not isinstance(times, (list, tuple)):
+        return "times unknown"
+    return ", ".join(time_name(float(time)) for time in times)
+
+
+def reproduce_command(run: RunFiles) -> str:
+    """The command of this run: every setting that is not the default, as a flag."""
+    if run.config is None:
+        return ""
+    from nasseg.config import RunConfig, to_dict
+
+    words = ["nasseg", "run"]
+    short = {"data.path": "data", "data.image_size": "image-size", "data.channels": "channels"}
+    for key, value in _changed(to_dict(RunConfig()), run.config, ""):
+        words += [f"--{short.get(key, key)}", _as_flag(value)]
+    return f"<pre>{escape(shlex.join(words))}</pre>"
+
+
+def _changed(default: Any, value: Any, key: str) -> list[tuple[str, Any]]:
+    if isinstance(default, dict) and isinstance(value, dict):
+        found = []
+        for name, item in value.items():
+            found += _changed(default.get(name), item, f"{key}.{name}" if key else str(name))
+        return found
+    return [] if default == value else [(key, value)]
+
+
+def _as_flag(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return ",".join(f"{item:.16g}" for item in value)
+    return str(value)

@@ -1,0 +1,131 @@
+"""Pictures of numbers: drift over time, training, search progress."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+from nasseg._cli_summary import METRICS, time_name
+from nasseg.report._load import RunFiles, chip_statistics
+from nasseg.report._style import BLUE, CYCLE, GREEN, INK, MUTED, ORANGE, new_figure, quiet
+
+KINDS = ((True, "recalibrated", BLUE, "o"), (False, "uncalibrated", ORANGE, "s"))
+
+
+def draw_drift(run: RunFiles) -> Figure | None:
+    """Dice and pooled IoU over time since programming; None where nothing was measured.
+
+    Lines are means over chips, bands one standard deviation to either side, dotted lines the 5th
+    percentile chip, the dashed line the digital network.
+    """
+    digital: Mapping[str, Any] = (run.summary or {}).get("digital") or {}
+    names = dict(METRICS)
+    metrics = [
+        metric
+        for metric in ("dice", "iou_pooled")
+        if any(chip_statistics(run.drift, metric, kind) for kind, *_ in KINDS)
+    ]
+    if not metrics:
+        return None
+    figure = new_figure(9.6, 3.7)
+    axes: Sequence[Axes] = figure.subplots(1, len(metrics), squeeze=False)[0]
+    times = sorted({row.time_s for row in run.drift})
+    for ax, metric in zip(axes, metrics, strict=True):
+        for recalibrated, label, colour, marker in KINDS:
+            stats = chip_statistics(run.drift, metric, recalibrated)
+            if not stats:
+                continue
+            x = [s[0] for s in stats]
+            low, high = [s[1] - s[2] for s in stats], [s[1] + s[2] for s in stats]
+            ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+            ax.plot(x, [s[3] for s in stats], color=colour, linestyle=":", linewidth=1.2)
+            ax.plot(x, [s[1] for s in stats], color=colour, marker=marker, ms=4.5, label=label)
+        value = digital.get(metric)
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            ax.axhline(value, color=INK, linestyle=(0, (5, 3)), linewidth=1.2, label="digital")
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(FixedLocator(times))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xticks(times, [time_name(time) for time in times])
+        ax.set_title(names[metric])
+        ax.set_xlabel("time since programming")
+        ax.margins(x=0.04, y=0.12)
+        quiet(ax)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _series(
+    entries: Sequence[Mapping[str, Any]], stage: str, key: str
+) -> tuple[list[int], list[float]]:
+    pairs = [
+        (int(entry["epoch"]), float(entry[key]))
+        for entry in entries
+        if entry.get("stage") == stage and isinstance(entry.get(key), (int, float))
+    ]
+    return [epoch for epoch, _ in pairs], [value for _, value in pairs]
+
+
+def draw_curves(run: RunFiles) -> Figure | None:
+    """Loss and validation Dice of digital training and, after it, hardware-aware retraining."""
+    if not run.metrics:
+        return None
+    digital_epochs = [int(e["epoch"]) for e in run.metrics if e.get("stage") == "train"]
+    # The retraining starts where the digital training ended.
+    offset = max(digital_epochs, default=0)
+    stages = (("train", "digital training", GREEN, 0), ("analog", "hardware-aware", BLUE, offset))
+    figure = new_figure(9.6, 3.3)
+    axes: Sequence[Axes] = figure.subplots(1, 2)
+    for ax, key, title in zip(
+        axes, ("loss", "val_dice"), ("training loss", "validation Dice"), strict=True
+    ):
+        for stage, label, colour, start in stages:
+            epochs, values = _series(run.metrics, stage, key)
+            if values:
+                marker = "o" if key == "val_dice" else ""
+                x = [start + epoch for epoch in epochs]
+                ax.plot(x, values, color=colour, label=label, marker=marker, ms=3.5)
+        if offset and len({entry.get("stage") for entry in run.metrics}) > 1:
+            ax.axvline(offset, color=MUTED, linewidth=0.8, linestyle=":")
+        ax.set_title(title)
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        quiet(ax)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+def draw_search(run: RunFiles) -> Figure | None:
+    """Best and mean predicted score of each generation, a colour for each evolution."""
+    history = [
+        entry
+        for entry in (run.best or {}).get("history") or []
+        if isinstance(entry, dict) and isinstance(entry.get("best"), (int, float))
+    ]
+    if not history:
+        return None
+    figure = new_figure(9.6, 3.0)
+    ax = figure.subplots()
+    runs = sorted({int(entry.get("run", 0)) for entry in history})
+    for number in runs:
+        own = [entry for entry in history if int(entry.get("run", 0)) == number]
+        own.sort(key=lambda entry: int(entry["generation"]))
+        x = [int(entry["generation"]) for entry in own]
+        colour = CYCLE[number % len(CYCLE)]
+        ax.plot(x, [e["best"] for e in own], color=colour, label=f"evolution {number + 1}: best")
+        mean = [math.nan if e.get("mean") is None else float(e["mean"]) for e in own]
+        ax.plot(x, mean, color=colour, alpha=0.55, linewidth=1.1, linestyle="--")
+    ax.plot([], [], color=MUTED, linewidth=1.1, linestyle="--", label="mean of the population")
+    ax.set_title("predicted Dice after a day")
+    ax.set_xlabel("generation")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    quiet(ax)
+    figure.legend(loc="outside right center")
+    return figure

@@ -1,0 +1,304 @@
+"""The training loop: one for digital and analog networks, for every task."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from nasseg._io import to_json, write_text
+from nasseg.analog.fused import fused_layers
+from nasseg.analog.noise import derive_seed
+from nasseg.analog.state import load_tensors, named_tensors
+from nasseg.config import TrainConfig, to_dict
+from nasseg.errors import RunError
+from nasseg.tasks import Batches, Task
+from nasseg.training.checkpoint import load_checkpoint, save_checkpoint
+from nasseg.training.optim import WeightAverage, make_optimizer, warmup_cosine
+
+_CHECKPOINT_VERSION = 1
+
+
+class EpochLoader(Protocol):
+    """Batches whose order and augmentation are a function of the epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next pass."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass
+class FitResult:
+    """What a training came to. The network holds the weights that these metrics are of."""
+
+    metrics: dict[str, float]
+    """Validation metrics of the best epoch."""
+    epoch: int
+    """Epoch (from 1) of the best metrics."""
+    epochs: int
+    """Epochs trained, fewer than asked where training stopped early."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One entry an epoch: epoch, loss, lr, and where evaluated ``val_`` metrics."""
+
+
+def evaluate(net: nn.Module, loader: Batches, task: Task) -> dict[str, float]:
+    """Metrics of a network in evaluation mode; its mode is restored."""
+    training = net.training
+    try:
+        net.eval()
+        return dict(task.evaluate(net, loader))
+    finally:
+        net.train(training)
+
+
+def fit(
+    net: nn.Module,
+    train_loader: EpochLoader,
+    val_loader: Batches,
+    task: Task,
+    config: TrainConfig,
+    *,
+    seed: int = 0,
+    teacher: nn.Module | None = None,
+    distill: float = 0.0,
+    on_epoch: Callable[[int], dict[str, Any]] | None = None,
+    prepare: Callable[[nn.Module], object] | None = None,
+    checkpoint: Path | None = None,
+    metrics_file: Path | None = None,
+    stage: str = "train",
+    keep: Literal["best", "last"] = "best",
+    stop_after: int | None = None,
+    progress: bool = False,
+) -> FitResult:
+    """Train a network and leave its best weights in it.
+
+    Args:
+        net: digital or analog network, on its device.
+        train_loader: training batches (image (B, C, H, W), target).
+        val_loader: validation batches.
+        task: loss and metrics.
+        config: epochs, learning rate and so on.
+        seed: seed of everything drawn here; batches take theirs from ``train_loader``.
+        teacher: network whose output is a target beside the label; in evaluation mode.
+        distill: weight of the teacher's output, 0 to 1.
+        on_epoch: called with the epoch (from 0) before it starts; what it returns goes into the
+            history. Sets, for example, the weight noise.
+        prepare: called with the network before each evaluation, for example to recalibrate.
+        checkpoint: file that is written after each epoch and continued from if it exists.
+        metrics_file: JSON lines, one an epoch; lines of other stages in it stay as they are.
+        stage: name of the training in that file and on the bar.
+        keep: leave the weights of the best evaluation in the network, or those of the last.
+        stop_after: return after this many epochs of the schedule, as an interruption would.
+        progress: show a bar with the monitored metric.
+
+    Returns:
+        Metrics and history. ``N`` epochs equal ``k`` epochs, a stop and ``N - k`` more, bit for
+        bit on a CPU.
+
+    Raises:
+        RunError: the checkpoint is damaged or of another training, or the loss is not finite.
+    """
+    device = next(net.parameters()).device
+    state = _State(net, task, config, len(train_loader), seed, distill)
+    if checkpoint is not None and checkpoint.exists():
+        state.load(load_checkpoint(checkpoint), checkpoint)
+    amp = config.amp and device.type == "cuda"
+    scaler = torch.amp.GradScaler("cuda", enabled=amp)
+    loss_fn = task.loss()
+    if teacher is not None:
+        teacher.eval()
+    bar = tqdm(
+        total=config.epochs, initial=state.epoch, desc=stage, unit="epoch", disable=not progress
+    )
+    with bar:
+        while not state.finished(config):
+            entry: dict[str, Any] = {"stage": stage, "epoch": state.epoch + 1}
+            if on_epoch is not None:
+                entry |= on_epoch(state.epoch)
+            net.train()
+            train_loader.set_epoch(state.epoch)
+            total, count = 0.0, 0
+            for image, target in train_loader:
+                image, target = image.to(device), target.to(device)
+                lr = config.lr * warmup_cosine(state.step, state.total_steps, config.warmup)
+                for group in state.optimizer.param_groups:
+                    group["lr"] = lr
+                with torch.autocast(device.type, enabled=amp):
+                    logits = net(image)
+                    loss = loss_fn(logits.float(), target)
+                    if teacher is not None and distill > 0:
+                        with torch.no_grad():
+                            soft = task.soft(teacher(image).float())
+                        loss = (1 - distill) * loss + distill * task.soft_loss(logits.float(), soft)
+                value = float(loss.detach())
+                if value != value or value in (float("inf"), float("-inf")):
+                    raise RunError(
+                        f"{stage}: the loss is {value} at epoch {state.epoch + 1}; lower the "
+                        f"learning rate ({config.lr:g})"
+                    )
+                state.optimizer.zero_grad(set_to_none=True)
+                scaler.scale(loss).backward()
+                scaler.step(state.optimizer)
+                scaler.update()
+                state.after_step()
+                total += value * image.shape[0]
+                count += image.shape[0]
+            state.epoch += 1
+            entry |= {"loss": total / max(1, count), "lr": lr}
+            last = state.epoch == config.epochs
+            if last or state.epoch % config.eval_every == 0:
+                with state.averaged():
+                    if prepare is not None:
+                        prepare(net)
+                    metrics = evaluate(net, val_loader, task)
+                    state.judge(metrics, always=keep == "last")
+                entry |= {f"val_{name}": v for name, v in metrics.items()}
+                bar.set_postfix({task.monitor: f"{metrics[task.monitor]:.4f}"}, refresh=False)
+            state.history.append(entry)
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, state.dump())
+            if metrics_file is not None:
+                write_metrics(metrics_file, stage, state.history)
+            bar.update()
+            if stop_after is not None and state.epoch >= stop_after:
+                break
+    if state.best is not None:
+        load_tensors(net, state.best, "best weights")
+    return FitResult(
+        metrics=dict(state.best_metrics),
+        epoch=state.best_epoch,
+        epochs=state.epoch,
+        history=state.history,
+    )
+
+
+def write_metrics(path: Path, stage: str, history: Iterable[dict[str, Any]]) -> None:
+    """Write the lines of ``stage`` into a JSON-lines file, keeping those of other stages."""
+    kept = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if json.loads(line).get("stage") != stage:
+                kept.append(line)
+    kept += [to_json(entry, indent=None) for entry in history]
+    write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+class _State:
+    """All that changes while training, and its way to a checkpoint and back."""
+
+    def __init__(
+        self, net: nn.Module, task: Task, config: TrainConfig, steps: int, seed: int, distill: float
+    ) -> None:
+        self.net = net
+        self.task = task
+        self.identity = {
+            "version": _CHECKPOINT_VERSION,
+            "task": task.name,
+            "seed": seed,
+            "steps": steps,
+            "distill": distill,
+            "config": json.dumps(to_dict(config), sort_keys=True),
+        }
+        self.total_steps = steps * config.epochs
+        self.optimizer = make_optimizer(net, config.lr, config.weight_decay)
+        self.average = (
+            WeightAverage(named_tensors(net), config.ema_decay) if config.ema_decay else None
+        )
+        self.noise = next((layer.noise for _, layer in fused_layers(net)), None)
+        if self.noise is not None:
+            self.noise.reseed(derive_seed(seed, 3))
+        self.epoch = 0
+        self.step = 0
+        self.since_best = 0
+        self.best: dict[str, Tensor] | None = None
+        self.best_metrics: dict[str, float] = {}
+        self.best_epoch = 0
+        self.history: list[dict[str, Any]] = []
+
+    def finished(self, config: TrainConfig) -> bool:
+        out_of_patience = config.patience > 0 and self.since_best >= config.patience
+        return self.epoch >= config.epochs or out_of_patience
+
+    def after_step(self) -> None:
+        self.step += 1
+        if self.average is not None:
+            self.average.update(named_tensors(self.net))
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in the network; the trained ones again afterwards."""
+        kept = {name: tensor.clone() for name, tensor in named_tensors(self.net).items()}
+        # Evaluation draws output noise of its own; training must not depend on how often it ran.
+        noise = self.noise.state_dict() if self.noise is not None else None
+        if self.average is not None:
+            load_tensors(self.net, self.average.tensors, "averaged weights")
+        try:
+            yield
+        finally:
+            load_tensors(self.net, kept, "trained weights")
+            if self.noise is not None and noise is not None:
+                self.noise.load_state_dict(noise)
+
+    def judge(self, metrics: dict[str, float], *, always: bool) -> None:
+        """Keep the weights that are in the network now if they are the best so far."""
+        monitor = self.task.monitor
+        if always or self.best is None or metrics[monitor] > self.best_metrics[monitor]:
+            self.best = {name: t.clone() for name, t in named_tensors(self.net).items()}
+            self.best_metrics = metrics
+            self.best_epoch = self.epoch
+            self.since_best = 0
+        else:
+            self.since_best += 1
+
+    def dump(self) -> dict[str, Any]:
+        return {
+            "identity": self.identity,
+            "net": named_tensors(self.net),
+            "optimizer": self._optimizer_state(),
+            "average": None if self.average is None else self.average.tensors,
+            "average_steps": 0 if self.average is None else self.average.steps,
+            "noise": None if self.noise is None else self.noise.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "since_best": self.since_best,
+            "best": self.best,
+            "best_metrics": self.best_metrics,
+            "best_epoch": self.best_epoch,
+            "history": self.history,
+        }
+
+    def load(self, saved: dict[str, Any], path: Path) -> None:
+        if saved.get("identity") != self.identity:
+            raise RunError(
+                f"{path} is of another training ({saved.get('identity')}); this one is "
+                f"{self.identity}. Choose another folder, or delete it to train anew"
+            )
+        load_tensors(self.net, saved["net"], str(path))
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.average is not None:
+            self.average.tensors = {
+                name: value.to(self.average.tensors[name].device)
+                for name, value in saved["average"].items()
+            }
+            self.average.steps = saved["average_steps"]
+        if self.noise is not None:
+            self.noise.load_state_dict(saved["noise"])
+        self.epoch, self.step = saved["epoch"], saved["step"]
+        self.since_best = saved["since_best"]
+        self.best = saved["best"]
+        self.best_metrics, self.best_epoch = saved["best_metrics"], saved["best_epoch"]
+        self.history = saved["history"]
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.optimizer.state_dict()
+        return state

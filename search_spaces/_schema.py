@@ -1,0 +1,243 @@
+"""A tuple of hyperparameters, and everything done to whole populations of them.
+
+A population is a matrix of *indices*, one row an architecture, one column a hyperparameter: 0 for
+inactive, ``1 ... K`` for its K choices. All operations are vectorised over the rows and draw a
+fixed number of random values from the generator they are given, so a seed fixes the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasseg.errors import ArchError
+from nasseg.search_spaces._hyperparameters import KINDS, Hyperparameter
+
+Indices = NDArray[np.intp]
+Encoded = NDArray[np.float32]
+
+KIND_WEIGHTS = (0.4, 0.4, 0.2)
+"""Chance of a width, depth and other mutation when the kind is left open (AnalogNAS)."""
+STEP_PROBABILITY = 0.5
+"""Chance that a numeric hyperparameter moves to a neighbour instead of to any other choice."""
+EXTRA_CHANGES = 0.5
+"""Mean number of further hyperparameters of the same kind that one mutation changes."""
+ENCODING_TOLERANCE = 1e-4
+"""How far, relative to max(1, |code|), an encoded value may be from the code it stands for."""
+
+
+class Schema:
+    """Immutable: an edited space gets a new schema.
+
+    Raises:
+        ArchError: two hyperparameters share a name, or a condition names a hyperparameter that is
+            unknown or not listed before the one it governs.
+    """
+
+    def __init__(self, hyperparameters: Sequence[Hyperparameter]) -> None:
+        self.hyperparameters = tuple(hyperparameters)
+        self.names = [h.name for h in self.hyperparameters]
+        self.column = {name: j for j, name in enumerate(self.names)}
+        if not self.names:
+            raise ArchError("a search space needs at least one hyperparameter")
+        if len(self.column) != len(self.names):
+            twice = sorted({n for n in self.names if self.names.count(n) > 1})
+            raise ArchError(f"hyperparameter names must be unique; repeated: {twice}")
+        counts = [h.size() for h in self.hyperparameters]
+        self._counts: Indices = np.array(counts, dtype=np.intp)
+        self._codes: Encoded = np.zeros((len(counts), max(counts) + 1), dtype=np.float32)
+        # Per column: (parent column, table over the parent's index that says "active").
+        self._gates: list[list[tuple[int, NDArray[np.bool_]]]] = []
+        for j, h in enumerate(self.hyperparameters):
+            self._codes[j, 1 : counts[j] + 1] = h.codes
+            gates = []
+            for condition in h.conditions:
+                parent = self.column.get(condition.parent, len(counts))
+                if parent >= j:
+                    raise ArchError(
+                        f"hyperparameter {h.name!r} depends on {condition.parent!r}, "
+                        f"which must be listed before it"
+                    )
+                table = np.zeros(counts[parent] + 1, dtype=np.bool_)
+                for value in condition.values:
+                    position = self.hyperparameters[parent].index(value)
+                    if position is not None:
+                        table[position] = True
+                gates.append((parent, table))
+            self._gates.append(gates)
+        self._conditional = np.array([bool(g) for g in self._gates])
+        self._categorical = np.array([h.categorical for h in self.hyperparameters])
+        self._kind = np.array([KINDS.index(h.kind) for h in self.hyperparameters])
+        self._columns = np.arange(len(counts))
+
+    # -- activity ---------------------------------------------------------------------------
+
+    def settle(self, indices: Indices, fill: Indices) -> Indices:
+        """Canonical rows: inactive columns become 0, active columns that are 0 take ``fill``."""
+        out = indices.copy()
+        for j, gates in enumerate(self._gates):
+            column = out[:, j]
+            filled = np.where(column == 0, fill[:, j], column)
+            for parent, table in gates:
+                filled = np.where(table[out[:, parent]], filled, 0)
+            out[:, j] = filled
+        return out
+
+    def inactive_reason(self, row: Indices, j: int) -> str | None:
+        """Why column ``j`` is inactive in a settled ``row``, in words; None where it is active."""
+        for parent, table in self._gates[j]:
+            if not table[row[parent]]:
+                h = self.hyperparameters[parent]
+                value = h.choices[row[parent] - 1] if row[parent] else 0
+                return f"{h.name} = {value!r}"
+        return None
+
+    def size(self) -> int:
+        """Exact number of canonical rows."""
+        parents = sorted({parent for gates in self._gates for parent, _ in gates})
+        total = 0
+        seen: set[tuple[int, ...]] = set()
+        for values in product(*(range(1, int(self._counts[p]) + 1) for p in parents)):
+            row = np.ones((1, len(self.names)), dtype=np.intp)
+            row[0, parents] = values
+            row = self.settle(row, row)
+            key = tuple(int(v) for v in row[0, parents])
+            if key in seen:
+                continue  # a parent that is itself inactive counts once
+            seen.add(key)
+            free = 1
+            for j, count in enumerate(self._counts):
+                if j not in parents and row[0, j]:
+                    free *= int(count)
+            total += free
+        return total
+
+    # -- drawing ----------------------------------------------------------------------------
+
+    def _spread(self, unit: NDArray[np.float64]) -> Indices:
+        """Numbers in [0, 1) to indices 1 ... K, each choice equally wide."""
+        scaled = np.floor(unit * self._counts).astype(np.intp)
+        # unit * K can round up to K for units just below one.
+        return np.minimum(scaled, self._counts - 1) + 1
+
+    def draw(self, n: int, rng: np.random.Generator) -> Indices:
+        """Every hyperparameter drawn uniformly and independently, then settled."""
+        values = self._spread(rng.random((n, len(self.names))))
+        return self.settle(values, values)
+
+    def draw_lhs(self, n: int, rng: np.random.Generator) -> Indices:
+        """Latin hypercube: each hyperparameter's n values are spread evenly over its choices."""
+        shape = (n, len(self.names))
+        strata = np.tile(np.arange(n, dtype=np.float64)[:, None], (1, shape[1]))
+        strata = rng.permuted(strata, axis=0)
+        values = self._spread((strata + rng.random(shape)) / max(n, 1))
+        return self.settle(values, values)
+
+    # -- variation --------------------------------------------------------------------------
+
+    def mutate(self, indices: Indices, rng: np.random.Generator, kind: str | None) -> Indices:
+        """Change at least one active hyperparameter of one kind; settle what depends on it.
+
+        Raises:
+            ArchError: unknown kind, or a row without anything of that kind to change.
+        """
+        n, width = indices.shape
+        choosable = (indices > 0) & (self._counts > 1)
+        if kind is None:
+            weights = np.array(KIND_WEIGHTS)[None, :] * np.stack(
+                [(choosable & (self._kind == k)).any(axis=1) for k in range(len(KINDS))], axis=1
+            )
+            edges = np.cumsum(weights, axis=1)
+            total = edges[:, -1:]
+            rows_kind = (rng.random((n, 1)) * total >= edges).sum(axis=1)
+        else:
+            if kind not in KINDS:
+                raise ArchError(f"mutation kind must be one of {list(KINDS)} or None; got {kind!r}")
+            rows_kind = np.full(n, KINDS.index(kind))
+        eligible = choosable & (self._kind[None, :] == rows_kind[:, None])
+        count = eligible.sum(axis=1, keepdims=True)
+        if n and not count.all():
+            what = "hyperparameter" if kind is None else f"{kind} hyperparameter"
+            raise ArchError(f"cannot mutate: no active {what} has more than one choice")
+
+        change = eligible & (rng.random((n, width)) * np.maximum(count, 1) < EXTRA_CHANGES)
+        first = np.argmax(np.where(eligible, rng.random((n, width)), -1.0), axis=1)
+        change[np.arange(n), first] = True
+
+        # Any other choice: 1 ... K without the present one.
+        other = np.floor(rng.random((n, width)) * (self._counts - 1)).astype(np.intp) + 1
+        other = np.clip(other, 1, np.maximum(self._counts - 1, 1))
+        other += other >= indices
+        # A neighbour; at an end of the range the only one there is.
+        up = rng.random((n, width)) < 0.5
+        up = (up | (indices == 1)) & (indices != self._counts)
+        neighbour = indices + np.where(up, 1, -1)
+        near = (rng.random((n, width)) < STEP_PROBABILITY) & ~self._categorical
+        moved = np.where(change, np.where(near, neighbour, other), indices)
+        return self.settle(moved, self._spread(rng.random((n, width))))
+
+    def crossover(self, a: Indices, b: Indices, rng: np.random.Generator) -> Indices:
+        """Uniform crossover; a column that one parent has inactive comes from the other."""
+        take_a = rng.random(a.shape) < 0.5
+        child = np.where(take_a, a, b)
+        spare = np.where(take_a, b, a)
+        fill = self._spread(rng.random(a.shape))
+        return self.settle(child, np.where(spare > 0, spare, fill))
+
+    # -- encoding ---------------------------------------------------------------------------
+
+    def encode(self, indices: Indices) -> Encoded:
+        """Indices to codes, float32 (n, F): numbers as themselves, strings by position."""
+        return self._codes[self._columns, indices]
+
+    def decode(self, matrix: object) -> Indices:
+        """The inverse of :meth:`encode`.
+
+        Raises:
+            ArchError: wrong shape, or a value that no canonical architecture has there.
+        """
+        try:
+            X = np.asarray(matrix, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise ArchError("encoded architectures must be a matrix of numbers") from None
+        if X.ndim != 2 or X.shape[1] != len(self.names):
+            raise ArchError(
+                f"encoded architectures must have shape (n, {len(self.names)}); got {X.shape}"
+            )
+        indices = np.empty(X.shape, dtype=np.intp)
+        for j, count in enumerate(self._counts):
+            codes = self._codes[j, 1 : count + 1]
+            indices[:, j] = np.searchsorted((codes[1:] + codes[:-1]) / 2, X[:, j]) + 1
+        indices[self._conditional & (X == 0)] = 0
+        settled = self.settle(indices, indices)
+        expected = self.encode(settled)
+        # Written so that NaN counts as wrong.
+        good = np.abs(X - expected) <= ENCODING_TOLERANCE * np.maximum(1.0, np.abs(expected))
+        good &= settled == indices
+        good &= ~((settled == 0) & (self.active(settled)))
+        if not good.all():
+            row, j = (int(v) for v in np.argwhere(~good)[0])
+            raise ArchError(
+                f"row {row}: {self.names[j]} cannot be {X[row, j]:g}; "
+                f"{self.allowed(settled[row], j)}"
+            )
+        return settled
+
+    def active(self, settled: Indices) -> NDArray[np.bool_]:
+        """Which columns of settled rows matter, bool (n, F)."""
+        active = np.ones(settled.shape, dtype=np.bool_)
+        for j, gates in enumerate(self._gates):
+            for parent, table in gates:
+                active[:, j] &= table[settled[:, parent]]
+        return active
+
+    def allowed(self, settled_row: Indices, j: int) -> str:
+        """What column ``j`` may be in this row, in words."""
+        h = self.hyperparameters[j]
+        reason = self.inactive_reason(settled_row, j)
+        if reason is not None:
+            return f"allowed: 0 (inactive, since {reason})"
+        return f"allowed: {', '.join(repr(v) for v in h.choices)}"

@@ -1,0 +1,140 @@
+"""The segmentation network of the ``unet`` space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasseg.search_spaces.networks.blocks import (
+    Upsample,
+    check_input,
+    conv_bn_relu,
+    initialise,
+    residual_stage,
+)
+
+MIN_BOTTOM = 2
+"""The deepest map has at least this height and width, so that BatchNorm has values to average."""
+
+
+class DecoderLevel(nn.Module):
+    """Upsample, join the encoder's map of that size, convolve.
+
+    (B, Cin, H, W) and the skip (B, C, 2H, 2W) to (B, C, 2H, 2W).
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, skip: str, upsample: str, kernel: int, depth: int
+    ) -> None:
+        super().__init__()
+        self.skip = skip
+        self.up = Upsample(in_channels, channels, upsample)
+        joined = 2 * channels if skip == "concat" else channels
+        self.convs = nn.Sequential(
+            *(conv_bn_relu(joined if k == 0 else channels, channels, kernel) for k in range(depth))
+        )
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = self.up(x)
+        if self.skip == "concat":
+            x = torch.cat([x, skip], dim=1)
+        elif self.skip == "add":
+            x = x + skip
+        out: Tensor = self.convs(x)
+        return out
+
+
+class NASSegNet(nn.Module):
+    """Encoder-decoder of one architecture of the ``unet`` space.
+
+    (B, in_channels, H, W) to logits (B, out_channels, H, W), for any H, W >= 16. Where H or W does
+    not divide by the total downsampling, the input is padded by reflection and the output cropped.
+
+    Build it with ``get_space("unet").build(arch)``, which checks the architecture first.
+
+    Attributes:
+        arch, arch_id, space: set by ``build``.
+        factor: total downsampling of the deepest stage.
+    """
+
+    arch: dict[str, Any]
+    arch_id: str
+    space: str
+
+    def __init__(
+        self, arch: Mapping[str, Any], widths: Sequence[int], in_channels: int, out_channels: int
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        stages = range(1, arch["M"] + 1)
+        # Stages that share a resolution form a level; there is a pooling between levels.
+        levels = (
+            [[1], list(stages)[1:]] if arch["topology"] == "isotropic" else [[i] for i in stages]
+        )
+        self.factor = 2 ** (len(levels) - 1)
+
+        width = arch["out_channel0"]
+        self.stem = conv_bn_relu(in_channels, width, arch["kernel0"])
+        self.encoder = nn.ModuleList()
+        for level in levels:
+            parts = []
+            for i in level:
+                parts.append(
+                    residual_stage(
+                        width,
+                        widths[i - 1],
+                        arch[f"convblock{i}"],
+                        arch[f"B{i}"],
+                        arch[f"R{i}"],
+                    )
+                )
+                width = widths[i - 1]
+            self.encoder.append(nn.Sequential(*parts))
+        self.pool = nn.MaxPool2d(2)
+        self.decoder = nn.ModuleList()
+        for level in reversed(levels[:-1]):
+            channels = widths[level[-1] - 1]
+            self.decoder.append(
+                DecoderLevel(
+                    width,
+                    channels,
+                    arch["skip"],
+                    arch["upsample"],
+                    arch["dec_kernel"],
+                    arch["dec_depth"],
+                )
+            )
+            width = channels
+        self.head = nn.Conv2d(width, out_channels, 1)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_input(self, x, self.in_channels)
+        height, width = x.shape[-2:]
+        top, bottom = _padding(height, self.factor)
+        left, right = _padding(width, self.factor)
+        if top or bottom or left or right:
+            x = F.pad(x, (left, right, top, bottom), mode="reflect")
+
+        x = self.stem(x)
+        skips: list[Tensor] = []
+        for k, level in enumerate(self.encoder):
+            if k:
+                skips.append(x)
+                x = self.pool(x)
+            x = level(x)
+        for level in self.decoder:
+            x = level(x, skips.pop())
+        logits: Tensor = self.head(x)
+        return logits[..., top : top + height, left : left + width]
+
+
+def _padding(size: int, factor: int) -> tuple[int, int]:
+    """Pixels to add on either side so that ``factor`` divides and the deepest map is not tiny."""
+    target = max(-(-size // factor), MIN_BOTTOM) * factor
+    missing = target - size
+    return missing // 2, missing - missing // 2

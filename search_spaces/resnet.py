@@ -1,0 +1,103 @@
+"""The ``resnet`` space: AnalogNAS's ResNet-like networks, for classification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasseg.search_spaces._count import conv_bn, residual_stage
+from nasseg.search_spaces._hyperparameters import Hyperparameter, at_least
+from nasseg.search_spaces.base import Columns, SearchSpace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GROUPS = (1, 2, 3, 4, 5)
+HALVING_GROUPS = (2, 3, 4)
+"""Groups whose first block has stride 2; a 16x16 input is 2x2 after them."""
+MAX_WIDTH = 256
+"""Channels of a group are capped here; the ranges alone would allow 2,048."""
+
+
+def _hyperparameters() -> tuple[Hyperparameter, ...]:
+    found = [
+        Hyperparameter("out_channel0", (8, 12, 16, 32, 48, 64), "width", default=16),
+        Hyperparameter("M", GROUPS, "depth", default=3),
+    ]
+    active = {i: () if i == 1 else (at_least("M", i, GROUPS),) for i in GROUPS}
+    found += [
+        Hyperparameter(f"R{i}", tuple(range(1, 17)), "depth", active[i], default=2) for i in GROUPS
+    ]
+    for i in GROUPS:
+        found += [
+            Hyperparameter(f"convblock{i}", (1, 2), conditions=active[i], default=1),
+            Hyperparameter(
+                f"widenfact{i}",
+                (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8),
+                "width",
+                active[i],
+                default=0.5 if i > 1 else 0.8,
+            ),
+            Hyperparameter(f"B{i}", (1, 2, 3, 4, 5), conditions=active[i], default=1),
+        ]
+    return tuple(found)
+
+
+class ResNetSpace(SearchSpace):
+    """AnalogNAS's space (Benmeziane et al. 2023, arXiv:2305.10459) with the released ranges.
+
+    ``out_channel0`` channels of the 7x7 stem, ``M`` groups, ``R<i>`` residual blocks in group i,
+    ``convblock<i>`` 1 basic or 2 bottleneck, ``B<i>`` parallel branches that are summed, and
+    ``widenfact<i>`` in [0.5, 0.8], by which the channels of the group before are *divided*.
+
+    It differs from the released code (github.com/IBM/analog-nas) where that code does not do what
+    it declares: upper bounds are included (there, group 5 can be set but never used); ``R<i>`` of
+    an active group is at least 1 (there, 0 builds one block); ``convblock<i>`` is honoured;
+    groups 2, 3 and 4 halve the resolution (there, the stride is dropped on the way); widening
+    factors are a grid of 0.05, which makes the space finite; channels stop at ``MAX_WIDTH``.
+    """
+
+    base_name = "resnet"
+    version = 1
+    base_hyperparameters = _hyperparameters()
+
+    def _network(self, arch: dict[str, Any], in_channels: int, out_channels: int) -> nn.Module:
+        from nasseg.search_spaces.networks.nasresnet import NASResNet
+
+        return NASResNet(arch, group_widths(arch), in_channels, out_channels)
+
+    def _count_params(
+        self, columns: Columns, in_channels: int, out_channels: int
+    ) -> NDArray[Any] | None:
+        before = columns["out_channel0"]
+        total = conv_bn(in_channels, before, 7)
+        for i, width in zip(GROUPS, _widths(columns), strict=True):
+            block, branches = columns[f"convblock{i}"], columns[f"B{i}"]
+            blocks = columns[f"R{i}"]
+            stride = 2 if i in HALVING_GROUPS else 1
+            total = total + residual_stage(before, width, block, branches, blocks, stride)
+            before = width
+        counted: NDArray[Any] = total + (before + 1) * out_channels
+        return counted
+
+
+def group_widths(arch: Mapping[str, Any]) -> list[int]:
+    """Channels of the M groups: the channels before over the widening factor, rounded down."""
+    columns = {name: np.array([value]) for name, value in arch.items()}
+    return [int(w[0]) for w in _widths(columns)[: arch["M"]]]
+
+
+def _widths(columns: Columns) -> list[NDArray[Any]]:
+    """Channels of every group, (n,) each; of groups that are not there, those of the last one."""
+    widths: list[NDArray[Any]] = []
+    width = columns["out_channel0"].astype(np.int64)
+    for i in GROUPS:
+        factor = columns[f"widenfact{i}"].astype(np.float64)
+        # The small term keeps 8 / 0.8 at 10 where the division falls just short of it.
+        wider = np.floor(width / np.where(factor > 0, factor, 1.0) + 1e-9)
+        width = np.minimum(MAX_WIDTH, wider.astype(np.int64))
+        widths.append(width)
+    return widths

@@ -1,0 +1,155 @@
+"""The ``unet`` space: an AnalogNAS encoder and a decoder, for segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasseg.search_spaces._count import conv_bn, residual_stage
+from nasseg.search_spaces._hyperparameters import Condition, Hyperparameter, at_least
+from nasseg.search_spaces.base import Columns, SearchSpace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+STAGES = (1, 2, 3, 4, 5)
+DEPTHS = (2, 3, 4, 5)
+MAX_WIDTH = 160
+"""Channels of a stage are capped here, so that five widening stages stay trainable."""
+
+
+def _hyperparameters() -> tuple[Hyperparameter, ...]:
+    pyramidal = Condition("topology", ("pyramidal",))
+    stage = {i: () if i <= min(DEPTHS) else (at_least("M", i, DEPTHS),) for i in STAGES}
+    found = [
+        Hyperparameter("out_channel0", (8, 12, 16, 24, 32), "width", default=16),
+        Hyperparameter("M", DEPTHS, "depth", default=4),
+        Hyperparameter("topology", ("pyramidal", "isotropic"), default="pyramidal"),
+    ]
+    found += [Hyperparameter(f"R{i}", (1, 2, 3), "depth", stage[i], default=1) for i in STAGES]
+    for i in STAGES:
+        # From stage 2 on a pyramid always widens: a factor of 1 is the isotropic topology.
+        factors = (1.0, 1.25, 1.5) if i == 1 else (1.25, 1.5, 1.75, 2.0)
+        found += [
+            Hyperparameter(f"convblock{i}", (1, 2), conditions=stage[i], default=1),
+            Hyperparameter(
+                f"widenfact{i}",
+                factors,
+                "width",
+                stage[i] if i == 1 else (*stage[i], pyramidal),
+                default=1.0 if i == 1 else 2.0,
+            ),
+            Hyperparameter(f"B{i}", (1, 2, 3), conditions=stage[i], default=1),
+        ]
+    found += [
+        Hyperparameter("kernel0", (3, 5, 7), default=3),
+        Hyperparameter("skip", ("none", "add", "concat"), default="concat"),
+        Hyperparameter("upsample", ("bilinear", "transposed"), default="transposed"),
+        Hyperparameter("dec_kernel", (1, 3, 5), default=3),
+        Hyperparameter("dec_depth", (1, 2), default=2),
+    ]
+    return tuple(found)
+
+
+class UNetSpace(SearchSpace):
+    """Encoder-decoder networks, 2 to 5 encoder stages.
+
+    Encoder, named as in AnalogNAS (Benmeziane et al. 2023, arXiv:2305.10459):
+
+    - ``out_channel0``: channels of the stem, a ``kernel0`` x ``kernel0`` convolution of stride 1.
+    - ``M``: stages. ``R<i>``: residual blocks of stage i. ``convblock<i>``: 1 basic (two 3x3
+      convolutions), 2 bottleneck (1x1, 3x3, 1x1 with half the channels inside).
+    - ``widenfact<i>``: channels of stage i over those of the stage before.
+    - ``B<i>``: parallel branches of each block, summed.
+    - ``topology``: "pyramidal" halves the resolution and widens at every stage; "isotropic" halves
+      it once, after stage 1, and keeps the channels (``widenfact2`` ... are inactive).
+      arXiv:2403.08796 finds isotropic networks lose less on analog hardware.
+
+    Decoder, one level for each halving:
+
+    - ``upsample``: "transposed" is a 1x1 convolution to 4C channels and PixelShuffle(2), which is a
+      2x2 transposed convolution of stride 2 that analog tiles can hold; "bilinear" is a 1x1
+      convolution and interpolation.
+    - ``skip``: how the encoder's map of the same size joins: "none", "add", "concat".
+    - ``dec_kernel``, ``dec_depth``: kernel size and number of convolutions after it.
+
+    The default architecture is a plain U-Net of widths 16, 32, 64, 128 with residual blocks.
+    """
+
+    base_name = "unet"
+    version = 1
+    base_hyperparameters = _hyperparameters()
+
+    def _network(self, arch: dict[str, Any], in_channels: int, out_channels: int) -> nn.Module:
+        from nasseg.search_spaces.networks.nassegnet import NASSegNet
+
+        return NASSegNet(arch, stage_widths(arch), in_channels, out_channels)
+
+    def _count_params(
+        self, columns: Columns, in_channels: int, out_channels: int
+    ) -> NDArray[Any] | None:
+        weights = _count(columns, in_channels, out_channels, [1.0] * len(STAGES), norm=2)
+        return weights + out_channels
+
+    def _count_macs_per_pixel(
+        self, columns: Columns, in_channels: int, out_channels: int
+    ) -> NDArray[Any] | None:
+        isotropic = columns["topology"] == "isotropic"
+        shares = [0.25 ** np.where(isotropic, min(i - 1, 1), i - 1) for i in STAGES]
+        return _count(columns, in_channels, out_channels, shares, norm=0)
+
+
+def _count(
+    columns: Columns,
+    in_channels: int,
+    out_channels: int,
+    shares: Sequence[NDArray[Any] | float],
+    norm: int,
+) -> NDArray[Any]:
+    """Weights of the network, those of stage i times ``shares[i - 1]``.
+
+    With shares of 1 and ``norm`` 2 these are the parameters (but the head's bias); with each
+    stage's share of the input's pixels and ``norm`` 0, multiply-accumulates per input pixel.
+    """
+    widths, stages = _widths(columns), columns["M"]
+    isotropic = columns["topology"] == "isotropic"
+    kernel, depth = columns["dec_kernel"], columns["dec_depth"]
+    before = columns["out_channel0"]
+    total = conv_bn(in_channels, before, columns["kernel0"], norm) * shares[0]
+    for i, width in zip(STAGES, widths, strict=True):
+        block, branches = columns[f"convblock{i}"], columns[f"B{i}"]
+        blocks = columns[f"R{i}"]
+        share = shares[i - 1]
+        total = total + share * residual_stage(before, width, block, branches, blocks, norm=norm)
+        if i > 1:
+            # The decoder level that brings stage i back to the resolution of stage i - 1; its
+            # 1x1 convolution comes before the upsampling.
+            up = before * width * np.where(columns["upsample"] == "transposed", 4, 1)
+            joined = before * np.where(columns["skip"] == "concat", 2, 1)
+            level = norm * before + conv_bn(joined, before, kernel, norm)
+            level = level + (depth - 1) * conv_bn(before, before, kernel, norm)
+            level = share * up + shares[i - 2] * level
+            total = total + np.where((i <= stages) & ~(isotropic & (i > 2)), level, 0)
+        before = width
+    counted: NDArray[Any] = total + widths[0] * out_channels * shares[0]
+    return counted
+
+
+def stage_widths(arch: Mapping[str, Any]) -> list[int]:
+    """Channels of the M encoder stages: multiples of 4, rounded up, at most ``MAX_WIDTH``."""
+    columns = {name: np.array([value]) for name, value in arch.items()}
+    return [int(w[0]) for w in _widths(columns)[: arch["M"]]]
+
+
+def _widths(columns: Columns) -> list[NDArray[Any]]:
+    """Channels of every stage, (n,) each; of stages that are not there, those of the last one."""
+    widths: list[NDArray[Any]] = []
+    exact = columns["out_channel0"].astype(np.float64)
+    for i in STAGES:
+        factor = columns[f"widenfact{i}"].astype(np.float64)
+        exact = exact * np.where(factor > 0, factor, 1.0)
+        widths.append(np.minimum(MAX_WIDTH, 4 * np.ceil(exact / 4)).astype(np.int64))
+    return widths

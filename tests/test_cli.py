@@ -1,0 +1,366 @@
+"""The command line: dispatch, settings, messages and exit statuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import nasseg
+from nasseg.cli import STAGES, main
+from nasseg.config import AnalogConfig, DataConfig, LabelConfig, RunConfig, TrainConfig, to_dict
+from nasseg.errors import ConfigError, DataError, RunError
+
+COMMANDS = (*("run", "search", "train", "analog", "drift"), *("report", "label", "fit", "spaces"))
+
+
+class FakePipeline(types.ModuleType):
+    """Stands in for ``nasseg.pipeline`` and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__("nasseg.pipeline")
+        self.calls: list[tuple[Any, Sequence[str] | None, bool]] = []
+        self.raises: BaseException | None = None
+
+    def run(
+        self, config: RunConfig, stages: Sequence[str] | None = None, progress: bool = True
+    ) -> dict[str, Any]:
+        self.calls.append((config, stages, progress))
+        if self.raises is not None:
+            raise self.raises
+        return {"digital": {"dice": 0.5}, "arch_id": "abc", "seed": config.seed}
+
+    def label(self, config: LabelConfig, progress: bool = True) -> Path:
+        self.calls.append((config, None, progress))
+        return Path(config.out) / "table.csv"
+
+    @property
+    def config(self) -> Any:
+        assert len(self.calls) == 1
+        return self.calls[0][0]
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakePipeline:
+    fake = FakePipeline()
+    monkeypatch.setitem(sys.modules, "nasseg.pipeline", fake)
+    monkeypatch.setattr(nasseg, "pipeline", fake, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return fake
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *words: str, status: int = 2) -> str:
+    assert main(list(words)) == status
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("nasseg: error: ")
+    return lines[0]
+
+
+# -- help -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, "doctor"])
+def test_help_fits_a_terminal(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*([command] if command else []), "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines) < 80
+    assert any(f"nasseg {command}".strip() in line for line in lines)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from nasseg.cli import main; main(['--help']); main(['run', '--help']);"
+        "heavy = {'torch', 'aihwkit', 'monai', 'numpy', 'jsonargparse', 'matplotlib', 'xgboost'};"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_listing_spaces_does_not_import_torch() -> None:
+    program = (
+        "import sys; from nasseg.cli import main; assert main(['spaces']) == 0;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "unet" in done.stdout
+
+
+def test_module_is_runnable() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "nasseg", "--version"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stdout == f"nasseg {nasseg.__version__}\n"
+
+
+def test_every_setting_has_a_flag_with_a_help_text(capsys: pytest.CaptureFixture[str]) -> None:
+    from nasseg._cli_config import settings
+
+    main(["run", "--help"])
+    text = capsys.readouterr().out
+    for key, setting in settings(RunConfig).items():
+        assert f"--{key} " in text
+        assert setting.help, f"{key} has no docstring in nasseg/config.py"
+
+
+# -- settings -------------------------------------------------------------------------------
+
+
+def test_flags_are_the_config_tree(pipeline: FakePipeline) -> None:
+    words = ["run", "--train.epochs", "3", "--search.nb_iter=7", "--analog.preset", "reram"]
+    words += ["--drift.chips", "4", "--drift.times", "1,60", "--search.max_params", "none"]
+    words += ["--train.lr", "2e-3", "--train.amp", "false", "--device", "cpu", "--seed", "5"]
+    assert main(words) == 0
+    config = pipeline.config
+    assert isinstance(config, RunConfig)
+    assert (config.train.epochs, config.search.nb_iter, config.analog.preset) == (3, 7, "reram")
+    assert (config.drift.chips, config.drift.times) == (4, (1.0, 60.0))
+    assert config.search.max_params is None
+    assert (config.train.lr, config.train.amp, config.device, config.seed) == (
+        0.002,
+        False,
+        "cpu",
+        5,
+    )
+    assert config.train.batch_size == TrainConfig().batch_size
+
+
+def test_short_flags_and_hyphens(pipeline: FakePipeline) -> None:
+    words = ["run", "--data", "nuclei", "--image-size", "32", "--channels", "1", "--arch", "a.json"]
+    assert main([*words, "--train.batch-size", "8", "--out", "here"]) == 0
+    config = pipeline.config
+    assert config.data == DataConfig(path="nuclei", image_size=32, channels=1)
+    assert (config.search.arch, config.train.batch_size, config.out) == ("a.json", 8, "here")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        RunConfig(),
+        RunConfig(
+            out="x",
+            device="cpu",
+            data=DataConfig(path="a b", image_size=32),
+            train=TrainConfig(lr=1e-5, amp=False),
+            analog=AnalogConfig(epochs=0),
+        ),
+    ],
+)
+def test_written_yaml_reads_back_equal(
+    config: RunConfig, pipeline: FakePipeline, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(to_dict(config)), encoding="utf-8")
+    assert main(["run", "--config", str(file)]) == 0
+    assert pipeline.config == config
+
+
+def test_flags_go_before_the_file(pipeline: FakePipeline, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: nuclei\nseed: 3\ntrain:\n  epochs: 9\n  lr: 1e-4\nanalog:\n")
+    assert main(["run", "--config", str(file), "--train.epochs", "2"]) == 0
+    config = pipeline.config
+    assert (config.data.path, config.seed) == ("nuclei", 3)
+    assert (config.train.epochs, config.train.lr) == (2, 1e-4)
+
+
+def test_a_run_folder_keeps_the_settings_not_said(pipeline: FakePipeline, tmp_path: Path) -> None:
+    saved = RunConfig(out="moved/from/elsewhere", seed=7, train=TrainConfig(epochs=2))
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(to_dict(saved)))
+    assert main(["drift", "--out", str(folder), "--drift.chips", "3"]) == 0
+    expected = dataclasses.replace(
+        saved, out=str(folder), drift=dataclasses.replace(saved.drift, chips=3)
+    )
+    assert pipeline.config == expected
+
+
+def test_a_given_file_replaces_the_saved_settings(pipeline: FakePipeline, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.yaml").write_text(yaml.safe_dump(to_dict(RunConfig(seed=7))))
+    (tmp_path / "other.yaml").write_text("train: {epochs: 4}\n")
+    assert main(["run", "--out", "mine", "--config", "other.yaml"]) == 0
+    assert (pipeline.config.seed, pipeline.config.train.epochs) == (0, 4)
+
+
+@pytest.mark.parametrize("command", STAGES[:-1])
+def test_stage_commands_ask_for_the_stages_up_to_it(command: str, pipeline: FakePipeline) -> None:
+    assert main([command]) == 0
+    assert pipeline.calls[0][1] == STAGES[: STAGES.index(command) + 1]
+
+
+def test_run_asks_for_all_stages(pipeline: FakePipeline) -> None:
+    assert main(["run", "--quiet"]) == 0
+    _, stages, progress = pipeline.calls[0]
+    assert stages is None
+    assert progress is False
+
+
+def test_label_has_its_own_settings(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["label", "--count", "5", "--data", "nuclei", "--out", "t"]) == 0
+    config = pipeline.config
+    assert isinstance(config, LabelConfig)
+    default = LabelConfig()
+    assert config == dataclasses.replace(
+        default, count=5, out="t", data=dataclasses.replace(default.data, path="nuclei")
+    )
+    assert str(Path("t") / "table.csv") in capsys.readouterr().out
+
+
+# -- messages -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["rnu"], ["'rnu'", "did you mean 'run'"]),
+        (["run", "--train.epoch", "3"], ["--train.epoch", "did you mean --train.epochs?"]),
+        (["run", "--epochs", "3"], ["--train.epochs", "--analog.epochs"]),
+        (["run", "--devise", "cpu"], ["did you mean --device?"]),
+        (["run", "--train.epochs", "x"], ["train.epochs is 'x'", "allowed: a whole number"]),
+        (["run", "--train.epochs", "0"], ["train.epochs is 0", "allowed: 1 or more"]),
+        (["run", "--image-size", "3"], ["data.image_size is 3", "16 to 4096"]),
+        (["run", "--analog.lr", "0"], ["analog.lr is 0.0", "above 0"]),
+        (["run", "--device", "gpu"], ["device is 'gpu'", "auto, cpu or cuda"]),
+        (["run", "--seed", "none"], ["seed is 'none'"]),
+        (["run", "--seed"], ["--seed needs a value"]),
+        (["run", "--seed", "--out", "x"], ["--seed needs a value"]),
+        (["run", "--seed", "1", "--seed=2"], ["given twice"]),
+        (["run", "-x"], ["no flag -x"]),
+        (["run", "folder"], ["unexpected 'folder'"]),
+        (["run", "--config", "nowhere.yaml"], ["nowhere.yaml", "No such file"]),
+        (["label", "--count", "0"], ["count is 0"]),
+        (["fit"], ["which table?"]),
+        (["fit", "nowhere.csv"], ["nowhere.csv"]),
+        (["report"], ["which run?"]),
+        (["spaces", "--seed", "x"], ["seed is 'x'"]),
+        (["doctor", "--device", "tpu"], ["device is 'tpu'"]),
+    ],
+)
+def test_a_wrong_command_is_one_clear_line(
+    words: list[str],
+    says: list[str],
+    pipeline: FakePipeline,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = error_of(capsys, *words)
+    assert all(text in line for text in says), line
+    assert pipeline.calls == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("train: {epoch: 3}", ["no setting 'train.epoch'", "did you mean train.epochs?"]),
+        ("trian: {epochs: 3}", ["no setting 'trian'", "did you mean train?"]),
+        ("train: 3", ["train is 3", "epochs"]),
+        ("train: {epochs: many}", ["train.epochs is 'many'", "a whole number"]),
+        ("train: {epochs: -1}", ["train.epochs is -1", "1 or more"]),
+        ("seed: null", ["seed is None"]),
+        ("- a\n- b", ["list"]),
+        ("a: [", ["is not YAML"]),
+    ],
+)
+def test_a_wrong_file_names_file_key_and_value(
+    text: str,
+    says: list[str],
+    pipeline: FakePipeline,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    line = error_of(capsys, "run", "--config", "bad.yaml")
+    assert "bad.yaml" in line
+    assert all(part in line for part in says), line
+
+
+def test_a_flag_mends_a_bad_value_of_the_file(pipeline: FakePipeline, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("train: {epochs: 0}")
+    assert main(["run", "--config", "bad.yaml", "--train.epochs", "1"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ConfigError("a setting"), 2),
+        (DataError("a folder"), 1),
+        (RunError("a run"), 1),
+        (PermissionError(13, "Permission denied", "runs"), 1),
+    ],
+)
+def test_errors_of_a_run_are_lines_not_tracebacks(
+    error: Exception, status: int, pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.raises = error
+    assert str(error) in error_of(capsys, "run", status=status)
+
+
+def test_an_unforeseen_error_keeps_its_traceback(pipeline: FakePipeline) -> None:
+    pipeline.raises = ZeroDivisionError("a bug")
+    with pytest.raises(ZeroDivisionError):
+        main(["run"])
+
+
+def test_the_keyboard_stops_with_130(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.raises = KeyboardInterrupt()
+    assert main(["run"]) == 130
+    assert "stopped; the same command continues" in capsys.readouterr().err
+
+
+# -- tools ----------------------------------------------------------------------------------
+
+
+def test_spaces_shows_choices_and_an_architecture(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["spaces", "unet"]) == 0
+    out = capsys.readouterr().out
+    assert "out_channel0" in out
+    assert "concat" in out
+    assert '"M": ' in out
+    assert max(map(len, out.splitlines())) < 80
+
+
+def test_an_unknown_space_gives_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean 'unet'" in error_of(capsys, "spaces", "unett", status=1)
+
+
+def test_fit_reads_a_table_and_says_how_well_it_ranks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[Path, str, Path]] = []
+
+    def fit_table(path: Path, space: Any, out: Path) -> Any:
+        asked.append((path, space.name, out))
+        entry = {"tau_mean": 0.5, "tau_std": 0.1}
+        return types.SimpleNamespace(schema={"n": 48, "targets": {"day1": entry}})
+
+    import nasseg.evaluators
+
+    monkeypatch.setattr(nasseg.evaluators, "fit_table", fit_table, raising=False)
+    table = tmp_path / "table.csv"
+    table.write_text("x\n")
+    assert main(["fit", str(table), "--space", "resnet"]) == 0
+    assert asked == [(table, "resnet", tmp_path / "surrogate")]
+    out = capsys.readouterr().out
+    assert "48 architectures" in out
+    assert "0.500 ± 0.100" in out
+
+
+def test_report_needs_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = str(tmp_path / "none")
+    assert missing in error_of(capsys, "report", missing, status=1)

@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from nasseg.errors import ConfigError, DataError, UnknownName
+from nasseg.evaluators import (
+    Scores,
+    XGBoostEvaluator,
+    fit_table,
+    list_surrogates,
+    load_surrogate,
+    shipped,
+)
+from nasseg.evaluators._shipped import WEIGHTS
+from nasseg.evaluators.tables import read_table
+from nasseg.evaluators.xgboost import cross_validate
+from nasseg.search_spaces import get_space
+
+CIFAR10 = Path(__file__).parents[2] / "shared/data/analognas/cifar10_dataset.csv"
+HEADS = ("day1", "avm", "std")
+
+
+def objective(X, noise=0.0, seed=0):
+    """A smooth score of encoded architectures with an interaction, and noise."""
+    rng = np.random.default_rng(seed)
+    Z = (X - X.mean(0)) / (X.std(0) + 1e-9)
+    signal = np.tanh(Z @ np.random.default_rng(99).normal(size=X.shape[1]) / 4)
+    return 0.8 + 0.05 * signal + noise * rng.normal(size=len(X))
+
+
+def measured(space, n=60, seed=0):
+    X = space.sample_matrix(n, np.random.default_rng(seed))
+    y = objective(X, 0.005)
+    return X, Scores.of(n, day1=y, avm=8 - 40 * (y - 0.8), std=0.02 + 0.1 * (y - 0.8) ** 2)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    space = get_space("unet")
+    X, scores = measured(space)
+    return XGBoostEvaluator(space).fit(X, scores, seed=1)
+
+
+def write_csv(path, header, rows):
+    with path.open("w", newline="") as handle:
+        csv.writer(handle).writerows([header, *rows])
+    return path
+
+
+def write_table(path, space, n=30, by="arch", changes=()):
+    """A table of ``n`` architectures; ``changes``: (row, column, cell) put in afterwards."""
+    X, scores = measured(space, n)
+    names = ["arch"] if by == "arch" else space.feature_names
+    cells = [[space.to_json(a)] for a in space.decode(X)] if by == "arch" else X.tolist()
+    header = [*names, "day1", "avm", "std", "note"]
+    rows = [
+        [*c, *(repr(float(getattr(scores, h)[i])) for h in HEADS), "x"] for i, c in enumerate(cells)
+    ]
+    for row, column, cell in changes:
+        rows[row][header.index(column)] = cell
+    return write_csv(path, header, rows)
+
+
+def test_predictions_survive_saving_and_loading_bit_for_bit(fitted, tmp_path):
+    folder = fitted.save(tmp_path / "s", b"a,table\n")
+    X = fitted.space.sample_matrix(500, np.random.default_rng(5))
+    again = XGBoostEvaluator.load(folder)
+    for head in HEADS:
+        np.testing.assert_array_equal(
+            getattr(fitted.evaluate_matrix(X), head), getattr(again.evaluate_matrix(X), head)
+        )
+    assert again.schema == fitted.schema
+    assert (folder / "table.csv").read_bytes() == b"a,table\n"
+
+
+def test_schema_says_what_was_fitted_to_what(fitted, tmp_path):
+    folder = fitted.save(tmp_path / "s", b"t")
+    schema = json.loads((folder / "schema.json").read_text())
+    assert schema["space"] == {"name": "unet", "version": fitted.space.version}
+    assert schema["features"] == fitted.space.feature_names
+    assert schema["n"] == 60
+    assert schema["xgboost"]
+    assert schema["hyperparameters"]["max_depth"] <= 3
+    assert schema["table"] == {"file": "table.csv", "sha256": hashlib.sha256(b"t").hexdigest()}
+    day1 = schema["targets"]["day1"]
+    assert day1["min"] < day1["max"]
+    assert 0 < day1["tau_mean"] <= 1
+    assert fitted.tau("day1") == day1["tau_mean"]
+
+
+def test_same_seed_gives_the_same_trees():
+    space = get_space("unet")
+    X, scores = measured(space, 40)
+    Z = space.sample_matrix(200, np.random.default_rng(1))
+    one, two, other = (
+        XGBoostEvaluator(space).fit(X, scores, seed=s, repeats=0).evaluate_matrix(Z).day1
+        for s in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(one, two)
+    assert (one != other).any()
+
+
+def test_one_by_one_and_batched_predictions_are_equal(fitted):
+    archs = fitted.space.sample_lhs(20, np.random.default_rng(2))
+    scores = fitted.evaluate(archs)
+    day1, avm = fitted.query_pop([[a] for a in archs])
+    np.testing.assert_array_equal(day1, scores.day1)
+    np.testing.assert_array_equal(avm, scores.avm)
+    assert [fitted.query([a])[0] for a in archs] == scores.day1.tolist()
+    assert np.isnan(scores.digital).all()
+    assert len(fitted.evaluate([])) == 0
+
+
+def test_a_population_is_scored_in_one_fast_batch(fitted):
+    X = np.repeat(fitted.space.sample_matrix(1000, np.random.default_rng(2)), 50, axis=0)
+    fitted.evaluate_matrix(X[:10])
+    started = time.process_time()
+    fitted.evaluate_matrix(X)
+    assert len(X) / (time.process_time() - started) > 30_000
+
+
+def test_an_unfitted_surrogate_and_wrong_shapes_are_refused(fitted):
+    fresh = XGBoostEvaluator(fitted.space)
+    with pytest.raises(ConfigError, match="not fitted"):
+        fresh.evaluate([fitted.space.default()])
+    with pytest.raises(ConfigError, match="nothing to save"):
+        fresh.save("nowhere")
+    with pytest.raises(ConfigError, match=r"features of shape \(2, 3\)"):
+        fitted.evaluate_matrix(np.zeros((2, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"day1": np.nan}, "day1: row 4 is nan"),
+        ({"std": np.inf}, "std: row 4 is inf"),
+    ],
+)
+def test_targets_that_are_not_finite_are_refused(change, message):
+    space = get_space("unet")
+    X, scores = measured(space, 20)
+    for name, value in change.items():
+        getattr(scores, name)[4] = value
+    with pytest.raises(ConfigError, match=message):
+        XGBoostEvaluator(space).fit(X, scores, repeats=0)
+
+
+def test_too_few_architectures_and_unknown_hyperparameters_are_refused():
+    space = get_space("unet")
+    X, scores = measured(space, 9)
+    with pytest.raises(ConfigError, match="9 architectures; allowed: 10 or more"):
+        XGBoostEvaluator(space).fit(X, scores)
+    X, scores = measured(space, 12)
+    with pytest.raises(ConfigError, match="unknown surrogate hyperparameters"):
+        XGBoostEvaluator(space).fit(X, scores, params={"depth": 3})
+
+
+def test_a_surrogate_of_another_space_is_refused(fitted, tmp_path):
+    folder = fitted.save(tmp_path / "s")
+    with pytest.raises(ConfigError, match=r"space 'unet' instead of 'resnet'.*features"):
+        XGBoostEvaluator.load(folder, get_space("resnet"))
+
+
+def edit_schema(folder, edit):
+    file = folder / "schema.json"
+    schema = json.loads(file.read_text())
+    edit(schema)
+    file.write_text(json.dumps(schema))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda s: s["space"].update(version=0), "version 0 of the space instead of"),
+        (lambda s: s["features"].append("B9"), "features the space no longer has: B9"),
+        (lambda s: s["features"].remove("R2"), "features it was not fitted to: R2"),
+        (lambda s: s["features"].reverse(), "features in another order: .*out_channel0"),
+        (lambda s: s.update(format=7), "format is 7; allowed: 1"),
+        (lambda s: s.pop("features"), "key 'features' is missing"),
+        (lambda s: s["targets"].pop("avm"), "targets lack avm"),
+        (lambda s: s["targets"]["std"].update(sha256="0"), "std.ubj: not the model"),
+        (lambda s: s["targets"]["std"].update(file="gone.ubj"), "std head unreadable"),
+    ],
+)
+def test_a_schema_that_does_not_match_is_refused(fitted, tmp_path, edit, message):
+    folder = fitted.save(tmp_path / "s")
+    edit_schema(folder, edit)
+    with pytest.raises(ConfigError, match=message):
+        XGBoostEvaluator.load(folder, fitted.space)
+
+
+def test_a_folder_interrupted_before_its_schema_is_no_surrogate(fitted, tmp_path):
+    folder = fitted.save(tmp_path / "s")
+    (folder / "schema.json").unlink()
+    with pytest.raises(ConfigError, match=r"no readable surrogate there.*nasseg fit"):
+        XGBoostEvaluator.load(folder)
+
+
+def test_cross_validation_finds_signal_and_no_signal_in_noise():
+    space = get_space("unet")
+    X = space.sample_matrix(80, np.random.default_rng(0))
+    mean, std = cross_validate(X, objective(X), 5, 0)
+    assert mean > 0.35
+    assert std > 0
+    noise = np.random.default_rng(1).random(80)
+    assert abs(cross_validate(X, noise, 5, 0, repeats=2)[0]) < 0.2
+    assert cross_validate(X, objective(X), 5, 0) == (mean, std)
+    assert math.isnan(cross_validate(X, np.ones(80), 5, 0, repeats=1)[0])
+
+
+def test_repeated_rows_of_one_architecture_do_not_leak_between_folds():
+    space = get_space("unet")
+    X = space.sample_matrix(30, np.random.default_rng(0))
+    noise = np.random.default_rng(1).random(30)
+    mean, _ = cross_validate(np.repeat(X, 4, axis=0), np.repeat(noise, 4), 5, 0, repeats=2)
+    assert mean < 0.35
+    with pytest.raises(ConfigError, match="of 3 different architectures"):
+        cross_validate(np.repeat(X[:3], 10, axis=0), np.arange(30.0), 5, 0)
+
+
+def test_both_table_formats_give_the_same_surrogate(tmp_path):
+    space = get_space("unet")
+    a = fit_table(write_table(tmp_path / "a.csv", space), space, tmp_path / "out")
+    b = fit_table(write_table(tmp_path / "b.csv", space, by="features"), space)
+    Z = space.sample_matrix(100, np.random.default_rng(3))
+    np.testing.assert_array_equal(a.evaluate_matrix(Z).day1, b.evaluate_matrix(Z).day1)
+    assert (tmp_path / "out/table.csv").read_bytes() == (tmp_path / "a.csv").read_bytes()
+    np.testing.assert_array_equal(
+        load_surrogate(tmp_path / "out", space).evaluate_matrix(Z).avm, a.evaluate_matrix(Z).avm
+    )
+
+
+@pytest.mark.parametrize(
+    ("by", "change", "message"),
+    [
+        ("arch", (3, "day1", "n/a"), r"t.csv, row 5, column 'day1': 'n/a' is no finite number"),
+        ("arch", (0, "avm", ""), r"row 2, column 'avm': ''"),
+        ("arch", (1, "arch", "{"), r"row 3, column 'arch': no architecture of 'unet'"),
+        ("arch", (1, "arch", '{"M": 99}'), r"row 3, column 'arch'"),
+        ("features", (2, "M", "99"), r"row 4.*no architecture of 'unet'"),
+        ("features", (2, "M", "four"), r"row 4, column 'M': 'four'"),
+    ],
+)
+def test_a_bad_cell_is_named_by_file_row_and_column(tmp_path, by, change, message):
+    space = get_space("unet")
+    path = write_table(tmp_path / "t.csv", space, 12, by, [change])
+    with pytest.raises(DataError, match=message):
+        read_table(path, space)
+
+
+def test_a_table_that_cannot_be_read_is_named(tmp_path):
+    space = get_space("unet")
+    with pytest.raises(DataError, match=r"gone.csv: no such table"):
+        read_table(tmp_path / "gone.csv", space)
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(DataError, match="empty"):
+        read_table(tmp_path / "empty.csv", space)
+    write_csv(tmp_path / "short.csv", ["arch", "day1", "avm"], [])
+    with pytest.raises(DataError, match="no column 'std'"):
+        read_table(tmp_path / "short.csv", space)
+    write_csv(tmp_path / "wide.csv", ["arch", "day1", "avm", "std"], [[1, 2]])
+    with pytest.raises(DataError, match="row 2: 2 cells under 4 columns"):
+        read_table(tmp_path / "wide.csv", space)
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="not a readable CSV"):
+        read_table(tmp_path / "binary.csv", space)
+
+
+def test_auto_takes_the_surrogate_shipped_for_the_space(fitted, tmp_path, monkeypatch):
+    monkeypatch.setattr("nasseg.evaluators._shipped.WEIGHTS", tmp_path)
+    with pytest.raises(ConfigError, match=r"no surrogate is shipped for the space 'unet'.*fit"):
+        load_surrogate("auto", fitted.space)
+    fitted.save(tmp_path / "a-variant")
+    assert shipped("unet") == tmp_path / "a-variant"
+    fitted.save(tmp_path / "unet")
+    assert shipped("unet") == tmp_path / "unet"
+    assert list_surrogates() == ["a-variant", "unet"]
+    assert load_surrogate("auto", fitted.space).schema == fitted.schema
+    assert load_surrogate("a-variant", fitted.space).schema["n"] == 60
+    with pytest.raises(UnknownName, match="did you mean 'a-variant'"):
+        load_surrogate("a-varaint", fitted.space)
+
+
+def test_every_shipped_surrogate_loads_with_its_table():
+    for name in list_surrogates():
+        evaluator = XGBoostEvaluator.load(WEIGHTS / name)
+        table = evaluator.schema["table"]
+        file = WEIGHTS / name / table["file"]
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == table["sha256"]
+        assert len(read_table(file, evaluator.space).X) == evaluator.schema["n"]
+        assert shipped(evaluator.space.name).is_dir()
+
+
+@pytest.fixture(scope="module")
+def cifar10():
+    if not CIFAR10.is_file():
+        pytest.skip(f"real data not found: {CIFAR10}")
+    with CIFAR10.open() as handle:
+        rows = list(csv.DictReader(handle))
+    scores = ("1_day_accuracy", "AVM", "1_day_accuracy_std")
+    names = [n for n in rows[0] if n not in scores]
+    letters = {"0": 0, "A": 1, "B": 2, "C": 3, "D": 4}
+    X = np.array([[float(letters.get(r[n], r[n])) for n in names] for r in rows], np.float32)
+    return X, np.array([[float(r[s]) for s in scores] for r in rows])
+
+
+def test_rank_correlation_on_the_published_table_is_at_least_as_published(cifar10):
+    X, Y = cifar10
+    mean, _ = cross_validate(X, Y[:, 0], 5, 0, repeats=2)
+    assert mean >= 0.45
+
+
+def test_forty_eight_architectures_already_rank_the_published_table(cifar10):
+    from nasseg.evaluators._boosting import fit_head, predict
+
+    X, Y = cifar10
+    taus = []
+    for seed in range(8):
+        order = np.random.default_rng(seed).permutation(len(X))
+        head = fit_head(X[order[:48]], Y[order[:48], 0], seed=seed)
+        taus.append(kendalltau(predict(head, X[order[48:]]), Y[order[48:], 0]).statistic)
+    assert np.mean(taus) > 0.35
