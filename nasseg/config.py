@@ -70,9 +70,9 @@ class SearchConfig:
     """Independent evolutions; the best of their winners is taken, mean and spread are reported."""
     max_params: int | None = 1_000_000
     """Upper bound of the number of parameters; none = no bound."""
-    max_macs_per_pixel: int | None = 60_000
+    max_macs_per_pixel: int | None = 30_000
     """Upper bound of the multiply-accumulates per input pixel, which sets the training time;
-    none = no bound. A plain U-Net of widths 16 to 128 has 45,000."""
+    none = no bound. The default U-Net of widths 16 to 128 has 38,000."""
     max_avm: float | None = 10.0
     """Upper bound of the predicted one-month accuracy variation in points; none = no bound."""
 
@@ -229,14 +229,14 @@ class LabelConfig:
     """Architectures above this size are not drawn; none = no bound."""
     min_params: int = 10_000
     """Nor those below this one."""
-    max_macs_per_pixel: int | None = 60_000
+    max_macs_per_pixel: int | None = 30_000
     """Nor those with more multiply-accumulates per input pixel; none = no bound."""
     data: DataConfig = field(default_factory=lambda: DataConfig(image_size=32))
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=12, eval_every=12))
-    analog: AnalogConfig = field(default_factory=lambda: AnalogConfig(epochs=5))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=8, eval_every=8))
+    analog: AnalogConfig = field(default_factory=lambda: AnalogConfig(epochs=4))
     drift: DriftConfig = field(
         default_factory=lambda: DriftConfig(
-            chips=6, times=(1.0, 86_400.0, 2_592_000.0), recalibrate_images=96
+            chips=5, times=(1.0, 86_400.0, 2_592_000.0), recalibrate_images=64
         )
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,21 +30,20 @@ class Population:
     """Predicted AVM in points ``(n,)``."""
     params: FloatArray
     """Parameters ``(n,)``; NaN where no bound asks for them."""
+    macs: FloatArray
+    """Multiply-accumulates per input pixel ``(n,)``; NaN where no bound asks for them."""
 
     def __len__(self) -> int:
         return len(self.X)
 
     def take(self, index: NDArray[Any]) -> Population:
         """The rows at ``index``."""
-        return Population(self.X[index], self.day1[index], self.avm[index], self.params[index])
+        return Population(*(getattr(self, f.name)[index] for f in fields(self)))
 
     def join(self, other: Population) -> Population:
         """The rows of both, these first."""
         return Population(
-            np.concatenate([self.X, other.X]),
-            np.concatenate([self.day1, other.day1]),
-            np.concatenate([self.avm, other.avm]),
-            np.concatenate([self.params, other.params]),
+            *(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self))
         )
 
     def best_first(self, n: int) -> Population:
@@ -58,6 +57,7 @@ class Bounds:
 
     max_params: int | None
     max_avm: float | None
+    max_macs_per_pixel: float | None = None
 
 
 @dataclass
@@ -78,6 +78,8 @@ class Candidates:
     """Fewest parameters of all of them."""
     least_avm: float = np.inf
     """Lowest predicted AVM of all of them."""
+    least_macs: float = np.inf
+    """Fewest multiply-accumulates per pixel of all of them."""
     _seen: set[bytes] = field(default_factory=set)
 
     def unseen(self, X: Matrix, n: int) -> Matrix:
@@ -106,9 +108,14 @@ class Candidates:
         if self.bounds.max_params is not None:
             params = self.cost.params_matrix(X).astype(np.float64)
             self.least_params = min(self.least_params, params.min(initial=np.inf))
+        macs = np.full(len(X), np.nan)
+        if self.bounds.max_macs_per_pixel is not None:
+            channels = self.cost.in_channels, self.cost.out_channels
+            macs = self.space.count_macs_per_pixel(X, *channels)
+            self.least_macs = min(self.least_macs, macs.min(initial=np.inf))
         self.queries += len(X)
         self.least_avm = min(self.least_avm, np.nanmin(avm, initial=np.inf))
-        return Population(X, np.where(np.isnan(day1), -np.inf, day1), avm, params)
+        return Population(X, np.where(np.isnan(day1), -np.inf, day1), avm, params, macs)
 
     def feasible(self, population: Population) -> Population:
         """The rows within the bounds; a NaN or infinite prediction is not."""
@@ -117,6 +124,8 @@ class Candidates:
             ok &= population.avm <= self.bounds.max_avm
         if self.bounds.max_params is not None:
             ok &= population.params <= self.bounds.max_params
+        if self.bounds.max_macs_per_pixel is not None:
+            ok &= population.macs <= self.bounds.max_macs_per_pixel
         return population.take(ok)
 
     def nothing_feasible(self) -> ConfigError:
@@ -126,6 +135,11 @@ class Candidates:
             wanted.append(
                 f"at most {self.bounds.max_params:,} parameters (fewest seen: "
                 f"{self.least_params:,.0f})"
+            )
+        if self.bounds.max_macs_per_pixel is not None:
+            wanted.append(
+                f"at most {self.bounds.max_macs_per_pixel:,.0f} multiply-accumulates per pixel "
+                f"(fewest seen: {self.least_macs:,.0f})"
             )
         if self.bounds.max_avm is not None:
             wanted.append(

@@ -35,6 +35,7 @@ class Optimizer(ABC):
         in_channels: Image channels of the networks whose parameters are counted.
         out_channels: Output channels of these networks.
         progress: Show a bar with the best score, where standard error is a terminal.
+        max_macs_per_pixel: Most multiply-accumulates per pixel of the image; None = no bound.
 
     Raises:
         ConfigError: a value that is not allowed.
@@ -51,6 +52,7 @@ class Optimizer(ABC):
         in_channels: int,
         out_channels: int,
         progress: bool,
+        max_macs_per_pixel: float | None = None,
     ) -> None:
         check(nb_iter >= 0, "nb_iter", nb_iter, "0 or more")
         check(population_size >= 4, "population_size", population_size, "4 or more")
@@ -75,6 +77,13 @@ class Optimizer(ABC):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.progress = progress
+        check(
+            max_macs_per_pixel is None or max_macs_per_pixel > 0,
+            "max_macs_per_pixel",
+            max_macs_per_pixel,
+            "above 0, or None",
+        )
+        self.max_macs_per_pixel = max_macs_per_pixel
         self.history: tuple[Generation, ...] = ()
         """Generations of the last finished run."""
         self.population: list[dict[str, Any]] = []
@@ -99,7 +108,7 @@ class Optimizer(ABC):
         candidates = Candidates(
             cs,
             self.surrogate,
-            Bounds(self.max_params, self.T_AVM),
+            Bounds(self.max_params, self.T_AVM, self.max_macs_per_pixel),
             CostEvaluator(cs, self.in_channels, self.out_channels),
         )
         rng = np.random.default_rng([self.seed, self._runs])

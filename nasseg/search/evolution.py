@@ -51,6 +51,7 @@ class EAOptimizer(Optimizer):
         in_channels: Image channels of the networks whose parameters are counted.
         out_channels: Output channels of these networks.
         progress: Show a bar with the best score, where standard error is a terminal.
+        max_macs_per_pixel: Most multiply-accumulates per pixel of the image; None = no bound.
 
     Raises:
         ConfigError: a value that is not allowed.
@@ -73,6 +74,7 @@ class EAOptimizer(Optimizer):
         in_channels: int = 3,
         out_channels: int = 1,
         progress: bool = True,
+        max_macs_per_pixel: float | None = None,
     ) -> None:
         super().__init__(
             surrogate,
@@ -84,6 +86,7 @@ class EAOptimizer(Optimizer):
             in_channels,
             out_channels,
             progress,
+            max_macs_per_pixel,
         )
         for key, value in (
             ("mutation_prob_width", mutation_prob_width),

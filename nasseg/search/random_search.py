@@ -30,6 +30,7 @@ class RandomSearch(Optimizer):
         in_channels: int = 3,
         out_channels: int = 1,
         progress: bool = True,
+        max_macs_per_pixel: float | None = None,
     ) -> None:
         super().__init__(
             surrogate,
@@ -41,6 +42,7 @@ class RandomSearch(Optimizer):
             in_channels,
             out_channels,
             progress,
+            max_macs_per_pixel,
         )
 
     def _initial(

@@ -14,7 +14,14 @@ from nasseg.search.worker import Worker
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
 
-BUDGET_KEYS = ("population_size", "nb_iter", "runs", "max_params", "max_avm")
+BUDGET_KEYS = (
+    "population_size",
+    "nb_iter",
+    "runs",
+    "max_params",
+    "max_macs_per_pixel",
+    "max_avm",
+)
 
 
 def search(
@@ -52,6 +59,7 @@ def search(
         in_channels=in_channels,
         out_channels=out_channels,
         progress=progress,
+        max_macs_per_pixel=config.max_macs_per_pixel,
     )
     worker = Worker(space, optimizer=optimizer, runs=config.runs)
     worker.search()
