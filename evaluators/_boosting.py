@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
-from scipy.stats import kendalltau  # type: ignore[import-untyped]
+from scipy.stats import kendalltau
 
 from nasseg.errors import ConfigError
 from nasseg.evaluators.base import Matrix

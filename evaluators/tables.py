@@ -83,6 +83,47 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
     return Table(X, Scores.of(len(body), **known), data)
 
 
+def read_tables(paths: Sequence[str | Path], space: SearchSpace) -> Table:
+    """Several tables as one, such as those of workers that labelled with different seeds.
+
+    ``data`` is one CSV of all their rows, with a column ``arch`` and the targets first, and what
+    other columns they share.
+
+    Raises:
+        DataError: as :func:`read_table`, or there is no table.
+    """
+    if not paths:
+        raise DataError("no table given; one or more are needed")
+    tables = [read_table(path, space) for path in paths]
+    if len(tables) == 1:
+        return tables[0]
+    X = np.concatenate([table.X for table in tables])
+    rows = [row for table in tables for row in table.scores.rows()]
+    archs = space.decode(X)
+    shared, cells = _shared_columns(tables)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["arch", *TARGETS, *shared])
+    for arch, row, more in zip(archs, rows, cells, strict=True):
+        writer.writerow([space.to_json(arch), *(row[name] for name in TARGETS), *more])
+    return Table(X, Scores.from_rows(rows), text.getvalue().encode("utf-8"))
+
+
+def _shared_columns(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]]:
+    """Names of the further columns that all tables have, and their cells row by row."""
+    parsed = [
+        list(csv.DictReader(io.StringIO(table.data.decode("utf-8-sig"), newline="")))
+        for table in tables
+    ]
+    heads = [list(rows[0]) if rows else [] for rows in parsed]
+    shared = [
+        name
+        for name in heads[0]
+        if name not in ("arch", *TARGETS) and all(name in head for head in heads)
+    ]
+    return shared, [[row[name] for name in shared] for rows in parsed for row in rows]
+
+
 def _check_header(file: Path, header: Sequence[str], by_json: bool, space: SearchSpace) -> None:
     needed = [*([] if by_json else space.feature_names), *TARGETS]
     missing = [name for name in needed if name not in header]

@@ -27,7 +27,7 @@ from nasseg.evaluators._boosting import (
 )
 from nasseg.evaluators.base import Arch, Evaluator, Matrix
 from nasseg.evaluators.scores import Scores
-from nasseg.evaluators.tables import TARGETS, read_table
+from nasseg.evaluators.tables import TARGETS, read_tables
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
@@ -205,13 +205,16 @@ class XGBoostEvaluator(Evaluator):
 
 
 def fit_table(
-    path: str | Path, space: SearchSpace, out: str | Path | None = None, seed: int = 0
+    path: str | Path | Sequence[str | Path],
+    space: SearchSpace,
+    out: str | Path | None = None,
+    seed: int = 0,
 ) -> XGBoostEvaluator:
-    """Fit a surrogate to a CSV table and write its folder ``out``, with a copy of the table.
+    """Fit a surrogate to one or more CSV tables; write its folder ``out`` with a copy of them.
 
-    The table's columns are those of :func:`~nasseg.evaluators.tables.read_table`.
+    The columns are those of :func:`~nasseg.evaluators.tables.read_table`.
     """
-    table = read_table(path, space)
+    table = read_tables([path] if isinstance(path, str | Path) else list(path), space)
     evaluator = XGBoostEvaluator(space).fit(table.X, table.scores, seed)
     if out is not None:
         evaluator.save(out, table.data)

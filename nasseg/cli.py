@@ -224,22 +224,23 @@ def _fit(words: list[str], helped: bool) -> int:
             ("--out FOLDER", "Folder of the surrogate. [surrogate/ beside the table]"),
         ]
         purpose = (
-            "Fit a surrogate to a table of measured architectures (`nasseg label` makes one) and "
+            "Fit a surrogate to tables of measured architectures (`nasseg label` makes them) and "
             "write it with its schema and its cross-validated rank correlation. "
             "`--search.surrogate FOLDER` of `nasseg run` then uses it."
         )
-        _say(simple_help("fit TABLE.csv [--space NAME] [--out FOLDER]", purpose, flags))
+        _say(simple_help("fit TABLE.csv ... [--space NAME] [--out FOLDER]", purpose, flags))
         return 0
-    given, table = _simple(words, ["space", "out"], "TABLE")
-    if table is None:
+    given, tables = split_flags(words, ["space", "out"])
+    if not tables:
         raise ConfigError("which table? nasseg fit TABLE.csv")
-    if not Path(table).is_file():
-        raise ConfigError(f"no table {table}; `nasseg label` writes table.csv")
-    out = Path(given.get("out", Path(table).parent / "surrogate"))
+    for table in tables:
+        if not Path(table).is_file():
+            raise ConfigError(f"no table {table}; `nasseg label` writes table.csv")
+    out = Path(given.get("out", Path(tables[0]).parent / "surrogate"))
     from nasseg.evaluators import fit_table
     from nasseg.search_spaces import get_space
 
-    evaluator = fit_table(Path(table), get_space(given.get("space", "unet")), out)
+    evaluator = fit_table([Path(table) for table in tables], get_space(given.get("space", "unet")), out)
     schema = evaluator.schema
     _say(f"fitted to {schema['n']} architectures; cross-validated Kendall tau:")
     for target, entry in schema["targets"].items():

@@ -118,7 +118,7 @@ def _count(
     isotropic = columns["topology"] == "isotropic"
     kernel, depth = columns["dec_kernel"], columns["dec_depth"]
     before = columns["out_channel0"]
-    total = conv_bn(in_channels, before, columns["kernel0"], norm) * shares[0]
+    total: NDArray[Any] = conv_bn(in_channels, before, columns["kernel0"], norm) * shares[0]
     for i, width in zip(STAGES, widths, strict=True):
         block, branches = columns[f"convblock{i}"], columns[f"B{i}"]
         blocks = columns[f"R{i}"]
@@ -129,7 +129,7 @@ def _count(
             # 1x1 convolution comes before the upsampling.
             up = before * width * np.where(columns["upsample"] == "transposed", 4, 1)
             joined = before * np.where(columns["skip"] == "concat", 2, 1)
-            level = norm * before + conv_bn(joined, before, kernel, norm)
+            level: NDArray[Any] = norm * before + conv_bn(joined, before, kernel, norm)
             level = level + (depth - 1) * conv_bn(before, before, kernel, norm)
             level = share * up + shares[i - 2] * level
             total = total + np.where((i <= stages) & ~(isotropic & (i > 2)), level, 0)

@@ -95,7 +95,7 @@ def test_same_seed_same_table_whatever_the_order_of_chips(analog):
 def test_measuring_leaves_network_statistics_and_random_state_as_they_were(analog):
     analog.train()
     before = {name: t.clone() for name, t in named_tensors(analog).items()}
-    noise = {k: v for k, v in analog[0].noise.state_dict().items()}
+    noise = dict(analog[0].noise.state_dict().items())
     rng = torch.random.get_rng_state()
     evaluate_drift(analog, LOADER, mean_output, chips=2, recalibrate_with=LOADER)
     assert analog.training

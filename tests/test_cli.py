@@ -342,9 +342,9 @@ def test_an_unknown_space_gives_the_nearest(capsys: pytest.CaptureFixture[str]) 
 def test_fit_reads_a_table_and_says_how_well_it_ranks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[tuple[Path, str, Path]] = []
+    asked: list[tuple[list[Path], str, Path]] = []
 
-    def fit_table(path: Path, space: Any, out: Path) -> Any:
+    def fit_table(path: list[Path], space: Any, out: Path) -> Any:
         asked.append((path, space.name, out))
         entry = {"tau_mean": 0.5, "tau_std": 0.1}
         return types.SimpleNamespace(schema={"n": 48, "targets": {"day1": entry}})
@@ -354,8 +354,10 @@ def test_fit_reads_a_table_and_says_how_well_it_ranks(
     monkeypatch.setattr(nasseg.evaluators, "fit_table", fit_table, raising=False)
     table = tmp_path / "table.csv"
     table.write_text("x\n")
-    assert main(["fit", str(table), "--space", "resnet"]) == 0
-    assert asked == [(table, "resnet", tmp_path / "surrogate")]
+    other = tmp_path / "other.csv"
+    other.write_text("x\n")
+    assert main(["fit", str(table), str(other), "--space", "resnet"]) == 0
+    assert asked == [([table, other], "resnet", tmp_path / "surrogate")]
     out = capsys.readouterr().out
     assert "48 architectures" in out
     assert "0.500 ± 0.100" in out

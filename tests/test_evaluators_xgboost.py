@@ -329,3 +329,14 @@ def test_forty_eight_architectures_already_rank_the_published_table(cifar10):
         head = fit_head(X[order[:48]], Y[order[:48], 0], seed=seed)
         taus.append(kendalltau(predict(head, X[order[48:]]), Y[order[48:], 0]).statistic)
     assert np.mean(taus) > 0.35
+
+
+def test_several_tables_are_fitted_as_one(tmp_path):
+    space = get_space("unet")
+    first = write_table(tmp_path / "a.csv", space)
+    both = fit_table([first, write_table(tmp_path / "b.csv", space, by="features")], space)
+    one = fit_table(first, space, tmp_path / "one")
+    assert both.schema["n"] == 2 * one.schema["n"]
+    fit_table([first, first], space, tmp_path / "two")
+    again = fit_table(tmp_path / "two" / "table.csv", space)
+    assert again.schema["n"] == 2 * one.schema["n"]

@@ -178,3 +178,19 @@ def test_values_of_numpy_and_float32_are_understood() -> None:
     assert type(space.canonical(typed)["M"]) is int
     with pytest.raises(ArchError):
         space.canonical({**arch, "M": np.bool_(True)})
+
+
+@pytest.mark.parametrize("name", ["unet", "resnet"])
+def test_multiply_accumulates_per_pixel_are_those_of_the_built_networks(name):
+    import torch
+
+    from nasseg.analog.coverage import count_macs
+
+    space = get_space(name)
+    X = space.sample_matrix(200, np.random.default_rng(3))
+    X = X[space.count_params(X) < 300_000][:4]
+    counted = space.count_macs_per_pixel(X, 3, 2)
+    for arch, value in zip(space.decode(X), counted, strict=True):
+        built = space.build(arch, in_channels=3, out_channels=2)
+        macs = sum(count_macs(built, torch.zeros(1, 3, 64, 64)).values())
+        assert macs == pytest.approx(value * 64**2)

@@ -34,7 +34,7 @@ def calibrate_input_ranges(
     """
     found: dict[int, list[Tensor]] = {}
 
-    def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0].detach()
         for tile, first, last, _ in layer_tiles(layer):
             if tile.input_range is None:

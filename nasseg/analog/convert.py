@@ -109,9 +109,9 @@ def convert(
         converted[name] = layer
     rows = []
     for name, why in reasons.items():
-        layer = converted.get(name)
-        if layer is not None:
-            tiles = [tile for tile, *_ in layer_tiles(layer)]
+        placed = converted.get(name)
+        tiles = [] if placed is None else [tile for tile, *_ in layer_tiles(placed)]
+        if tiles:
             slow = supports_fused(tiles[0])
             why = f"AIHWKit's own forward: {slow}" if slow else ""
         rows.append(
@@ -120,8 +120,8 @@ def convert(
                 type=types[name],
                 macs=macs.get(name, 0),
                 weights=weights[name],
-                tiles=0 if layer is None else len(tiles),
-                analog=layer is not None,
+                tiles=len(tiles),
+                analog=placed is not None,
                 why=why,
             )
         )

@@ -123,8 +123,8 @@ def count_macs(net: nn.Module, example: Tensor) -> dict[str, int]:
     macs: dict[str, int] = {}
 
     def hook(name: str) -> Any:
-        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            weight = module.weight
+        def count(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            weight: Tensor = module.weight
             # A transposed convolution applies its whole kernel once per input position.
             transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
             positions = (inputs[0] if transposed else output).numel() // example.shape[0]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -37,9 +37,11 @@ class _Quantise(torch.autograd.Function):
         ctx: FunctionCtx, x: Tensor, bound: Tensor | float, scale: Tensor | float, step: float
     ) -> Tensor:
         inside = x.abs() <= bound
+        # Tensors or numbers both; the stubs of clamp know only either.
+        low, high = cast(Any, -bound), cast(Any, bound)
         ctx.save_for_backward(inside)
         ctx.scale = scale  # type: ignore[attr-defined]
-        out = torch.clamp(x, -bound, bound).div_(scale)
+        out = torch.clamp(x, low, high).div_(scale)
         if step > 0:
             out.mul_(1.0 / step).round_().mul_(step)
         return out
@@ -48,6 +50,11 @@ class _Quantise(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (inside,) = ctx.saved_tensors
         return grads[0] * inside / ctx.scale, None, None, None
+
+
+def _quantise(x: Tensor, bound: Tensor | float, scale: Tensor | float, step: float) -> Tensor:
+    out: Tensor = _Quantise.apply(x, bound, scale, step)  # type: ignore[no-untyped-call]
+    return out
 
 
 def _noisy_weight(tile: TorchInferenceTile, noise: NoiseSource) -> Tensor:
@@ -123,11 +130,11 @@ def tile_forward(
         step = 2.0 * io.inp_bound * (1 / io.inp_res if io.inp_res > 1 else io.inp_res)
         if input_range is not None:
             bound = input_range.abs() if io.inp_bound <= 0 else input_range.abs() * io.inp_bound
-            x = _Quantise.apply(x, bound, input_range, step)
+            x = _quantise(x, bound, input_range, step)
         elif io.inp_bound > 0:
-            x = _Quantise.apply(x, io.inp_bound, 1.0, step)
+            x = _quantise(x, io.inp_bound, 1.0, step)
     elif input_range is not None:
-        x = _Quantise.apply(x, input_range.abs(), input_range, -1.0)
+        x = _quantise(x, input_range.abs(), input_range, -1.0)
     out = product(x, weight)
     if not io.is_perfect:
         if io.out_noise > 0:
@@ -135,7 +142,7 @@ def tile_forward(
             out = out + noise.normal_like(out).mul_(io.out_noise)
         if io.out_bound > 0:
             step = 2.0 * io.out_bound * (1 / io.out_res if io.out_res > 1 else io.out_res)
-            out = _Quantise.apply(out, io.out_bound, 1.0, step)
+            out = _quantise(out, io.out_bound, 1.0, step)
     factors = [input_range, tile.mapping_scales, tile.out_scaling_alpha]
     if not tile.training and tile.rpu_config.drift_compensation is not None:
         factors.append(torch.as_tensor(tile.alpha, device=out.device, dtype=out.dtype))
@@ -146,7 +153,7 @@ def tile_forward(
 
 def layer_tiles(layer: torch.nn.Module) -> Iterator[tuple[TorchInferenceTile, int, int, int]]:
     """The tiles of an analog layer, each with its first row, row after the last, first column."""
-    module = layer.analog_module
+    module: Any = layer.analog_module
     if not isinstance(module, TileModuleArray):
         yield module, 0, module.in_size, 0
         return
@@ -168,13 +175,14 @@ def _sum_tiles(layer: torch.nn.Module, outputs: Callable[..., Tensor], dim: int)
     total = parts[0]
     for part in parts[1:]:
         total = total + part
-    bias = layer.analog_module.bias
+    module: Any = layer.analog_module
+    bias: Tensor | None = module.bias
     if bias is not None:
         total = total + (bias.view(1, -1, 1, 1) if dim == 1 else bias)
     return total
 
 
-class FusedAnalogConv2d(AnalogConv2d):
+class FusedAnalogConv2d(AnalogConv2d):  # type: ignore[misc]
     """AIHWKit's ``AnalogConv2d`` that convolves instead of unfolding, where the tiles allow it."""
 
     noise: NoiseSource
@@ -208,7 +216,7 @@ class FusedAnalogConv2d(AnalogConv2d):
         return _sum_tiles(self, outputs, 1)
 
 
-class FusedAnalogLinear(AnalogLinear):
+class FusedAnalogLinear(AnalogLinear):  # type: ignore[misc]
     """AIHWKit's ``AnalogLinear`` whose noise comes from the network's own noise source."""
 
     noise: NoiseSource

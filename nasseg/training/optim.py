@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from aihwkit.optim import AnalogOptimizer
@@ -21,14 +22,13 @@ def make_optimizer(net: nn.Module, lr: float, weight_decay: float) -> torch.opti
     # optimiser finds the tiles whose weights it clips and remaps after each step.
     decay = [p for p in net.parameters() if p.requires_grad and p.dim() >= 2]
     plain = [p for p in net.parameters() if p.requires_grad and p.dim() < 2]
-    groups = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
-    kwargs = {"lr": lr, "weight_decay": weight_decay}
     if any(True for _ in fused_layers(net)):
-        optimizer = AnalogOptimizer(torch.optim.AdamW, groups, **kwargs)
+        optimizer = AnalogOptimizer(torch.optim.AdamW, groups, lr=lr, weight_decay=weight_decay)
         optimizer.regroup_param_groups(net)
     else:
-        optimizer = torch.optim.AdamW(groups, **kwargs)
+        optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
     result: torch.optim.Optimizer = optimizer
     return result
 
