@@ -69,11 +69,11 @@ class RunFolder:
         self.stages.setdefault(stage, {}).update(facts, done=True)
         self._save()
 
-    def check_data(self, fingerprint: str, source: str) -> None:
+    def check_data(self, fingerprint: str, source: str, images: dict[str, int]) -> None:
         """Remember what the run learns from; refuse to go on with anything else."""
         known = self.stages.get("data")
         if known is None:
-            self.stages["data"] = {"fingerprint": fingerprint, "source": source}
+            self.stages["data"] = {"fingerprint": fingerprint, "source": source, "images": images}
             self._save()
         elif known["fingerprint"] != fingerprint:
             raise RunError(

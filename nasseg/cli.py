@@ -240,7 +240,9 @@ def _fit(words: list[str], helped: bool) -> int:
     from nasseg.evaluators import fit_table
     from nasseg.search_spaces import get_space
 
-    evaluator = fit_table([Path(table) for table in tables], get_space(given.get("space", "unet")), out)
+    evaluator = fit_table(
+        [Path(table) for table in tables], get_space(given.get("space", "unet")), out
+    )
     schema = evaluator.schema
     _say(f"fitted to {schema['n']} architectures; cross-validated Kendall tau:")
     for target, entry in schema["targets"].items():

@@ -91,7 +91,7 @@ class SearchConfig:
 class TrainConfig:
     """Digital training."""
 
-    epochs: int = 80
+    epochs: int = 100
     """Passes over the training images."""
     batch_size: int = 32
     """Images a step."""
@@ -127,7 +127,7 @@ class AnalogConfig:
 
     preset: str = "pcm"
     """Hardware preset: ``pcm``, ``hermes``, ``reram`` or ``ideal``."""
-    epochs: int = 40
+    epochs: int = 50
     """Passes of hardware-aware retraining; 0 = convert only."""
     lr: float = 2e-3
     """Peak learning rate of the retraining."""

@@ -103,7 +103,7 @@ class _Job:
     @cached_property
     def data(self) -> SegmentationData:
         data = load_data(self.config.data)
-        self.folder.check_data(data.fingerprint, data.source)
+        _check_data(self.folder, data)
         log.info("data: %s", data.source)
         return data
 
@@ -298,7 +298,7 @@ class _Job:
         summary: dict[str, Any] = {
             "seed": self.config.seed,
             "data": stages.get("data", {}).get("source"),
-            "images": {},
+            "images": stages.get("data", {}).get("images", {}),
             "seconds": self.folder.seconds(),
         }
         if self.folder.done("search"):
@@ -309,12 +309,6 @@ class _Job:
         if rows:
             summary["chips"] = len({row["chip"] for row in rows})
             summary["analog"] = summarise_drift(pd.DataFrame(rows))
-        if "data" in self.__dict__:
-            stages["data"]["images"] = {
-                "train": len(self.data.train_ids),
-                "val": len(self.data.val_ids),
-            }
-        summary["images"] = stages.get("data", {}).get("images", {})
         write_json(self.folder / "summary.json", summary)
         return summary
 
@@ -355,6 +349,11 @@ class _Job:
             "in_channels": str(self.config.data.channels),
             "analog": json.dumps(analog_spec(self.config.analog).to_dict(), sort_keys=True),
         }
+
+
+def _check_data(folder: RunFolder, data: SegmentationData) -> None:
+    counts = {"train": len(data.train_ids), "val": len(data.val_ids)}
+    folder.check_data(data.fingerprint, data.source, counts)
 
 
 def _ticking(timer: Timer) -> Callable[[int], dict[str, Any]]:
@@ -440,7 +439,7 @@ def label(config: LabelConfig, progress: bool = True) -> Path:
     folder = RunFolder(config, free=("count",))
     with folder.locked():
         data = load_data(config.data)
-        folder.check_data(data.fingerprint, data.source)
+        _check_data(folder, data)
         space = get_space(config.space)
         evaluator = MeasuredEvaluator(
             space,

@@ -109,11 +109,11 @@ def fit(
         RunError: the checkpoint is damaged or of another training, or the loss is not finite.
     """
     device = next(net.parameters()).device
-    state = _State(net, task, config, len(train_loader), seed, distill)
-    if checkpoint is not None and checkpoint.exists():
-        state.load(load_checkpoint(checkpoint), checkpoint)
     amp = config.amp and device.type == "cuda"
     scaler = torch.amp.GradScaler("cuda", enabled=amp)
+    state = _State(net, task, config, len(train_loader), seed, distill, scaler)
+    if checkpoint is not None and checkpoint.exists():
+        state.load(load_checkpoint(checkpoint), checkpoint)
     loss_fn = task.loss()
     if teacher is not None:
         teacher.eval()
@@ -197,9 +197,17 @@ class _State:
     """All that changes while training, and its way to a checkpoint and back."""
 
     def __init__(
-        self, net: nn.Module, task: Task, config: TrainConfig, steps: int, seed: int, distill: float
+        self,
+        net: nn.Module,
+        task: Task,
+        config: TrainConfig,
+        steps: int,
+        seed: int,
+        distill: float,
+        scaler: torch.amp.GradScaler,
     ) -> None:
         self.net = net
+        self.scaler = scaler
         self.task = task
         self.identity = {
             "version": _CHECKPOINT_VERSION,
@@ -265,6 +273,7 @@ class _State:
             "identity": self.identity,
             "net": named_tensors(self.net),
             "optimizer": self._optimizer_state(),
+            "scaler": self.scaler.state_dict(),
             "average": None if self.average is None else self.average.tensors,
             "average_steps": 0 if self.average is None else self.average.steps,
             "noise": None if self.noise is None else self.noise.state_dict(),
@@ -285,6 +294,7 @@ class _State:
             )
         load_tensors(self.net, saved["net"], str(path))
         self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
         if self.average is not None:
             self.average.tensors = {
                 name: value.to(self.average.tensors[name].device)
