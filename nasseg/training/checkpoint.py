@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_weights(path: Path, net: nn.Module, metadata: dict[str, str]) -> None:
-    """Write the tensors of a network, digital or analog, as safetensors, atomically."""
+    """Write the tensors of a network, digital or analog, as safetensors, atomically.
+
+    ``metadata`` goes under the one key ``nasseg``, as JSON: safetensors writes several keys in no
+    fixed order, and equal weights shall be equal files.
+    """
     tensors = {name: t.cpu().contiguous().clone() for name, t in named_tensors(net).items()}
-    write_bytes(path, save(tensors, metadata=metadata))
+    packed = json.dumps(metadata, sort_keys=True)
+    write_bytes(path, save(tensors, metadata={"nasseg": packed}))
 
 
 def load_weights(path: Path, net: nn.Module) -> None:
