@@ -82,7 +82,9 @@ def test_after_drift_with_compensation_outputs_equal_aihwkit():
     program_chip(ours, seed=0, chip=0)
     for tile in all_tiles(ours):
         tile.drift_weights(86_400.0)
-    theirs.load_state_dict(ours.state_dict())
+    for tile, other in zip(all_tiles(ours), theirs.analog_tiles(), strict=True):
+        other.tile.weight.data = tile.tile.weight.detach().clone()
+        other.alpha = tile.alpha
     assert any(float(tile.alpha) != 1.0 for tile in all_tiles(ours))
     out, expected = ours.eval()(x), theirs.eval()(x)
     assert torch.isclose(out, expected, rtol=1e-3, atol=1e-4).float().mean() > 0.95
