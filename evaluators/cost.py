@@ -155,33 +155,10 @@ def count_macs(net: nn.Module, input_shape: tuple[int, int, int, int]) -> int:
         input_shape: ``(B, C, H, W)``.
     """
     import torch
-    from torch import nn
 
-    total = 0
+    from nasseg._macs import count_macs as layer_macs
 
-    def count(module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-        nonlocal total
-        weight = module.weight
-        if isinstance(module, nn.Conv2d):
-            positions = output.shape[0] * output.shape[2] * output.shape[3]
-        else:
-            positions = output.numel() // output.shape[-1]
-        total += positions * weight.numel()  # type: ignore[operator]
-
-    hooks = [
-        module.register_forward_hook(count)
-        for module in net.modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
-    training = net.training
-    try:
-        with torch.no_grad():
-            net.eval()(torch.empty(input_shape, device="meta"))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        net.train(training)
-    return total
+    return input_shape[0] * sum(layer_macs(net, torch.empty(input_shape, device="meta")).values())
 
 
 def row_keys(X: Matrix) -> list[bytes]:

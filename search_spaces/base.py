@@ -305,7 +305,7 @@ class SearchSpace(AnalogNASProtocol):
             return counted.astype(np.float64)
         import torch
 
-        from nasseg.analog.coverage import count_macs
+        from nasseg._macs import count_macs
 
         example = torch.zeros((1, in_channels, 64, 64))
         networks = (self.build(a, in_channels, out_channels) for a in self._dicts(indices))

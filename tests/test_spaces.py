@@ -184,7 +184,7 @@ def test_values_of_numpy_and_float32_are_understood() -> None:
 def test_multiply_accumulates_per_pixel_are_those_of_the_built_networks(name):
     import torch
 
-    from nasseg.analog.coverage import count_macs
+    from nasseg._macs import count_macs
 
     space = get_space(name)
     X = space.sample_matrix(200, np.random.default_rng(3))

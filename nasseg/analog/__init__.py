@@ -1,8 +1,9 @@
 """Analog hardware: specification, conversion, calibration, programming and drift."""
 
+from nasseg._macs import count_macs
 from nasseg.analog.calibrate import calibrate_input_ranges, recalibrate_batch_norms
 from nasseg.analog.convert import convert, noise_source
-from nasseg.analog.coverage import Coverage, LayerCoverage, count_macs
+from nasseg.analog.coverage import Coverage, LayerCoverage
 from nasseg.analog.drift import evaluate_chip, evaluate_drift, summarise_drift
 from nasseg.analog.noise import NoiseSource
 from nasseg.analog.spec import PRESETS, AnalogSpec

@@ -9,8 +9,9 @@ import torch
 from aihwkit.nn.conversion import convert_to_analog
 from torch import Tensor, nn
 
+from nasseg._macs import count_macs, weight_layers
 from nasseg._registry import unknown_name
-from nasseg.analog.coverage import Coverage, LayerCoverage, count_macs, weight_layers
+from nasseg.analog.coverage import Coverage, LayerCoverage
 from nasseg.analog.fused import (
     FusedAnalogConv2d,
     FusedAnalogLinear,

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import torch
-from torch import Tensor, nn
 
 from nasseg.errors import ConversionError
 
@@ -103,48 +99,3 @@ class Coverage:
                 f"of the weights on {self.tiles} tiles",
             ]
         )
-
-
-def weight_layers(net: nn.Module) -> Iterator[tuple[str, nn.Module, int]]:
-    """Modules that themselves own a parameter of two or more dimensions: name, module, weights."""
-    for name, module in net.named_modules():
-        count = sum(p.numel() for p in module.parameters(recurse=False) if p.dim() >= 2)
-        if count:
-            yield name, module, count
-
-
-def count_macs(net: nn.Module, example: Tensor) -> dict[str, int]:
-    """Multiply-accumulates of every convolution and linear layer, for one image of ``example``.
-
-    Args:
-        net: a digital network.
-        example: (B, C, H, W), on the device of the network (``meta`` works).
-    """
-    macs: dict[str, int] = {}
-
-    def hook(name: str) -> Any:
-        def count(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            weight: Tensor = module.weight
-            # A transposed convolution applies its whole kernel once per input position.
-            transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
-            positions = (inputs[0] if transposed else output).numel() // example.shape[0]
-            per_position = weight.numel() // weight.shape[0]
-            macs[name] = macs.get(name, 0) + positions * per_position
-
-        return count
-
-    handles = [
-        module.register_forward_hook(hook(name))
-        for name, module, _ in weight_layers(net)
-        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
-    ]
-    training = net.training
-    try:
-        net.eval()
-        with torch.no_grad():
-            net(example)
-    finally:
-        net.train(training)
-        for handle in handles:
-            handle.remove()
-    return macs
