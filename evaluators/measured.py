@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from nasseg._io import write_text
 from nasseg.analog import evaluate_chip
 from nasseg.analog.noise import derive_seed
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
 from nasseg.data import SegmentationData
-from nasseg.errors import ConfigError, DataError, NassegError
+from nasseg.errors import ConfigError, DataError, NassegError, RunError
 from nasseg.evaluators.base import Arch, Evaluator
 from nasseg.evaluators.scores import COLUMNS, Scores
 from nasseg.tasks import Task
 from nasseg.training.recipe import (
     SEED_DRIFT,
+    analog_spec,
     drift_metrics,
     initialise,
     recalibration_loader,
@@ -48,6 +51,9 @@ class Budget:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        # What is wrong with the budget must not be held against an architecture.
+        select_device(self.device)
+        analog_spec(self.analog)
         missing = [t for t in SCORE_TIMES if t not in self.drift.times]
         if missing:
             raise ConfigError(
@@ -130,7 +136,11 @@ class MeasuredTable:
         if not path.exists():
             return {}
         rows = {}
-        for number, row in enumerate(csv.DictReader(path.open(newline="", encoding="utf-8")), 2):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} is no UTF-8 text: {error}") from None
+        for number, row in enumerate(csv.DictReader(io.StringIO(text, newline="")), 2):
             if not row.get("arch_id"):
                 raise DataError(f"{path}, row {number}: column 'arch_id' is missing or empty")
             rows[row["arch_id"]] = row
@@ -216,6 +226,11 @@ class MeasuredEvaluator(Evaluator):
                 row = measure(
                     self.space, arch, self.data, self.task, self.budget, progress=progress
                 )
+            except torch.OutOfMemoryError as error:
+                reason = f"out of memory: {str(error).splitlines()[0]}"
+                if self.table is not None:
+                    self.table.fail(arch_id, self.space.to_json(arch), reason)
+                raise RunError(f"{arch_id}: {reason}") from None
             except NassegError as error:
                 if self.table is not None:
                     self.table.fail(arch_id, self.space.to_json(arch), str(error))

@@ -36,7 +36,11 @@ class RunFolder:
         self.path = Path(config.out)
         wanted = to_dict(config)
         file = self.path / "config.yaml"
-        if file.exists():
+        self._stages_file = self.path / "stages.json"
+        self.stages: dict[str, Any] = self._read_stages()
+        # Settings bind from when the images were found good: until then nothing has been made
+        # with them, and a typing error must not lock the folder.
+        if file.exists() and "data" in self.stages:
             try:
                 saved = yaml.safe_load(file.read_text(encoding="utf-8"))
             except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -52,10 +56,17 @@ class RunFolder:
                 )
         else:
             write_text(file, yaml.safe_dump(wanted, sort_keys=False))
-        self._stages_file = self.path / "stages.json"
-        self.stages: dict[str, Any] = (
-            read_json(self._stages_file) if self._stages_file.exists() else {}
-        )
+
+    def _read_stages(self) -> dict[str, Any]:
+        if not self._stages_file.exists():
+            return {}
+        try:
+            stages = read_json(self._stages_file)
+        except ValueError as error:
+            raise RunError(f"{self._stages_file} cannot be read: {error}") from None
+        if not isinstance(stages, dict):
+            raise RunError(f"{self._stages_file} is not a run's record of stages")
+        return stages
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -120,6 +131,8 @@ class RunFolder:
                         f"{self.path} is in use by another nasseg process; wait for it, "
                         "or use another --out"
                     ) from None
+            # Another process may have finished stages since this one looked.
+            self.stages = self._read_stages()
             yield
         finally:
             handle.close()

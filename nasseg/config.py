@@ -218,7 +218,7 @@ class LabelConfig:
     space: str = "unet"
     """Name of the search space."""
     count: int = 48
-    """Architectures in the table when it is done."""
+    """Architectures drawn; those that cannot be measured are not replaced."""
     seed: int = 0
     """Seed of the sampling and of every training."""
     device: Device = "auto"

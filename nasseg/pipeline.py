@@ -25,7 +25,7 @@ from nasseg.analog.noise import derive_seed
 from nasseg.config import LabelConfig, RunConfig
 from nasseg.data import SegmentationData, load_data
 from nasseg.errors import ConfigError, DataError, NassegError, RunError
-from nasseg.search_spaces import SearchSpace, get_space
+from nasseg.search_spaces import SearchSpace, get_space, list_spaces
 from nasseg.tasks import Task, get_task
 from nasseg.training import load_weights, save_weights
 from nasseg.training.recipe import (
@@ -75,14 +75,32 @@ def run(
     if unknown:
         raise ConfigError(f"stages has {unknown[0]!r}; allowed: {', '.join(STAGES)}")
     set_threads(config.threads)
+    # Looked up before anything is written or takes long.
+    _segmentation_space(config.search.space)
+    analog_spec(config.analog)
+    select_device(config.device)
     folder = RunFolder(config)
     with folder.locked():
+        for name in ("train", "analog"):
+            if folder.done(name):
+                (folder / f"{name}.ckpt").unlink(missing_ok=True)
         job = _Job(config, folder, progress)
         for stage in STAGES:
             if stage in chosen and not (folder.done(stage) and stage != "report"):
                 with folder.timed(stage) as timer:
                     getattr(job, stage)(timer)
         return job.summarise()
+
+
+def _segmentation_space(name: str) -> SearchSpace:
+    """The space of that name, if its networks segment."""
+    space = get_space(name)
+    if space.task != "segmentation":
+        raise ConfigError(
+            f"space is {name!r}, whose networks do {space.task}; a run is segmentation: allowed "
+            f"are {', '.join(n for n in list_spaces() if get_space(n).task == 'segmentation')}"
+        )
+    return space
 
 
 def set_threads(threads: int) -> None:
@@ -113,14 +131,18 @@ class _Job:
 
     @cached_property
     def space(self) -> SearchSpace:
-        return get_space(self.config.search.space)
+        return _segmentation_space(self.config.search.space)
 
     @cached_property
     def best(self) -> dict[str, Any]:
         path = self.folder / "best.json"
         if not path.exists():
             raise RunError(f"{path} is missing; run the search stage first")
-        best: dict[str, Any] = read_json(path)
+        try:
+            best: dict[str, Any] = read_json(path)
+            self.space.validate(best["arch"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} cannot be used: {error}") from None
         return best
 
     def new_network(self) -> nn.Module:
@@ -435,17 +457,18 @@ def label(config: LabelConfig, progress: bool = True) -> Path:
     from nasseg.evaluators.measured import Budget, MeasuredEvaluator
 
     set_threads(config.threads)
+    space = _segmentation_space(config.space)
+    budget = Budget(config.train, config.analog, config.drift, config.seed, config.device)
     # A longer table of the same kind is a continuation, so the count is no part of its identity.
     folder = RunFolder(config, free=("count",))
     with folder.locked():
         data = load_data(config.data)
         _check_data(folder, data)
-        space = get_space(config.space)
         evaluator = MeasuredEvaluator(
             space,
             data,
             get_task("segmentation"),
-            Budget(config.train, config.analog, config.drift, config.seed, config.device),
+            budget,
             table=folder / "table.csv",
         )
         if evaluator.table is None:
@@ -462,6 +485,11 @@ def label(config: LabelConfig, progress: bool = True) -> Path:
                     continue
                 bar.update()
                 bar.set_postfix(day1=f"{float(row['day1']):.4f}")
+        if not evaluator.table.rows:
+            raise RunError(
+                f"no architecture could be measured; the reasons are in "
+                f"{evaluator.table.failures_path}"
+            )
         return evaluator.table.path
 
 

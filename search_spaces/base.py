@@ -48,6 +48,9 @@ class SearchSpace(AnalogNASProtocol):
     """Raised whenever the same architecture would mean another network."""
     base_hyperparameters: tuple[Hyperparameter, ...] = ()
 
+    task: str = "segmentation"
+    """What the networks of this space do: ``segmentation`` or ``classification``."""
+
     def __init__(self, seed: int = 0) -> None:
         self._schema = Schema(self.base_hyperparameters)
         self._fixed: dict[str, Value] = {}

@@ -61,6 +61,7 @@ class ResNetSpace(SearchSpace):
     """
 
     base_name = "resnet"
+    task = "classification"
     version = 1
     base_hyperparameters = _hyperparameters()
 

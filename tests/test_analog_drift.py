@@ -171,3 +171,13 @@ def test_state_that_does_not_fit_lists_what_differs(analog):
     tensors["1.weight"] = torch.zeros(3)
     with pytest.raises(RunError, match=r"(?s)0\.analog_module\.tile\.weight: missing.*1\.weight"):
         load_tensors(analog, tensors, "some file")
+
+
+def test_input_ranges_are_quantiles_of_the_whole_map():
+    net = nn.Sequential(nn.Conv2d(4, 2, 1))
+    analog, _ = convert(net, AnalogSpec.preset("pcm"), input_size=(8, 8))
+    # Large values in one column of the image only, which a strided sample could miss.
+    x = torch.zeros(32, 4, 64, 64)
+    x[..., 37] = 5.0
+    calibrate_input_ranges(analog, [(x, x)])
+    assert float(analog[0].analog_module.input_range) == 5.0

@@ -24,7 +24,7 @@ from nasseg.config import (
     SearchConfig,
     TrainConfig,
 )
-from nasseg.errors import ConfigError, RunError
+from nasseg.errors import ConfigError, DataError, RunError, UnknownName
 from nasseg.evaluators import XGBoostEvaluator, fit_table
 from nasseg.search_spaces import get_space
 
@@ -241,3 +241,32 @@ def test_labelling_measures_resumes_and_fits_a_surrogate_that_a_run_searches(tmp
     assert (tmp_path / "a" / "best.json").read_bytes() == (
         tmp_path / "b" / "best.json"
     ).read_bytes()
+
+
+def test_a_typing_error_does_not_lock_the_folder(tmp_path, arch_file):
+    out = tmp_path / "run"
+    with pytest.raises(DataError):
+        pipeline.run(config(out, arch_file, data=DataConfig(path=str(tmp_path / "nowhere"))))
+    with pytest.raises(UnknownName, match="analog preset"):
+        pipeline.run(config(out, arch_file, analog=AnalogConfig(preset="pmc")))
+    pipeline.run(config(out, arch_file), stages=("search",), progress=False)
+    assert (out / "best.json").exists()
+
+
+def test_a_space_of_classifiers_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ConfigError, match=r"space is 'resnet'.*allowed are unet"):
+        pipeline.run(config(tmp_path / "run", search=SearchConfig(space="resnet")))
+    with pytest.raises(ConfigError, match="classification"):
+        pipeline.label(LabelConfig(out=str(tmp_path / "labels"), space="resnet", data=DATA))
+    assert not list(tmp_path.glob("*/*"))
+
+
+def test_damaged_records_are_named(tmp_path, arch_file):
+    out = tmp_path / "run"
+    pipeline.run(config(out, arch_file), stages=("search",), progress=False)
+    (out / "best.json").write_text("{")
+    with pytest.raises(RunError, match=r"best\.json cannot be used"):
+        pipeline.run(config(out, arch_file), stages=("train",), progress=False)
+    (out / "stages.json").write_text("[")
+    with pytest.raises(RunError, match=r"stages\.json cannot be read"):
+        pipeline.run(config(out, arch_file), progress=False)

@@ -53,7 +53,9 @@ class NoiseSource:
         """Restore what :meth:`state_dict` gave."""
         self.reseed(int(state["seed"]))
         for key, value in state.items():
-            if isinstance(value, Tensor):
+            # A run begun with CUDA and continued without goes on with other numbers there.
+            usable = not key.startswith("cuda") or torch.cuda.is_available()
+            if isinstance(value, Tensor) and usable:
                 self.generator(torch.device(key)).set_state(value.cpu())
 
     def __deepcopy__(self, memo: dict[int, object]) -> NoiseSource:

@@ -114,6 +114,9 @@ def fit(
     state = _State(net, task, config, len(train_loader), seed, distill, scaler)
     if checkpoint is not None and checkpoint.exists():
         state.load(load_checkpoint(checkpoint), checkpoint)
+        if metrics_file is not None:
+            # The interruption may have come between the checkpoint and these lines.
+            write_metrics(metrics_file, stage, state.history)
     loss_fn = task.loss()
     if teacher is not None:
         teacher.eval()
@@ -294,7 +297,8 @@ class _State:
             )
         load_tensors(self.net, saved["net"], str(path))
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
+        if saved["scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(saved["scaler"])
         if self.average is not None:
             self.average.tensors = {
                 name: value.to(self.average.tensors[name].device)
