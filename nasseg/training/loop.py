@@ -275,7 +275,7 @@ class _State:
         return {
             "identity": self.identity,
             "net": named_tensors(self.net),
-            "optimizer": self._optimizer_state(),
+            "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": None if self.average is None else self.average.tensors,
             "average_steps": 0 if self.average is None else self.average.steps,
@@ -312,7 +312,3 @@ class _State:
         self.best = saved["best"]
         self.best_metrics, self.best_epoch = saved["best_metrics"], saved["best_epoch"]
         self.history = saved["history"]
-
-    def _optimizer_state(self) -> dict[str, Any]:
-        state: dict[str, Any] = self.optimizer.state_dict()
-        return state

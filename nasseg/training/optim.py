@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -71,6 +70,3 @@ class WeightAverage:
             else:
                 average.copy_(tensor)
         torch._foreach_lerp_(ours, theirs, weight)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tensors)
