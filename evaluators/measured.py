@@ -84,7 +84,9 @@ def measure(
     start = time.perf_counter()
     device = select_device(budget.device)
     net = initialise(
-        lambda: space.build(arch, in_channels=data.in_channels, out_channels=task.out_channels),
+        lambda seed: space.build(
+            arch, in_channels=data.in_channels, out_channels=task.out_channels, seed=seed
+        ),
         budget.seed,
         device,
     )

@@ -149,8 +149,8 @@ class _Job:
         arch = self.best["arch"]
         channels = self.config.data.channels
         return initialise(
-            lambda: self.space.build(
-                arch, in_channels=channels, out_channels=self.task.out_channels
+            lambda seed: self.space.build(
+                arch, in_channels=channels, out_channels=self.task.out_channels, seed=seed
             ),
             self.config.seed,
             self.device,

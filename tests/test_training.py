@@ -32,7 +32,7 @@ def data():
 
 def tiny() -> nn.Module:
     return initialise(
-        lambda: nn.Sequential(
+        lambda seed: nn.Sequential(
             nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 1, 1)
         ),
         seed=0,
@@ -234,3 +234,14 @@ def test_scores_of_drift_rows_are_as_defined():
 def test_trains_on_cuda_with_mixed_precision(data):
     net = tiny().cuda()
     assert train(net, data).metrics["dice"] >= 0
+
+
+def test_initial_weights_follow_the_seed():
+    space = get_space("unet")
+    nets = [
+        initialise(lambda s: space.build(space.default(), seed=s), seed, torch.device("cpu"))
+        for seed in (0, 0, 1)
+    ]
+    first, same, other = (net.head.weight for net in nets)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)

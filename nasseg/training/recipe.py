@@ -43,10 +43,15 @@ def select_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def initialise(build: Callable[[], nn.Module], seed: int, device: torch.device) -> nn.Module:
-    """Build a network whose initial weights are a function of ``seed``."""
-    with seeded(derive_seed(seed, SEED_INIT), torch.device("cpu")):
-        return build().to(device)
+def initialise(build: Callable[[int], nn.Module], seed: int, device: torch.device) -> nn.Module:
+    """Build a network whose initial weights are a function of ``seed``.
+
+    ``build`` is given a seed of its own, for builders that draw from one; those that draw from
+    torch's global generator find it seeded with the same.
+    """
+    own = derive_seed(seed, SEED_INIT)
+    with seeded(own, torch.device("cpu")):
+        return build(own).to(device)
 
 
 def train_digital(
