@@ -23,15 +23,20 @@ def small_net(kernel: int = 3, stride: int = 1, bias: bool = True) -> nn.Module:
     )
 
 
-def pair(net: nn.Module, spec: AnalogSpec, x: torch.Tensor) -> tuple[nn.Module, nn.Module]:
-    """The same network on our layers and on AIHWKit's, with the same state."""
+def pair(
+    net: nn.Module, spec: AnalogSpec, x: torch.Tensor, share: float = 0.97
+) -> tuple[nn.Module, nn.Module]:
+    """The same network on our layers and on AIHWKit's, with the same state.
+
+    ``share`` of the calibrated input ranges is taken.
+    """
     ours, _ = convert(net, spec, example=x)
     calibrate_input_ranges(ours, [(x, x)])
     for tile in all_tiles(ours):
         # A calibrated range is the size of one input, which lies on the converter's very edge.
         # Whether its gradient passes there hangs on the last bit; off the edge there is no tie.
         if tile.input_range is not None:
-            tile.set_input_range(0.97 * float(tile.input_range))
+            tile.set_input_range(share * float(tile.input_range))
     theirs = convert_to_analog(net, spec.to_rpu_config(), ensure_analog_root=False)
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs
@@ -46,10 +51,13 @@ def pair(net: nn.Module, spec: AnalogSpec, x: torch.Tensor) -> tuple[nn.Module, 
         {"tile_rows": 40, "tile_cols": 8},
         {"column_scaling": False, "remap": False, "tile_rows": 0, "tile_cols": 0},
         {"adc_bits": 0, "adc_bound": 0.0, "drift_compensation": "column"},
+        {"adc_bound": 0.7},
+        {"learn_input_range": True},
+        {"learn_input_range": True, "input_range_decay": 0.05, "tile_rows": 40, "tile_cols": 8},
     ],
-    ids=["pcm", "many tiles", "layer scale", "ideal ADC"],
+    ids=["pcm", "many tiles", "layer scale", "ideal ADC", "clipping ADC", "learned", "decaying"],
 )
-def test_without_noise_outputs_and_gradients_equal_aihwkit(kernel, stride, changes):
+def test_without_noise_outputs_and_gradients_equal_aihwkit(kernel, stride, changes, request):
     generator = torch.Generator().manual_seed(kernel)
     x = torch.randn(2, 7, 12, 10, generator=generator)
     # One layer at a time: a value half-way between two levels may round either way, and behind a
@@ -57,7 +65,11 @@ def test_without_noise_outputs_and_gradients_equal_aihwkit(kernel, stride, chang
     net = nn.Sequential(
         nn.Conv2d(7, 20, kernel, stride=stride, padding=kernel // 2, bias=kernel != 5)
     )
-    ours, theirs = pair(net, AnalogSpec.preset("pcm", **QUIET, **changes), x)
+    # A fifth of the inputs clipped is where a learned range has something to learn; a twentieth
+    # still lets it decay.
+    share = {"learned": 0.4, "decaying": 0.6}.get(request.node.callspec.id.split("-")[0], 0.97)
+    ours, theirs = pair(net, AnalogSpec.preset("pcm", **QUIET, **changes), x, share)
+    assert not any(supports_fused(tile) for tile in all_tiles(ours))
     for training in (False, True):
         ours.train(training)
         theirs.train(training)
@@ -78,6 +90,30 @@ def test_without_noise_outputs_and_gradients_equal_aihwkit(kernel, stride, chang
                 atol = 1e-5 * float(q.grad.abs().max())
                 assert torch.allclose(p.grad, q.grad, rtol=1e-4, atol=atol), name
                 p.grad = q.grad = None
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("tiles", [(0, 0), (16, 8)])
+def test_linear_layers_without_noise_equal_aihwkit(learned, tiles):
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(5, 4, 30, generator=generator)
+    spec = AnalogSpec.preset(
+        "pcm", **QUIET, learn_input_range=learned, tile_rows=tiles[0], tile_cols=tiles[1]
+    )
+    ours, theirs = pair(nn.Sequential(nn.Linear(30, 20)), spec, x, 0.5)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    out, expected = ours(a), theirs(b)
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+    cotangent = torch.randn(out.shape, generator=generator)
+    (out * cotangent).sum().backward()
+    (expected * cotangent).sum().backward()
+    torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
+    compared = 0
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        if q.grad is not None:
+            compared += 1
+            torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-4)
+    assert compared >= (3 if learned else 2)
 
 
 def test_after_drift_with_compensation_outputs_equal_aihwkit():

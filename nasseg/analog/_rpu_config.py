@@ -83,11 +83,11 @@ def build(spec: AnalogSpec) -> TorchInferenceRPUConfig:
 
     ranges = config.pre_post.input_range
     ranges.enable = not exact
-    ranges.learn_input_range = False
+    ranges.learn_input_range = spec.learn_input_range
     # nasseg calibrates the ranges itself, so AIHWKit must not overwrite them with its own guess.
     ranges.init_from_data = 0
     ranges.init_value = 1.0
-    ranges.decay = 0.0
+    ranges.decay = spec.input_range_decay
 
     set_weight_noise(config, spec.weight_noise)
     if spec.clip_sigma:

@@ -16,11 +16,24 @@ def derive_seed(*keys: int) -> int:
     return (int(state[0]) << 31) ^ int(state[1])
 
 
+def _mixed(value: int) -> int:
+    """The finaliser of splitmix64 (Steele et al., OOPSLA 2014): neighbours become unrelated."""
+    value = (value * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return value ^ (value >> 31)
+
+
 class NoiseSource:
-    """The random numbers of all analog layers of one network: one generator per torch device."""
+    """The random numbers of all analog layers of one network.
+
+    One torch generator per device, and keys for the counter-based generator of the compiled
+    kernels: what they draw is a function of the key alone, whatever the number of threads.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
+        self._draws = 0
         self._generators: dict[str, torch.Generator] = {}
 
     def generator(self, device: torch.device) -> torch.Generator:
@@ -30,9 +43,15 @@ class NoiseSource:
             self._generators[key] = torch.Generator(device=device).manual_seed(self.seed)
         return self._generators[key]
 
+    def key(self) -> int:
+        """The next key: 63 bits, another one at every call."""
+        self._draws += 1
+        return _mixed(_mixed(self.seed) + self._draws) >> 1
+
     def reseed(self, seed: int) -> None:
         """Start anew from ``seed`` on every device."""
         self.seed = seed
+        self._draws = 0
         self._generators.clear()
 
     def normal_like(self, reference: Tensor) -> Tensor:
@@ -45,13 +64,14 @@ class NoiseSource:
         )
 
     def state_dict(self) -> dict[str, Tensor | int]:
-        """Seed and generator states, so that a continued run draws the same numbers."""
-        states: dict[str, Tensor | int] = {"seed": self.seed}
+        """Seed, count of keys and generator states: a continued run draws the same numbers."""
+        states: dict[str, Tensor | int] = {"seed": self.seed, "draws": self._draws}
         return states | {key: gen.get_state() for key, gen in self._generators.items()}
 
     def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
         """Restore what :meth:`state_dict` gave."""
         self.reseed(int(state["seed"]))
+        self._draws = int(state.get("draws", 0))
         for key, value in state.items():
             # A run begun with CUDA and continued without goes on with other numbers there.
             usable = not key.startswith("cuda") or torch.cuda.is_available()

@@ -57,6 +57,11 @@ class AnalogSpec:
     drift_compensation: Literal["none", "global", "column"] = "global"
     """Digital factor measured on the drifted chip with known inputs: one per tile (Joshi et al.,
     Nature Communications 2020), one per column, or none."""
+    learn_input_range: bool = False
+    """The DAC ranges are parameters that training moves (Rasch et al., Nature Communications
+    2023); otherwise they stay as calibrated."""
+    input_range_decay: float = 0.0
+    """Pull of learned ranges towards 0 while over 95 % of the inputs are not clipped; 0 = none."""
     weight_noise: float = 0.08
     """Standard deviation of the Gaussian noise added to the weights of each training step, as a
     fraction of the largest weight of the tile; 0 = none."""
@@ -87,6 +92,19 @@ class AnalogSpec:
                 raise SpecError(
                     f"{name} is {getattr(self, name)!r}; allowed: 0 (unlimited) or more"
                 )
+        _range("input_range_decay", self.input_range_decay, 0, 1)
+        exact = not (self.dac_bits or self.adc_bits or self.adc_bound or self.out_noise)
+        if self.learn_input_range and exact:
+            raise SpecError(
+                "learn_input_range is on with ideal converters and no output noise, where inputs "
+                "have no range; set dac_bits, or learn_input_range to false"
+            )
+        if self.input_range_decay and not self.learn_input_range:
+            raise SpecError(
+                f"input_range_decay is {self.input_range_decay:g} with learn_input_range off: "
+                "only learned ranges decay; set learn_input_range to true, or input_range_decay "
+                "to 0"
+            )
         if (self.tile_rows == 0) != (self.tile_cols == 0):
             raise SpecError(
                 f"tile_rows is {self.tile_rows} and tile_cols is {self.tile_cols}; allowed: both "

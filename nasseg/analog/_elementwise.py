@@ -1,0 +1,128 @@
+"""What a tile does to a feature map besides the product, on any device.
+
+Float32 on the CPU takes the compiled kernels; everything else, and a Python without Numba, the
+same steps in torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from nasseg.analog.noise import NoiseSource
+
+Number = Tensor | float
+"""A float on the CPU; on other devices a tensor of one element, which costs no synchronisation."""
+
+
+@functools.cache
+def _kernels() -> ModuleType | None:
+    if importlib.util.find_spec("numba") is None:
+        return None
+    from nasseg.analog import _kernels
+
+    return _kernels
+
+
+def compiled(x: Tensor) -> ModuleType | None:
+    """The compiled kernels, where they can take ``x``."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or x.numel() == 0:
+        return None
+    return _kernels()
+
+
+def samples_contiguous(x: Tensor) -> Tensor:
+    """``x``, copied unless each of its samples lies in one piece."""
+    return x if x[:1].is_contiguous() else x.contiguous()
+
+
+def quantise(x: Tensor, bound: Number, divisor: Number, step: float) -> Tensor:
+    """Clamp to +-bound, divide, round to multiples of ``step`` (not at 0)."""
+    kernels = compiled(x)
+    if kernels is not None:
+        out: Tensor = kernels.quantise(samples_contiguous(x), bound, divisor, step)
+        return out
+    out = torch.clamp(x, -bound, bound).div_(divisor)  # type: ignore[arg-type]
+    return out.div_(step).round_().mul_(step) if step > 0 else out
+
+
+def quantise_backward(grad: Tensor, x: Tensor, bound: Number, divisor: Number) -> Tensor:
+    """Straight-through gradient of :func:`quantise`; it may overwrite ``grad``."""
+    kernels = compiled(x)
+    if kernels is not None:
+        own = grad.contiguous()
+        out: Tensor = kernels.quantise_backward_(own, samples_contiguous(x), bound, divisor)
+        return out
+    return grad.div_(divisor).masked_fill_(x.abs() > bound, 0.0)
+
+
+def finish(
+    y: Tensor,
+    scale: Tensor,
+    bias: Tensor | None,
+    dim: int,
+    *,
+    noise: float,
+    step: float,
+    bound: float,
+    source: NoiseSource,
+    mark: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Output noise, converter, digital scale and bias; it may overwrite ``y``.
+
+    Args:
+        y: product of the tile, its columns in dimension ``dim``.
+        scale: factor of each column, (columns,).
+        bias: offset of each column, (columns,).
+        dim: 1 or -1.
+        noise: standard deviation of the output noise.
+        step: of the converter; 0 = no rounding.
+        bound: of the converter; infinity = none.
+        source: where the noise comes from.
+        mark: tell which elements the converter clipped.
+
+    Returns:
+        The output, and a mask of what was clipped; none where not asked for or nothing was.
+    """
+    kernels = compiled(y)
+    if kernels is not None:
+        y = y.contiguous()
+        pixels = y[0, 0].numel() if dim == 1 else 1
+        zero = scale.new_zeros(scale.shape) if bias is None else bias.contiguous()
+        clipped = kernels.finish_(
+            y,
+            scale.contiguous(),
+            zero,
+            pixels=pixels,
+            noise=noise,
+            step=step,
+            bound=bound,
+            key=source.key() if noise > 0 else 0,
+            mark=mark,
+        )
+        return y, None if clipped is None else clipped.bool()
+    if noise > 0:
+        y = source.normal_like(y).mul_(noise).add_(y)
+    if step > 0:
+        y = y.div_(step).round_().mul_(step)
+    outside = None
+    if bound < float("inf"):
+        # Half a step more, since the bound as a float may lie below the last multiple.
+        outside = y.abs() > bound + step / 2 if mark else None
+        y = y.clamp_(-bound, bound)
+    view = (1, -1) + (1,) * (y.dim() - 2) if dim == 1 else (-1,)
+    y = y.mul_(scale.view(view))
+    return (y if bias is None else y.add_(bias.view(view))), outside
+
+
+def normal_like(reference: Tensor, source: NoiseSource) -> Tensor:
+    """Standard normal deviates of the shape, dtype and device of ``reference``."""
+    kernels = compiled(reference)
+    if kernels is not None:
+        out: Tensor = kernels.normal(reference.shape, source.key())
+        return out
+    return source.normal_like(reference)
