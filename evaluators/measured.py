@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nasseg._io import write_text
-from nasseg.analog import evaluate_chip
+from nasseg.analog import chip_evaluator
 from nasseg.analog.noise import derive_seed
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
 from nasseg.data import SegmentationData
@@ -97,16 +97,16 @@ def measure(
     )
     rows: list[dict[str, Any]] = []
     recalibrate_with = recalibration_loader(data, budget.train, budget.drift, budget.seed)
-    for chip in range(budget.drift.chips):
-        rows += evaluate_chip(
-            analog,
-            data.val_loader(budget.train.batch_size),
-            drift_metrics(task),
-            chip=chip,
-            times=budget.drift.times,
-            recalibrate_with=recalibrate_with,
-            seed=derive_seed(budget.seed, SEED_DRIFT),
-        )
+    with chip_evaluator(
+        analog,
+        data.val_loader(budget.train.batch_size),
+        drift_metrics(task),
+        times=budget.drift.times,
+        recalibrate_with=recalibrate_with,
+        seed=derive_seed(budget.seed, SEED_DRIFT),
+    ) as evaluate:
+        for chip in range(budget.drift.chips):
+            rows += evaluate(chip)
     return {
         "arch_id": space.arch_id(arch),
         "arch": space.to_json(arch),

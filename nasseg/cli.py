@@ -233,6 +233,7 @@ def _fit(words: list[str], helped: bool) -> int:
     given, tables = split_flags(words, ["space", "out"])
     if not tables:
         raise ConfigError("which table? nasseg fit TABLE.csv")
+    tables = [str(Path(table) / "table.csv") if Path(table).is_dir() else table for table in tables]
     for table in tables:
         if not Path(table).is_file():
             raise ConfigError(f"no table {table}; `nasseg label` writes table.csv")

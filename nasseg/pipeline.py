@@ -18,9 +18,14 @@ from tqdm import tqdm
 
 from nasseg._io import atomic_write, read_json, write_json, write_text
 from nasseg._run import RunFolder, Timer
-from nasseg.analog import convert, evaluate_chip, recalibrate_batch_norms, summarise_drift
+from nasseg.analog import (
+    chip_evaluator,
+    convert,
+    programmable,
+    recalibrate_batch_norms,
+    summarise_drift,
+)
 from nasseg.analog.calibrate import preserved_batch_norms
-from nasseg.analog.chips import drift_chip, preserved_weights, program_chip
 from nasseg.analog.noise import derive_seed
 from nasseg.config import LabelConfig, RunConfig
 from nasseg.data import SegmentationData, load_data
@@ -284,21 +289,21 @@ class _Job:
             self.data, self.config.train, config, self.config.seed
         )
         bar = tqdm(range(config.chips), desc="drift", unit="chip", disable=not self.progress)
-        for chip in bar:
-            if chip in done:
-                continue
-            rows += evaluate_chip(
-                self.analog_net,
-                loader,
-                drift_metrics(self.task),
-                chip=chip,
-                times=config.times,
-                recalibrate_with=recalibrate_with,
-                seed=seed,
-            )
-            _write_drift(path, rows)
-            timer.tick()
-            bar.set_postfix({self.task.monitor: f"{rows[-1][self.task.monitor]:.4f}"})
+        with chip_evaluator(
+            self.analog_net,
+            loader,
+            drift_metrics(self.task),
+            times=config.times,
+            recalibrate_with=recalibrate_with,
+            seed=seed,
+        ) as evaluate:
+            for chip in bar:
+                if chip in done:
+                    continue
+                rows += evaluate(chip)
+                _write_drift(path, rows)
+                timer.tick()
+                bar.set_postfix({self.task.monitor: f"{rows[-1][self.task.monitor]:.4f}"})
         self._panels(loader, recalibrate_with, seed)
         self.folder.finish("drift")
 
@@ -345,9 +350,9 @@ class _Job:
             return net.eval()(images.to(self.device)).sigmoid()[:, 0].cpu().numpy()
 
         net = self.analog_net
-        with preserved_weights(net), preserved_batch_norms(net):
-            program_chip(net, seed, 0)
-            drift_chip(net, 86_400.0, seed, 0)
+        with programmable(net) as crossbars, preserved_batch_norms(net):
+            crossbars.program(seed, 0)
+            crossbars.drift(86_400.0)
             if recalibrate_with is not None:
                 recalibrate_batch_norms(net, recalibrate_with)
             analog = probabilities(net)

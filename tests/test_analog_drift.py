@@ -4,18 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from aihwkit.inference.noise import hermes, pcm, reram
 from torch import nn
 
 from nasseg.analog import (
     AnalogSpec,
     calibrate_input_ranges,
+    chip_evaluator,
     convert,
-    evaluate_chip,
     evaluate_drift,
+    programmable,
     recalibrate_batch_norms,
     summarise_drift,
 )
-from nasseg.analog.chips import all_tiles, drift_chip, preserved_weights, program_chip
+from nasseg.analog.chips import all_tiles
 from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.errors import ConfigError, ConversionError, RunError
 
@@ -52,10 +54,10 @@ def test_table_has_a_row_for_every_chip_time_and_state(analog):
 
 
 def test_every_chip_has_programming_noise_of_its_own(analog):
-    with preserved_weights(analog):
+    with programmable(analog) as crossbars:
         weights = []
         for chip in (0, 1, 0):
-            program_chip(analog, seed=0, chip=chip)
+            crossbars.program(seed=0, chip=chip)
             weights.append(all_tiles(analog)[0].tile.weight.detach().clone())
     assert not torch.equal(weights[0], weights[1])
     assert torch.equal(weights[0], weights[2])
@@ -64,29 +66,109 @@ def test_every_chip_has_programming_noise_of_its_own(analog):
 def test_programming_starts_from_the_target_weights_every_time(analog):
     """Noise must not pile up from chip to chip, nor from time to time."""
     target = all_tiles(analog)[0].tile.weight.detach().clone()
-    with preserved_weights(analog):
+    with programmable(analog) as crossbars:
         for chip in range(40):
-            program_chip(analog, seed=0, chip=chip)
-            drift_chip(analog, 1.0, seed=0, chip=chip)
+            crossbars.program(seed=0, chip=chip)
+            crossbars.drift(1.0)
         off = (all_tiles(analog)[0].tile.weight - target).abs().mean()
     assert float(off) < 0.05
     assert torch.equal(all_tiles(analog)[0].tile.weight, target)
 
 
 def test_conductances_fall_with_time(analog):
-    with preserved_weights(analog):
-        program_chip(analog, seed=0, chip=0)
+    with programmable(analog) as crossbars:
+        crossbars.program(seed=0, chip=0)
         sizes = []
         for time_s in (1.0, 86_400.0, 31_536_000.0):
-            drift_chip(analog, time_s, seed=0, chip=0)
+            crossbars.drift(time_s)
             sizes.append(float(all_tiles(analog)[0].tile.weight.abs().mean()))
     assert sizes[0] > sizes[1] > sizes[2]
+
+
+@pytest.mark.parametrize("compensation", ["none", "global", "column"])
+@pytest.mark.parametrize("memory", ["pcm", "hermes", "reram"])
+def test_all_tiles_at_once_is_what_aihwkit_does_tile_by_tile(memory, compensation, monkeypatch):
+    """With every random number the same, weights and compensation agree exactly."""
+    spec = AnalogSpec.preset(
+        memory, out_noise=0.0, drift_compensation=compensation, tile_rows=20, tile_cols=6
+    )
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 9, 3))
+    together, _ = convert(net, spec, example=torch.zeros(1, 3, 8, 8))
+    alone, _ = convert(net, spec, example=torch.zeros(1, 3, 8, 8))
+    module = {"pcm": pcm, "hermes": hermes, "reram": reram}[memory]
+    monkeypatch.setattr(module, "randn_like", lambda x: torch.full_like(x, 0.7))
+    with programmable(together) as crossbars:
+        crossbars.program(seed=0, chip=0)
+        for time_s in (86_400.0, 1.0):
+            crossbars.drift(time_s)
+            assert len(all_tiles(together)) > 4
+            for ours, theirs in zip(all_tiles(together), all_tiles(alone), strict=True):
+                if theirs.programmed_weights is None:
+                    theirs.program_weights()
+                theirs.drift_weights(time_s)
+                torch.testing.assert_close(ours.tile.weight, theirs.tile.weight)
+                torch.testing.assert_close(
+                    torch.as_tensor(ours.alpha).flatten(), torch.as_tensor(theirs.alpha).flatten()
+                )
+
+
+def test_a_noise_model_of_ones_own_is_programmed_by_its_own_methods(analog):
+    class Halving(pcm.PCMLikeNoiseModel):
+        def apply_programming_noise(self, weights):
+            return weights / 2, [None, None]
+
+        def apply_drift_noise(self, weights, drift_noise_parameters, t_inference):
+            return weights / 2
+
+    for tile in all_tiles(analog):
+        tile.rpu_config.noise_model = Halving()
+    target = all_tiles(analog)[0].tile.weight.detach().clone()
+    with programmable(analog) as crossbars:
+        crossbars.program(seed=0, chip=0)
+        torch.testing.assert_close(all_tiles(analog)[0].tile.weight.detach(), target / 2)
+        crossbars.drift(60.0)
+        torch.testing.assert_close(all_tiles(analog)[0].tile.weight.detach(), target / 4)
+    assert torch.equal(all_tiles(analog)[0].tile.weight, target)
+
+
+def test_what_all_chips_share_is_computed_once():
+    class Counting(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            type(self).calls += 1
+            return x * 2
+
+    net = nn.Sequential(Counting(), nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 1, 3))
+    analog, _ = convert(net, AnalogSpec.preset("pcm"), example=X)
+    calibrate_input_ranges(analog, LOADER)
+    Counting.calls = 0
+    reads = []
+
+    class Loader:
+        def __iter__(self):
+            reads.append(1)
+            return iter(LOADER)
+
+    args = {"times": (1.0, 60.0), "chips": 3, "seed": 2}
+    table = evaluate_drift(analog, Loader(), mean_output, **args)
+    assert (Counting.calls, len(reads)) == (1, 1)
+    assert "forward" not in analog[0].__dict__
+    # The same numbers as without: a loader that copies its images hides that they return.
+    direct = evaluate_drift(
+        analog,
+        LOADER,
+        lambda net, loader: mean_output(net, [(x.clone(), y) for x, y in loader]),
+        **args,
+    )
+    pd.testing.assert_frame_equal(table, direct)
 
 
 def test_same_seed_same_table_whatever_the_order_of_chips(analog):
     args = {"times": (1.0, 3600.0), "recalibrate_with": LOADER, "seed": 4}
     table = evaluate_drift(analog, LOADER, mean_output, chips=3, **args)
-    alone = pd.DataFrame(evaluate_chip(analog, LOADER, mean_output, chip=2, **args))
+    with chip_evaluator(analog, LOADER, mean_output, **args) as evaluate:
+        alone = pd.DataFrame(evaluate(2))
     pd.testing.assert_frame_equal(table[table.chip == 2].reset_index(drop=True), alone)
     other = evaluate_drift(analog, LOADER, mean_output, chips=3, **{**args, "seed": 5})
     assert not np.array_equal(table.value, other.value)
@@ -113,8 +195,8 @@ def test_weights_changed_by_training_are_what_is_programmed_next(analog):
     with torch.no_grad():
         for tile in all_tiles(analog):
             tile.tile.weight.zero_()
-    with preserved_weights(analog):
-        program_chip(analog, seed=0, chip=0)
+    with programmable(analog) as crossbars:
+        crossbars.program(seed=0, chip=0)
         assert float(all_tiles(analog)[0].tile.weight.abs().mean()) < 0.05
 
 

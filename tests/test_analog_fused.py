@@ -7,7 +7,7 @@ from torch import nn
 
 from nasseg.analog import AnalogSpec, calibrate_input_ranges, convert, noise_source
 from nasseg.analog._rpu_config import set_weight_noise
-from nasseg.analog.chips import all_tiles, program_chip
+from nasseg.analog.chips import Crossbars, all_tiles
 from nasseg.analog.fused import fused_layers, supports_fused
 
 QUIET = {"weight_noise": 0.0, "out_noise": 0.0}
@@ -88,6 +88,9 @@ def test_without_noise_outputs_and_gradients_equal_aihwkit(kernel, stride, chang
         for (name, p), (_, q) in pairs:
             if q.grad is not None:
                 atol = 1e-5 * float(q.grad.abs().max())
+                if name.endswith("input_range"):
+                    # The sum over outputs holds those that a tie rounded the other way.
+                    atol += float((cotangent * (out - expected)).abs().sum() / q.min())
                 assert torch.allclose(p.grad, q.grad, rtol=1e-4, atol=atol), name
                 p.grad = q.grad = None
 
@@ -120,9 +123,9 @@ def test_after_drift_with_compensation_outputs_equal_aihwkit():
     x = torch.randn(2, 3, 12, 10, generator=torch.Generator().manual_seed(1))
     spec = AnalogSpec.preset("pcm", **QUIET, tile_rows=40, tile_cols=8)
     ours, theirs = pair(small_net(), spec, x)
-    program_chip(ours, seed=0, chip=0)
-    for tile in all_tiles(ours):
-        tile.drift_weights(86_400.0)
+    crossbars = Crossbars(ours)
+    crossbars.program(seed=0, chip=0)
+    crossbars.drift(86_400.0)
     for tile, other in zip(all_tiles(ours), theirs.analog_tiles(), strict=True):
         other.tile.weight.data = tile.tile.weight.detach().clone()
         other.alpha = tile.alpha

@@ -86,7 +86,7 @@ def test_a_finished_run_is_not_computed_again(tmp_path, arch_file, monkeypatch):
     first = pipeline.run(settings, progress=False)
     monkeypatch.setattr(pipeline, "train_digital", None)
     monkeypatch.setattr(pipeline, "train_analog", None)
-    monkeypatch.setattr(pipeline, "evaluate_chip", None)
+    monkeypatch.setattr(pipeline, "chip_evaluator", None)
     again = pipeline.run(settings, progress=False)
     assert again["digital"] == first["digital"]
     assert again["analog"] == first["analog"]

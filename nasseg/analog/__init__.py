@@ -2,9 +2,10 @@
 
 from nasseg._macs import count_macs
 from nasseg.analog.calibrate import calibrate_input_ranges, recalibrate_batch_norms
+from nasseg.analog.chips import programmable
 from nasseg.analog.convert import convert, noise_source
 from nasseg.analog.coverage import Coverage, LayerCoverage
-from nasseg.analog.drift import evaluate_chip, evaluate_drift, summarise_drift
+from nasseg.analog.drift import chip_evaluator, evaluate_drift, summarise_drift
 from nasseg.analog.noise import NoiseSource
 from nasseg.analog.spec import PRESETS, AnalogSpec
 from nasseg.config import DRIFT_TIMES
@@ -17,11 +18,12 @@ __all__ = [
     "LayerCoverage",
     "NoiseSource",
     "calibrate_input_ranges",
+    "chip_evaluator",
     "convert",
     "count_macs",
-    "evaluate_chip",
     "evaluate_drift",
     "noise_source",
+    "programmable",
     "recalibrate_batch_norms",
     "summarise_drift",
 ]

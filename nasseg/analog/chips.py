@@ -1,4 +1,8 @@
-"""Programming chips: every chip draws its own programming noise and drift exponents."""
+"""Programming chips: every chip draws its own programming noise and drift exponents.
+
+AIHWKit's noise models act on each conductance by itself, so the devices of all tiles are programmed
+and drifted as one vector: a few large operations instead of some sixty small ones a tile.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from aihwkit.inference import GlobalDriftCompensation
+from aihwkit.inference.compensation.drift import PerColumnDriftCompensation
+from aihwkit.inference.converter.conductance import SinglePairConductanceConverter
+from aihwkit.inference.noise.base import BaseNoiseModel
 from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
-from torch import nn
+from torch import Tensor, nn
 
-from nasseg.analog.fused import fused_layers, layer_tiles
-from nasseg.analog.noise import derive_seed, seeded
+from nasseg.analog._elementwise import finish
+from nasseg.analog.fused import converter_step, fused_layers, layer_tiles, supports_fused
+from nasseg.analog.noise import NoiseSource, derive_seed, seeded
+
+_SMALLEST_WEIGHT = 1e-7
+"""AIHWKit's floor of the weight that is mapped onto the largest conductance."""
+_SMALLEST_READOUT = 1e-4
+"""AIHWKit's floor of the readings that drift compensation compares."""
 
 
 def all_tiles(analog: nn.Module) -> list[TorchInferenceTile]:
@@ -19,51 +33,177 @@ def all_tiles(analog: nn.Module) -> list[TorchInferenceTile]:
     return [tile for _, layer in fused_layers(analog) for tile, *_ in layer_tiles(layer)]
 
 
-def program_chip(analog: nn.Module, seed: int, chip: int) -> None:
-    """Program the target weights of a network onto chip number ``chip``.
+class Crossbars:
+    """The tiles of a network as one array of devices; see :func:`programmable`.
 
-    Args:
-        analog: converted network.
-        seed: seed of the experiment.
-        chip: number of the chip; (seed, chip) decides every draw.
+    Weights are programmed, drift and are compensated as AIHWKit's tiles do it one by one:
+    ``program_weights`` and ``drift_weights`` are what runs here too, tile by tile, for noise
+    models, converters or compensations of other classes than AIHWKit's own.
     """
-    device = next(analog.parameters()).device
-    with seeded(derive_seed(seed, chip, 0), device):
-        for tile in all_tiles(analog):
-            tile.program_weights()
 
+    def __init__(self, analog: nn.Module) -> None:
+        self.tiles = all_tiles(analog)
+        self._device = next(analog.parameters()).device
+        self._kept = [(t.tile.weight.detach().clone(), t.alpha) for t in self.tiles]
+        self._key = (0, 0)
+        self._together = bool(self.tiles) and _can_join(self.tiles)
+        for tile in self.tiles:
+            # Training changes weights behind the back of this reference, which AIHWKit keeps
+            # from the first programming on.
+            tile.reference_combined_weights = None
+        if self._together:
+            config = self.tiles[0].rpu_config
+            self._model: Any = config.noise_model
+            self._compensation = config.drift_compensation
+            self._shapes = [weight.shape for weight, _ in self._kept]
+            self._sizes = [weight.numel() for weight, _ in self._kept]
+            self._repeats = torch.tensor(self._sizes, device=self._device)
+            self._target = torch.cat([weight.flatten() for weight, _ in self._kept])
+            self._programmed = self._target
+            self._exponents = self._target
+            self._baseline: list[Tensor] = []
 
-def drift_chip(analog: nn.Module, time_s: float, seed: int, chip: int) -> None:
-    """Let the chip programmed last drift until ``time_s`` seconds after programming.
+    @torch.no_grad()
+    def program(self, seed: int, chip: int) -> None:
+        """Program the target weights onto chip number ``chip``; (seed, chip) decides every draw."""
+        self._key = (seed, chip)
+        with seeded(derive_seed(seed, chip, 0), self._device):
+            if not self._together:
+                for tile in self.tiles:
+                    tile.program_weights()
+                return
+            conductances, ratio = self._conductances(self._target)
+            noisy = self._model.apply_programming_noise_to_conductance(conductances)
+            self._exponents = self._model.generate_drift_coefficients(conductances)
+        self._programmed = (noisy[0] - noisy[1]) / ratio
+        self._set(self._programmed)
+        self._baseline = self._readout(self._programmed, derive_seed(seed, chip, 3))
 
-    Every call starts from the programmed weights, so the times may come in any order.
-    """
-    device = next(analog.parameters()).device
-    # The time is part of the key: the accumulated read noise differs from time to time.
-    with seeded(derive_seed(seed, chip, 1, int(time_s * 1000)), device):
-        for tile in all_tiles(analog):
-            tile.drift_weights(time_s)
+    @torch.no_grad()
+    def drift(self, time_s: float) -> None:
+        """Let the chip programmed last drift until ``time_s`` seconds after programming.
 
+        Every call starts from the programmed weights, so the times may come in any order.
+        """
+        # The time is part of the key: the accumulated read noise differs from time to time.
+        key = (*self._key, 1, int(time_s * 1000))
+        with seeded(derive_seed(*key), self._device):
+            if not self._together:
+                for tile in self.tiles:
+                    tile.drift_weights(time_s)
+                return
+            conductances, ratio = self._conductances(self._programmed)
+            aged = self._model.apply_drift_noise_to_conductance(
+                conductances, self._exponents, time_s
+            )
+        weights = (aged[0] - aged[1]) / ratio
+        self._set(weights)
+        now = self._readout(weights, derive_seed(*key, 3))
+        for tile, before, after in zip(self.tiles, self._baseline, now, strict=False):
+            _set_alpha(tile, before / after)
 
-@contextmanager
-def preserved_weights(analog: nn.Module) -> Iterator[None]:
-    """Program what the tiles hold now, and put it back on leaving, as if no chip had been made."""
-    tiles = all_tiles(analog)
-    kept: list[tuple[Any, Any]] = [(t.tile.weight.detach().clone(), t.alpha) for t in tiles]
-    for tile in tiles:
-        # Training changes weights behind the back of this reference, which AIHWKit keeps from
-        # the first programming on.
-        tile.reference_combined_weights = None
-    try:
-        yield
-    finally:
-        for tile, (weight, alpha) in zip(tiles, kept, strict=True):
+    def restore(self) -> None:
+        """Put back the weights that the tiles held at first, as if no chip had been made."""
+        for tile, (weight, alpha) in zip(self.tiles, self._kept, strict=True):
             tile.tile.weight.data = weight
-            # AIHWKit replaces the buffer by an attribute of the same name while drifting.
-            tile.__dict__.pop("alpha", None)
-            tile.register_buffer("alpha", torch.as_tensor(alpha))
+            _set_alpha(tile, torch.as_tensor(alpha))
             tile.reference_combined_weights = None
             tile.programmed_weights = None
             tile.drift_noise_parameters = None
             tile.drift_baseline = None
             tile.drift_readout_tensor = None
+
+    def _parts(self, flat: Tensor) -> list[Tensor]:
+        parts = flat.split(self._sizes)
+        return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+
+    def _set(self, flat: Tensor) -> None:
+        for tile, part in zip(self.tiles, self._parts(flat), strict=True):
+            tile.tile.weight.data = part
+
+    def _conductances(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs of conductances (2, devices) in microsiemens, and microsiemens per weight.
+
+        The largest weight of each tile takes the largest conductance; one device of a pair holds
+        the positive weights and the other the negative ones.
+        """
+        top = torch.stack([part.abs().max() for part in flat.split(self._sizes)])
+        low, high = self._model.g_converter.g_min, self._model.g_converter.g_max
+        ratio = ((high - low) / top.clamp(min=_SMALLEST_WEIGHT)).repeat_interleave(self._repeats)
+        scaled = flat * ratio
+        return torch.stack([scaled, -scaled]).clamp_(0.0, high).add_(low), ratio
+
+    def _readout(self, flat: Tensor, seed: int) -> list[Tensor]:
+        """What drift compensation reads of each tile, (1,) or (columns,): none without it.
+
+        One row after another is driven with the full input, so that the tile gives its weights,
+        with its output noise and through its converter.
+        """
+        if self._compensation is None:
+            return []
+        io = self.tiles[0].rpu_config.forward
+        read = flat.clone()
+        if not io.is_perfect:
+            one = flat.new_ones(1)
+            read, _ = finish(
+                read.view(1, 1, -1),
+                one,
+                None,
+                1,
+                noise=io.out_noise,
+                step=converter_step(io.out_bound, io.out_res),
+                bound=io.out_bound if io.out_bound > 0 else float("inf"),
+                source=NoiseSource(seed),
+                mark=False,
+            )
+        columns = isinstance(self._compensation, PerColumnDriftCompensation)
+        parts = self._parts(read.abs().view(-1))
+        values = [part.mean(dim=1) if columns else part.mean().view(1) for part in parts]
+        return [value.clamp(min=_SMALLEST_READOUT) for value in values]
+
+
+def _can_join(tiles: list[TorchInferenceTile]) -> bool:
+    """Whether AIHWKit's calls for each tile come to the same as one for all of their devices."""
+    first = tiles[0].rpu_config
+    model = first.noise_model
+    base = BaseNoiseModel
+    return (
+        type(model).apply_programming_noise is base.apply_programming_noise
+        and type(model).apply_drift_noise is base.apply_drift_noise
+        and type(model).__module__.startswith("aihwkit.")
+        and type(model.g_converter) is SinglePairConductanceConverter
+        and type(first.drift_compensation)
+        in (type(None), GlobalDriftCompensation, PerColumnDriftCompensation)
+        and (first.forward.is_perfect or first.forward.inp_bound == 1.0)
+        and all(
+            not supports_fused(tile)
+            and tile.rpu_config.noise_model == model
+            and type(tile.rpu_config.drift_compensation) is type(first.drift_compensation)
+            and tile.rpu_config.forward == first.forward
+            for tile in tiles
+        )
+    )
+
+
+def _set_alpha(tile: TorchInferenceTile, alpha: Tensor) -> None:
+    # AIHWKit replaces the buffer by an attribute of the same name while drifting.
+    tile.__dict__.pop("alpha", None)
+    tile.register_buffer("alpha", alpha)
+
+
+@contextmanager
+def programmable(analog: nn.Module) -> Iterator[Crossbars]:
+    """Chips of a network: programmed and drifted inside, its own weights again afterwards.
+
+    Args:
+        analog: converted network; its tiles' present weights are what every chip is programmed
+            with.
+
+    Yields:
+        Its tiles, to :meth:`~Crossbars.program` and to :meth:`~Crossbars.drift`.
+    """
+    crossbars = Crossbars(analog)
+    try:
+        yield crossbars
+    finally:
+        crossbars.restore()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import nn
 
+from nasseg.analog._reuse import cached_batches, reused_inputs
 from nasseg.analog.calibrate import preserved_batch_norms, recalibrate_batch_norms
-from nasseg.analog.chips import drift_chip, preserved_weights, program_chip
+from nasseg.analog.chips import programmable
 from nasseg.analog.convert import noise_source
 from nasseg.analog.noise import derive_seed
 from nasseg.config import DRIFT_TIMES
@@ -27,45 +29,66 @@ def _measure(net: nn.Module, loader: Iterable[Any], metric: Metric) -> dict[str,
     return dict(value) if isinstance(value, Mapping) else {"value": float(value)}
 
 
-def evaluate_chip(
+ChipRows = list[dict[str, Any]]
+
+
+@contextmanager
+def chip_evaluator(
     analog: nn.Module,
     loader: Iterable[Any],
     metric: Metric,
     *,
-    chip: int,
     times: Sequence[float] = DRIFT_TIMES,
     recalibrate_with: Iterable[Any] | None = None,
     seed: int = 0,
-) -> list[dict[str, Any]]:
-    """Program chip number ``chip``, measure it at every time; rows as in :func:`evaluate_drift`.
+) -> Iterator[Callable[[int], ChipRows]]:
+    """What :func:`evaluate_drift` does, one chip at a call: for who saves what is done.
 
-    The network is as before afterwards. A row depends on nothing but its arguments, so chips may
-    be measured in any order, on any machine, and collected later.
+    Arguments are those of :func:`evaluate_drift`. Batches are read once and kept in memory, and so
+    is what all chips compute alike.
+
+    Yields:
+        A function of the chip's number that gives its rows of the table. They depend on nothing
+        else, so chips may be measured in any order, on any machine, and collected later. The
+        network is as before afterwards.
+
+    Raises:
+        ConfigError: no time, or one that is not above 0.
+        ConversionError: the network holds no analog layer.
     """
     if not times or any(t <= 0 for t in times):
         raise ConfigError(f"times is {tuple(times)!r}; allowed: seconds above 0, at least one")
     source = noise_source(analog)
-    before = source.state_dict()
-    rows = []
-    training = analog.training
-    try:
-        with preserved_weights(analog), preserved_batch_norms(analog):
-            program_chip(analog, seed, chip)
-            for time_s in times:
-                drift_chip(analog, time_s, seed, chip)
-                source.reseed(derive_seed(seed, chip, 2, int(time_s * 1000)))
-                head = {"chip": chip, "time_s": float(time_s)}
-                with preserved_batch_norms(analog):
-                    rows.append({**head, "recalibrated": False, **_measure(analog, loader, metric)})
-                    if recalibrate_with is not None:
-                        recalibrate_batch_norms(analog, recalibrate_with)
+    device = next(analog.parameters()).device
+    shown = cached_batches(loader, device)
+    images = None if recalibrate_with is None else cached_batches(recalibrate_with, device)
+
+    def evaluate(chip: int) -> ChipRows:
+        rows = []
+        before, training = source.state_dict(), analog.training
+        try:
+            with programmable(analog) as crossbars, preserved_batch_norms(analog):
+                crossbars.program(seed, chip)
+                for time_s in times:
+                    crossbars.drift(time_s)
+                    source.reseed(derive_seed(seed, chip, 2, int(time_s * 1000)))
+                    head = {"chip": chip, "time_s": float(time_s)}
+                    with preserved_batch_norms(analog):
                         rows.append(
-                            {**head, "recalibrated": True, **_measure(analog, loader, metric)}
+                            {**head, "recalibrated": False, **_measure(analog, shown, metric)}
                         )
-    finally:
-        source.load_state_dict(before)
-        analog.train(training)
-    return rows
+                        if images is not None:
+                            recalibrate_batch_norms(analog, images)
+                            rows.append(
+                                {**head, "recalibrated": True, **_measure(analog, shown, metric)}
+                            )
+        finally:
+            source.load_state_dict(before)
+            analog.train(training)
+        return rows
+
+    with reused_inputs(analog, [*shown, *(images or [])]):
+        yield evaluate
 
 
 def evaluate_drift(
@@ -104,16 +127,11 @@ def evaluate_drift(
     if chips < 1:
         raise ConfigError(f"chips is {chips!r}; allowed: 1 or more")
     rows = []
-    for chip in _bar(range(chips), "drift", progress):
-        rows += evaluate_chip(
-            analog,
-            loader,
-            metric,
-            chip=chip,
-            times=times,
-            recalibrate_with=recalibrate_with,
-            seed=seed,
-        )
+    with chip_evaluator(
+        analog, loader, metric, times=times, recalibrate_with=recalibrate_with, seed=seed
+    ) as evaluate:
+        for chip in _bar(range(chips), "drift", progress):
+            rows += evaluate(chip)
     return pd.DataFrame(rows)
 
 

@@ -91,7 +91,7 @@ def supports_fused(tile: TorchInferenceTile) -> str:
     return ", ".join(text for found, text in reasons if found)
 
 
-def _step(bound: float, resolution: float) -> float:
+def converter_step(bound: float, resolution: float) -> float:
     """Distance of a converter's levels; 0 = ideal. AIHWKit takes levels or their inverse."""
     if resolution <= 0:
         return 0.0
@@ -102,7 +102,7 @@ def _input_settings(tile: TorchInferenceTile) -> tuple[Number, Number, float] | 
     """Bound, divisor and step of the DAC in the units of the network; none = exact input."""
     io = tile.rpu_config.forward
     own = tile.input_range
-    step = 0.0 if io.is_perfect else _step(io.inp_bound, io.inp_res)
+    step = 0.0 if io.is_perfect else converter_step(io.inp_bound, io.inp_res)
     if own is None:
         bounded = not io.is_perfect and io.inp_bound > 0
         return (io.inp_bound, 1.0, step) if bounded else None
@@ -312,7 +312,7 @@ class _TileProduct(torch.autograd.Function):
             bias,
             product.dim,
             noise=0.0 if exact else io.out_noise,
-            step=0.0 if exact else _step(io.out_bound, io.out_res),
+            step=0.0 if exact else converter_step(io.out_bound, io.out_res),
             bound=math.inf if exact or io.out_bound <= 0 else io.out_bound,
             source=noise,
             mark=training,

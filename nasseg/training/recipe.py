@@ -185,7 +185,7 @@ def recalibration_loader(
 
 
 def drift_metrics(task: Task) -> Callable[[nn.Module, Iterable[Any]], dict[str, float]]:
-    """The task's metrics in the form that :func:`~nasseg.analog.evaluate_chip` takes."""
+    """The task's metrics in the form that :func:`~nasseg.analog.evaluate_drift` takes."""
 
     def metric(net: nn.Module, loader: Iterable[Any]) -> dict[str, float]:
         return dict(task.evaluate(net, loader))
