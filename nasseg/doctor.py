@@ -107,9 +107,29 @@ def check_analog_forward(device: str) -> str:
     return f"AnalogConv2d on TorchInferenceRPUConfig, programmed, after a day, on {device}"
 
 
+def check_analog_layers(device: str) -> str:
+    """A convolution converted as runs convert it, and what computes around its products."""
+    import torch
+
+    from nasseg.analog import AnalogSpec, convert
+    from nasseg.analog._elementwise import backend
+
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).to(device)
+    layer = torch.nn.utils.skip_init(torch.nn.Conv2d, 3, 4, 3)
+    torch.nn.init.constant_(layer.weight, 0.1)
+    torch.nn.init.zeros_(layer.bias)
+    analog, _ = convert(layer.to(device), AnalogSpec.preset("pcm", out_noise=0.0), example=image)
+    with torch.no_grad():
+        wrong = float((analog.eval()(image) - layer(image)).abs().max())
+    if not wrong < 0.2:
+        raise RuntimeError(f"a convolution on quiet tiles is off by {wrong:g}; allowed: 0.2")
+    return backend(image.device)
+
+
 CHECKS: dict[str, Callable[[str], str]] = {
     "digital forward": check_digital_forward,
     "analog forward": check_analog_forward,
+    "analog layers": check_analog_layers,
 }
 
 

@@ -85,36 +85,25 @@ def lightning(net: nn.Module, spec: AnalogSpec) -> nn.Module | None:
     return to_lightning(net, config, ensure_analog_root=False)
 
 
-class PeakMemory:
-    """Bytes taken beyond what was held on entry: of the process, or of the CUDA device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.bytes = 0
-
-    @staticmethod
-    def _status(key: str) -> int:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(key):
-                return int(line.split()[1]) * 1024
-        return 0
-
-    def __enter__(self) -> "PeakMemory":
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            self._before = torch.cuda.memory_allocated()
-        else:
-            # Linux: 5 resets the high-water mark of the resident set.
-            Path("/proc/self/clear_refs").write_text("5")
-            self._before = self._status("VmRSS")
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self.device.type == "cuda":
-            self.bytes = torch.cuda.max_memory_allocated() - self._before
-        else:
-            self.bytes = self._status("VmHWM") - self._before
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
+    """Most bytes of tensors held at a time during a call, beyond those held before it."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        return torch.cuda.max_memory_allocated() - before
+    # torch counts no peak on the CPU; its profiler sees every allocation.
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        work()
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
@@ -152,9 +141,7 @@ def measure(net: nn.Module, x: torch.Tensor, y: torch.Tensor, repeats: int) -> d
             seconds.append(timed(work, x.device))
         result[name] = statistics.median(seconds)
     net.train()
-    with PeakMemory(x.device) as peak:
-        step()
-    result["memory"] = float(peak.bytes)
+    result["memory"] = float(peak_bytes(step, x.device))
     return result
 
 

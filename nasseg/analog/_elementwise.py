@@ -35,6 +35,17 @@ def compiled(x: Tensor) -> ModuleType | None:
     return _kernels()
 
 
+def backend(device: torch.device) -> str:
+    """What does these steps on a device, in words."""
+    if device.type != "cpu":
+        return f"torch operations on {device}"
+    kernels = _kernels()
+    if kernels is None:
+        return "torch operations; compiled ones are faster: pip install numba"
+    threads = torch.get_num_threads() if kernels.shares_threads() else 1
+    return f"compiled kernels on {threads} CPU thread{'s' if threads > 1 else ''}"
+
+
 def samples_contiguous(x: Tensor) -> Tensor:
     """``x``, copied unless each of its samples lies in one piece."""
     return x if x[:1].is_contiguous() else x.contiguous()

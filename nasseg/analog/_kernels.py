@@ -111,6 +111,9 @@ def _normal_chunk(bits, work, floats, out, chunk, key):
 # The worker threads of torch.
 
 
+_ENTRIES = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+
+
 def _openmp() -> ctypes.CDLL | None:
     """The OpenMP runtime that torch has loaded, if it has GNU's entry points."""
     found = []
@@ -127,7 +130,7 @@ def _openmp() -> ctypes.CDLL | None:
     own = [name for name in found if name.startswith(homes)]
     for name in own:
         library = ctypes.CDLL(name)
-        if hasattr(library, "GOMP_parallel") and hasattr(library, "omp_get_thread_num"):
+        if all(hasattr(library, name) for name in _ENTRIES):
             library.GOMP_parallel.argtypes = [
                 ctypes.c_void_p,
                 ctypes.c_void_p,
@@ -142,18 +145,27 @@ def _openmp() -> ctypes.CDLL | None:
 _library = _openmp()
 
 
+def shares_threads() -> bool:
+    """Whether the kernels run on torch's worker threads; on one thread otherwise."""
+    return _library is not None
+
+
 @cfunc(types.int32())
-def _first():
+def _never():
+    """Stands in where there is no runtime; a single thread asks for nothing."""
     return 0
 
 
-llvm.add_symbol(
-    "nasseg_thread_number",
-    ctypes.cast(_library.omp_get_thread_num, ctypes.c_void_p).value
-    if _library is not None
-    else _first.address,
-)
-_thread_number = types.ExternalFunction("nasseg_thread_number", types.int32())
+def _runtime_function(symbol: str, name: str):
+    address = _never.address
+    if _library is not None:
+        address = ctypes.cast(getattr(_library, name), ctypes.c_void_p).value
+    llvm.add_symbol(symbol, address)
+    return types.ExternalFunction(symbol, types.int32())
+
+
+_thread_number = _runtime_function("nasseg_thread_number", "omp_get_thread_num")
+_thread_count = _runtime_function("nasseg_thread_count", "omp_get_num_threads")
 _GRAIN = 8192
 """Elements a thread; a smaller map is done by one thread."""
 _worker = types.void(types.voidptr)
@@ -185,10 +197,11 @@ def _run(kernel, job: np.ndarray, elements: int) -> None:
 def _share(job, count):
     """This thread's part of ``count`` items: first, last + 1.
 
-    Outside of a parallel region the runtime numbers its only thread 0.
+    The runtime may give fewer threads than were asked for.
     """
-    threads = job[0]
-    number = np.int64(_thread_number()) if threads > 1 else np.int64(0)
+    threads, number = np.int64(1), np.int64(0)
+    if job[0] > 1:
+        threads, number = np.int64(_thread_count()), np.int64(_thread_number())
     return count * number // threads, count * (number + 1) // threads
 
 
@@ -386,8 +399,10 @@ def finish_(
     Returns:
         uint8, 1 where clipped; none where not asked for or nothing was clipped.
     """
-    # Zeroed memory costs nothing where it is not touched, and clipping is rare.
-    clipped = torch.zeros(y.shape, dtype=torch.uint8) if mark and bound < np.inf else None
+    clipped = None
+    if mark and bound < np.inf:
+        # NumPy's zeros take no memory where they are not touched, and clipping is rare.
+        clipped = torch.from_numpy(np.zeros(y.shape, dtype=np.uint8))
     # Bounds are a whole number of steps but for rounding in float.
     limit = round(bound / step) if step > 0 and bound < np.inf else bound
     settings = np.array([noise, step, limit], dtype=np.float32)

@@ -68,7 +68,10 @@ def supports_fused(tile: TorchInferenceTile) -> str:
         (forward.out_noise_std > 0, "output noise that differs by column"),
         (forward.out_scale != 1.0, "output scale"),
         (
-            ranges.enable and tile.training and tile.input_range_update_idx < ranges.init_from_data,
+            ranges.enable
+            and ranges.init_from_data > 0
+            and tile.training
+            and float(tile.input_range_update_idx) < ranges.init_from_data,
             "input range initialised from data",
         ),
         (
@@ -284,9 +287,13 @@ def _range_gradient(
 
 
 class _TileProduct(torch.autograd.Function):
-    """DAC, product with the (noisy) weight, output noise, ADC, digital scale and bias."""
+    """DAC, product with the (noisy) weight, output noise, ADC, digital scale and bias.
+
+    In float32 under CUDA's mixed precision too, whose formats are coarser than a converter.
+    """
 
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
     def forward(
         ctx: Any,
         x: Tensor,
@@ -324,6 +331,7 @@ class _TileProduct(torch.autograd.Function):
         return out
 
     @staticmethod
+    @torch.amp.custom_bwd(device_type="cuda")
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, noisy, scale, clipped, bias, out = ctx.saved_tensors

@@ -1,0 +1,172 @@
+"""The compiled kernels do what torch does step by step, and draw good normal deviates."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kstest
+from torch import nn
+
+from nasseg.analog import AnalogSpec, NoiseSource, convert
+from nasseg.analog import _elementwise as elementwise
+
+kernels = pytest.importorskip("nasseg.analog._kernels", reason="Numba is not installed")
+
+
+@pytest.fixture
+def in_torch(monkeypatch):
+    """A function that runs another without the kernels."""
+
+    def run(function, *args, **kwargs):
+        with monkeypatch.context() as patch:
+            patch.setattr(elementwise, "_kernels", lambda: None)
+            return function(*args, **kwargs)
+
+    return run
+
+
+def normal(shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_normal_deviates_are_normal_and_independent():
+    draw = kernels.normal(torch.Size((400_003,)), key=5).double()
+    assert kstest(draw.numpy(), "norm").pvalue > 0.01
+    count = draw.numel()
+    assert abs(float((draw**4).mean()) - 3) < 5 * (96 / count) ** 0.5
+    # Neighbours, the two of a pair, lanes and chunks of the generator.
+    for lag in (1, 2, 256, 512, 768, 1024, 4096):
+        product = float((draw[:-lag] * draw[lag:]).mean()) * count**0.5
+        assert abs(product) < 4, lag
+    others = [kernels.normal(torch.Size((400_003,)), key).double() for key in (6, 5 + (1 << 40))]
+    for other in others:
+        assert abs(float((draw * other).mean())) * count**0.5 < 4
+
+
+def test_draws_depend_on_the_key_alone_not_on_threads(monkeypatch):
+    shape = torch.Size((3, 7, 61, 67))
+    before = kernels.normal(shape, key=9)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            assert torch.equal(kernels.normal(shape, key=9), before)
+    finally:
+        torch.set_num_threads(threads)
+    monkeypatch.setattr(kernels, "_library", None)
+    assert torch.equal(kernels.normal(shape, key=9), before)
+    # A shorter draw is the beginning of a longer one.
+    assert torch.equal(kernels.normal(torch.Size((1000,)), key=9), before.flatten()[:1000])
+
+
+def test_keys_of_a_source_differ_and_resume():
+    source = NoiseSource(3)
+    keys = [source.key() for _ in range(1000)]
+    assert len(set(keys)) == 1000
+    assert all(0 <= key < 2**63 for key in keys)
+    again = NoiseSource(0)
+    again.load_state_dict(source.state_dict())
+    assert again.key() == source.key()
+    source.reseed(3)
+    assert [source.key() for _ in range(1000)] == keys
+    assert {NoiseSource(seed).key() for seed in range(1000)}.isdisjoint(keys[1:])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 5, 7, 11), (2, 6, 80, 90), (9, 4)])
+@pytest.mark.parametrize("step", [0.0, 2 / 254])
+def test_quantiser_is_that_of_torch(shape, step, in_torch):
+    x = normal(shape)
+    x.view(-1)[0] = 0.8  # on the bound: it passes
+    args = (0.8, 0.7, step)
+    torch.testing.assert_close(
+        elementwise.quantise(x, *args), in_torch(elementwise.quantise, x, *args)
+    )
+    part = x[:, : shape[1] // 2 + 1]
+    torch.testing.assert_close(
+        elementwise.quantise(part, *args), in_torch(elementwise.quantise, part, *args)
+    )
+    grad = normal(part.shape, 1)
+    torch.testing.assert_close(
+        elementwise.quantise_backward(grad.clone(), part, 0.8, 0.7),
+        in_torch(elementwise.quantise_backward, grad.clone(), part, 0.8, 0.7),
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 5, 7, 11), (2, 6, 80, 90), (9, 4)])
+@pytest.mark.parametrize(("step", "bound"), [(0.0, 1.5), (3.0 / 254, 1.5), (0.0, float("inf"))])
+def test_output_side_is_that_of_torch(shape, step, bound, in_torch):
+    y = normal(shape)
+    columns = shape[1]
+    scale, bias = torch.linspace(0.5, 2, columns), torch.linspace(-1, 1, columns)
+    dim = 1 if len(shape) == 4 else -1
+    for offset in (bias, None):
+        results = []
+        for run in (lambda f, *a, **k: f(*a, **k), in_torch):
+            results.append(
+                run(
+                    elementwise.finish,
+                    y.clone(),
+                    scale,
+                    offset,
+                    dim,
+                    noise=0.0,
+                    step=step,
+                    bound=bound,
+                    source=NoiseSource(0),
+                    mark=True,
+                )
+            )
+        (ours, clipped), (theirs, expected) = results
+        torch.testing.assert_close(ours, theirs)
+        if expected is not None and expected.any():
+            assert torch.equal(clipped, expected)
+        else:
+            assert clipped is None
+
+
+def test_output_noise_has_its_size_in_every_column():
+    y = torch.zeros(4, 3, 90, 90)
+    scale = torch.tensor([1.0, 2.0, 4.0])
+    out, _ = elementwise.finish(
+        y,
+        scale,
+        None,
+        1,
+        noise=0.3,
+        step=0.0,
+        bound=float("inf"),
+        source=NoiseSource(1),
+        mark=False,
+    )
+    sizes = out.transpose(0, 1).flatten(1).std(1)
+    np.testing.assert_allclose(sizes, 0.3 * scale, rtol=0.02)
+
+
+def test_layers_agree_with_and_without_the_kernels(in_torch):
+    spec = AnalogSpec.preset(
+        "pcm", weight_noise=0.0, out_noise=0.0, tile_rows=40, tile_cols=8, adc_bound=1.0
+    )
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(7, 20, 3), nn.Flatten(), nn.Linear(20 * 36, 5))
+    analog, _ = convert(net, spec, example=torch.zeros(1, 7, 8, 8))
+    x = normal((4, 7, 8, 8))
+
+    def gradients():
+        analog.zero_grad()
+        own = x.clone().requires_grad_()
+        out = analog(own)
+        out.square().sum().backward()
+        return [
+            out.detach(),
+            own.grad,
+            *(p.grad.clone() for p in analog.parameters() if p.grad is not None),
+        ]
+
+    for ours, theirs in zip(gradients(), in_torch(gradients), strict=True):
+        error = (ours - theirs).norm() / theirs.norm()
+        assert float(error) < 0.01  # a tie may round either way
+
+
+def test_double_precision_takes_torch():
+    x = normal((2, 3, 4, 4)).double()
+    assert elementwise.compiled(x) is None
+    assert elementwise.quantise(x, 1.0, 1.0, 0.1).dtype == torch.float64
