@@ -183,11 +183,11 @@ def _pointer(typing, address):
 
 def _run(kernel, job: np.ndarray, elements: int) -> None:
     """Call a kernel on its job, on as many threads as torch would use."""
-    threads = 1
-    if _library is not None:
-        threads = max(1, min(torch.get_num_threads(), elements // _GRAIN))
-    job[0] = threads
-    if threads > 1:
+    job[0] = max(1, min(torch.get_num_threads(), elements // _GRAIN))
+    if _library is None:
+        job[0] = 1
+    threads = int(job[0])
+    if _library is not None and threads > 1:
         _library.GOMP_parallel(kernel.address, job.ctypes.data, threads, 0)
     else:
         kernel.ctypes(job.ctypes.data)
@@ -433,6 +433,15 @@ _ONE, _ZERO = torch.ones(1), torch.zeros(1)
 def normal(shape: torch.Size, key: int) -> torch.Tensor:
     """Standard normal deviates, float32, that ``key`` decides."""
     out = torch.zeros(shape)
-    settings = {"pixels": max(1, out.numel()), "noise": 1.0, "step": 0.0, "bound": np.inf}
-    finish_(out, _ONE, _ZERO, key=key, mark=False, **settings)
+    finish_(
+        out,
+        _ONE,
+        _ZERO,
+        pixels=max(1, out.numel()),
+        noise=1.0,
+        step=0.0,
+        bound=np.inf,
+        key=key,
+        mark=False,
+    )
     return out

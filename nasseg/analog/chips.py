@@ -114,7 +114,7 @@ class Crossbars:
             tile.drift_readout_tensor = None
 
     def _parts(self, flat: Tensor) -> list[Tensor]:
-        parts = flat.split(self._sizes)
+        parts = torch.split(flat, self._sizes)
         return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
     def _set(self, flat: Tensor) -> None:
@@ -127,7 +127,7 @@ class Crossbars:
         The largest weight of each tile takes the largest conductance; one device of a pair holds
         the positive weights and the other the negative ones.
         """
-        top = torch.stack([part.abs().max() for part in flat.split(self._sizes)])
+        top = torch.stack([part.abs().max() for part in torch.split(flat, self._sizes)])
         low, high = self._model.g_converter.g_min, self._model.g_converter.g_max
         ratio = ((high - low) / top.clamp(min=_SMALLEST_WEIGHT)).repeat_interleave(self._repeats)
         scaled = flat * ratio

@@ -109,9 +109,7 @@ def _input_settings(tile: TorchInferenceTile) -> tuple[Number, Number, float] | 
     if own is None:
         bounded = not io.is_perfect and io.inp_bound > 0
         return (io.inp_bound, 1.0, step) if bounded else None
-    value: Number = own.detach()
-    if own.device.type == "cpu":
-        value = float(own)
+    value: Any = float(own) if own.device.type == "cpu" else own.detach()
     part = min(1.0, io.inp_bound) if not io.is_perfect and io.inp_bound > 0 else 1.0
     return abs(value) * part, value, step
 
@@ -276,9 +274,9 @@ def _range_gradient(
     settings = tile.rpu_config.pre_post.input_range
     own = tile.input_range.detach()
     clamped = torch.clamp(x, -own.abs(), own.abs())
-    gradient = -(back * clamped).sum() / own**2
+    gradient: Tensor = -(back * clamped).sum() / own**2
     total, share = product.clipped_sums(grad, weight, x, own)
-    rule = total / own
+    rule: Tensor = total / own
     if settings.gradient_relative:
         rule = rule * own * settings.gradient_scale
     if settings.decay > 0:
@@ -293,7 +291,7 @@ class _TileProduct(torch.autograd.Function):
     """
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
+    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(
         ctx: Any,
         x: Tensor,
@@ -331,8 +329,8 @@ class _TileProduct(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cuda")
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @torch.amp.custom_bwd(device_type="cuda")  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, noisy, scale, clipped, bias, out = ctx.saved_tensors
         tile, product, settings = ctx.tile, ctx.product, ctx.settings
