@@ -112,6 +112,33 @@ def test_all_tiles_at_once_is_what_aihwkit_does_tile_by_tile(memory, compensatio
                 )
 
 
+def test_spread_over_chips_is_that_of_aihwkits_own_calls(analog):
+    """Mean and standard deviation over 300 chips, each against its standard error."""
+    chips = 300
+
+    def outputs(together: bool) -> torch.Tensor:
+        values = []
+        with programmable(analog) as crossbars:
+            assert crossbars._together
+            crossbars._together = together
+            for chip in range(chips):
+                # Seeds of their own: equal draws would hide a difference, not show one.
+                crossbars.program(seed=int(together), chip=chip)
+                for time_s in (1.0, 2_592_000.0):
+                    crossbars.drift(time_s)
+                    with torch.no_grad():
+                        values.append(analog.eval()(X).flatten()[::37])
+        return torch.stack(values).view(chips, 2, -1)
+
+    ours, theirs = outputs(True), outputs(False)
+    error = ((ours.var(0) + theirs.var(0)) / chips).sqrt()
+    apart = (ours.mean(0) - theirs.mean(0)) / error
+    assert float(apart.square().mean().sqrt()) < 2.0
+    # The standard error of a standard deviation is its 1 / sqrt(2 n) for normal values.
+    ratio = (ours.std(0) / theirs.std(0)).log() / (1 / chips) ** 0.5
+    assert float(ratio.square().mean().sqrt()) < 2.0
+
+
 def test_a_noise_model_of_ones_own_is_programmed_by_its_own_methods(analog):
     class Halving(pcm.PCMLikeNoiseModel):
         def apply_programming_noise(self, weights):
