@@ -114,11 +114,12 @@ def check_analog_layers(device: str) -> str:
     from nasseg.analog import AnalogSpec, convert
     from nasseg.analog._elementwise import backend
 
-    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).to(device)
-    with torch.random.fork_rng():  # drawing initial weights leaves no trace
-        layer = torch.nn.Conv2d(3, 4, 3, bias=False)
-    torch.nn.init.constant_(layer.weight, 0.1)
-    analog, _ = convert(layer.to(device), AnalogSpec.preset("pcm", out_noise=0.0), example=image)
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.5
+    image = image.to(device)
+    with torch.random.fork_rng():  # initial weights are drawn: leave no trace
+        layer = torch.nn.Conv2d(3, 4, 3, bias=False).to(device)
+        torch.nn.init.constant_(layer.weight, 0.1)
+        analog, _ = convert(layer, AnalogSpec.preset("pcm", out_noise=0.0), example=image)
     with torch.no_grad():
         wrong = float((analog.eval()(image) - layer(image)).abs().max())
     if not wrong < 0.2:

@@ -119,6 +119,35 @@ def test_linear_layers_without_noise_equal_aihwkit(learned, tiles):
     assert compared >= (3 if learned else 2)
 
 
+def test_learned_ranges_allow_work_in_place_behind_the_layer():
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    spec = AnalogSpec.preset("pcm", learn_input_range=True)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True))
+    analog, _ = convert(net, spec, example=x)
+    analog(x).sum().backward()
+    assert all(float(tile.input_range.grad.abs()) > 0 for tile in all_tiles(analog))
+
+
+def test_autocast_leaves_the_tiles_their_precision():
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    spec = AnalogSpec.preset("pcm", **QUIET)
+    analog, _ = convert(nn.Sequential(nn.Conv2d(3, 4, 3)), spec, example=x)
+    exact = analog(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = analog(x.bfloat16().float())
+    assert out.dtype == torch.float32
+    assert float((out - exact).abs().max()) < 0.1
+    out.sum().backward()
+
+
+def test_a_converter_whose_bound_is_no_level_runs_aihwkits_own_forward():
+    spec = AnalogSpec.preset("pcm", **QUIET)
+    analog, _ = convert(nn.Sequential(nn.Conv2d(3, 4, 3)), spec, example=torch.zeros(1, 3, 8, 8))
+    for tile in all_tiles(analog):
+        tile.rpu_config.forward.out_res = 1 / 255
+        assert "between two levels" in supports_fused(tile)
+
+
 def test_after_drift_with_compensation_outputs_equal_aihwkit():
     x = torch.randn(2, 3, 12, 10, generator=torch.Generator().manual_seed(1))
     spec = AnalogSpec.preset("pcm", **QUIET, tile_rows=40, tile_cols=8)

@@ -14,6 +14,7 @@ def stub_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_this_machine_runs_an_analog_forward() -> None:
+    assert "thread" in doctor.check_analog_layers("cpu")
     text = doctor.check_analog_forward("cpu")
     assert "TorchInferenceRPUConfig" in text
 

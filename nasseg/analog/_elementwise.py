@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import warnings
 from types import ModuleType
 
 import torch
@@ -23,8 +24,13 @@ Number = Tensor | float
 def _kernels() -> ModuleType | None:
     if importlib.util.find_spec("numba") is None:
         return None
-    from nasseg.analog import _kernels
-
+    try:
+        from nasseg.analog import _kernels
+    except (ImportError, RuntimeError, OSError) as error:
+        # A Numba that does not import, or has no folder to keep what it compiled.
+        reason = str(error).splitlines()[0]
+        warnings.warn(f"analog layers run in torch, slower: {reason}", stacklevel=2)
+        return None
     return _kernels
 
 
@@ -103,10 +109,12 @@ def finish(
     if kernels is not None:
         y = y.contiguous()
         pixels = y[0, 0].numel() if dim == 1 else 1
-        zero = scale.new_zeros(scale.shape) if bias is None else bias.contiguous()
+        # The kernel takes addresses: dtype and layout must be what it expects.
+        scale = scale.to(y).contiguous()
+        zero = torch.zeros_like(scale) if bias is None else bias.detach().to(y).contiguous()
         clipped = kernels.finish_(
             y,
-            scale.contiguous(),
+            scale,
             zero,
             pixels=pixels,
             noise=noise,

@@ -119,13 +119,13 @@ def _openmp() -> ctypes.CDLL | None:
     found = []
     try:
         for line in Path("/proc/self/maps").read_text().splitlines():
-            name = line.rpartition(" ")[2]
+            name = line.split(maxsplit=5)[-1]
             if "libgomp" in name and name not in found:
                 found.append(name)
     except OSError:  # not Linux
         return None
     # Other packages bring runtimes of their own, each with its own pool of threads.
-    home = Path(torch.__file__).parent
+    home = Path(torch.__file__).resolve().parent
     homes = (f"{home}/", f"{home.parent}/torch.libs/")
     own = [name for name in found if name.startswith(homes)]
     for name in own:
@@ -214,25 +214,25 @@ _FAST = {"nnan", "nsz", "contract"}
 order and kind of AIHWKit's operations are kept, so that rounding meets the same ties."""
 
 
-@njit(fastmath=_FAST)
+@njit(fastmath=_FAST, error_model="numpy")
 def _round_part(x, out, bound, divisor, step):
     for i in range(out.size):
         out[i] = np.rint(min(max(x[i], -bound), bound) / divisor / step) * step
 
 
-@njit(fastmath=_FAST)
+@njit(fastmath=_FAST, error_model="numpy")
 def _clamp_part(x, out, bound, divisor):
     for i in range(out.size):
         out[i] = min(max(x[i], -bound), bound) / divisor
 
 
-@njit(fastmath=_FAST)
+@njit(fastmath=_FAST, error_model="numpy")
 def _backward_part(x, grad, bound, divisor):
     for i in range(grad.size):
         grad[i] = grad[i] / divisor if abs(x[i]) <= bound else _f32(0)
 
 
-@njit
+@njit(error_model="numpy")
 def _each_part(job, backward):
     settings = carray(_pointer(job[7]), 3, np.float32)
     bound, divisor, step = settings[0], settings[1], settings[2]
@@ -285,7 +285,7 @@ def _input_job(x: torch.Tensor, other: torch.Tensor, settings: np.ndarray) -> np
 
 def quantise(x: torch.Tensor, bound: float, divisor: float, step: float) -> torch.Tensor:
     """Clamp to +-bound, divide, round to multiples of ``step`` (not at 0); a new tensor."""
-    out = torch.empty(x.shape, dtype=torch.float32)
+    out = torch.empty(x.shape, dtype=torch.float32, device="cpu")
     settings = np.array([bound, divisor, step], dtype=np.float32)
     _run(_quantise, _input_job(x, out, settings), out.numel())
     return out
@@ -304,7 +304,7 @@ def quantise_backward_(
 # Output side.
 
 
-@njit(fastmath=_FAST)
+@njit(fastmath=_FAST, error_model="numpy")
 def _levels(y, draw, noise, step):
     """Add the noise; with a step, what the converter reads, in steps."""
     if step > 0:
@@ -315,7 +315,7 @@ def _levels(y, draw, noise, step):
             y[i] += noise * draw[i]
 
 
-@njit(fastmath=True)
+@njit(fastmath=True, error_model="numpy")
 def _largest(y):
     """The largest size; in any order, or it would not be vectorised."""
     top = _f32(0)
@@ -324,13 +324,13 @@ def _largest(y):
     return top
 
 
-@njit
+@njit(error_model="numpy")
 def _mark(y, limit, clipped):
     for i in range(y.size):
         clipped[i] = abs(y[i]) > limit
 
 
-@njit(fastmath=_FAST)
+@njit(fastmath=_FAST, error_model="numpy")
 def _scale_part(y, limit, step, factor, offset):
     for i in range(y.size):
         y[i] = min(max(y[i], -limit), limit) * step * factor + offset
@@ -427,12 +427,13 @@ def finish_(
     return clipped if found.any() else None
 
 
-_ONE, _ZERO = torch.ones(1), torch.zeros(1)
+_ONE = torch.ones(1, dtype=torch.float32, device="cpu")
+_ZERO = torch.zeros(1, dtype=torch.float32, device="cpu")
 
 
 def normal(shape: torch.Size, key: int) -> torch.Tensor:
     """Standard normal deviates, float32, that ``key`` decides."""
-    out = torch.zeros(shape)
+    out = torch.zeros(shape, dtype=torch.float32, device="cpu")
     finish_(
         out,
         _ONE,

@@ -14,33 +14,40 @@ from nasseg.analog.calibrate import batch_norms
 from nasseg.analog.fused import fused_layers
 
 
-def cached_batches(loader: Iterable[Any], device: torch.device) -> list[tuple[Any, ...]]:
-    """All batches, in memory, their tensors on ``device``."""
+def cached_batches(loader: Iterable[Any], device: torch.device) -> list[Any]:
+    """All batches, in memory; tensors in tuples and lists on ``device``, anything else as it is."""
     return [
         tuple(item.to(device) if isinstance(item, Tensor) else item for item in batch)
+        if isinstance(batch, tuple | list)
+        else batch
         for batch in loader
     ]
 
 
 @contextmanager
-def reused_inputs(analog: nn.Module, batches: Iterable[tuple[Any, ...]]) -> Iterator[None]:
+def reused_inputs(analog: nn.Module, batches: Iterable[Any]) -> Iterator[None]:
     """Inside, what depends on an image alone is computed once and kept.
 
-    That is the input of the tiles after their DAC, and the output of digital layers before them.
-    It holds for layers that are given the tensors of ``batches`` themselves, or what such a
-    digital layer gave; all else runs as ever. Input ranges and digital parameters must not change
-    inside; BatchNorm, whose statistics are recalibrated, is not kept.
+    That is, on the CPU, the input of the tiles after their DAC, and on any device the output of
+    torch's own digital layers before them. It holds for layers that are given the first tensors
+    of ``batches`` themselves, or what such a digital layer gave, unless they were changed in
+    place; all else runs as ever. Input ranges and digital parameters must not change inside;
+    BatchNorm, whose statistics are recalibrated, is not kept.
     """
-    known: dict[int, Tensor] = {id(batch[0]): batch[0] for batch in batches}
+    firsts = [batch[0] for batch in batches if isinstance(batch, tuple | list) and batch]
+    known = {id(x): x for x in firsts if isinstance(x, Tensor) and not x.is_inference()}
     memo: dict[int, dict[Any, Tensor]] = {key: {} for key in known}
     layers = [layer for _, layer in fused_layers(analog)]
     tiles = {id(module) for layer in layers for module in layer.modules()}
+    statistics = {id(module) for module in batch_norms(analog)}
     digital = [
         module
         for module in analog.modules()
-        if id(module) not in tiles
+        # Layers of others may draw random numbers, or count.
+        if type(module).__module__.startswith("torch.nn.")
+        and "FractionalMaxPool" not in type(module).__name__
+        and id(module) not in tiles | statistics
         and next(module.children(), None) is None
-        and module not in batch_norms(analog)
         and "forward" not in module.__dict__
     ]
     for layer in layers:
@@ -61,17 +68,25 @@ def _once(
     forward: Callable[..., Any],
     known: dict[int, Tensor],
     memo: dict[int, dict[Any, Tensor]],
-    outputs: dict[int, Any],
+    outputs: dict[int, tuple[int, int, Tensor] | None],
     *args: Any,
     **kwargs: Any,
 ) -> Any:
     alone = len(args) == 1 and not kwargs and not module.training and not torch.is_grad_enabled()
     key = id(args[0]) if args else 0
-    if not alone or key not in known or args[0] is not known[key]:
+    if not alone or key not in known:
         return forward(*args, **kwargs)
+    x = args[0]
     if key not in outputs:
-        outputs[key] = forward(*args)
-        if isinstance(outputs[key], Tensor):
-            known[id(outputs[key])] = outputs[key]
-            memo[id(outputs[key])] = {}
-    return outputs[key]
+        out = forward(x)
+        if isinstance(out, Tensor) and not out.is_inference():
+            outputs[key] = (x._version, out._version, out)
+            known[id(out)] = out
+            memo[id(out)] = {}
+        return out
+    kept = outputs[key]
+    if kept is not None and (x._version, kept[2]._version) == kept[:2]:
+        return kept[2]
+    # Someone works in place on the one or the other: never again.
+    outputs[key] = None
+    return forward(x)

@@ -21,9 +21,18 @@ from torch import Tensor, nn
 from nasseg.analog._elementwise import finish
 from nasseg.analog.fused import converter_step, fused_layers, layer_tiles, supports_fused
 from nasseg.analog.noise import NoiseSource, derive_seed, seeded
+from nasseg.errors import ConfigError
 
 _SMALLEST_WEIGHT = 1e-7
 """AIHWKit's floor of the weight that is mapped onto the largest conductance."""
+_STATE = (
+    "reference_combined_weights",
+    "programmed_weights",
+    "drift_noise_parameters",
+    "drift_baseline",
+    "drift_readout_tensor",
+)
+"""What AIHWKit's tile keeps of its programming."""
 _SMALLEST_READOUT = 1e-4
 """AIHWKit's floor of the readings that drift compensation compares."""
 
@@ -45,12 +54,14 @@ class Crossbars:
         self.tiles = all_tiles(analog)
         self._device = next(analog.parameters()).device
         self._kept = [(t.tile.weight.detach().clone(), t.alpha) for t in self.tiles]
-        self._key = (0, 0)
+        self._states = [{name: getattr(t, name) for name in _STATE} for t in self.tiles]
+        self._key: tuple[int, int] | None = None
         self._together = bool(self.tiles) and _can_join(self.tiles)
         for tile in self.tiles:
-            # Training changes weights behind the back of this reference, which AIHWKit keeps
-            # from the first programming on.
-            tile.reference_combined_weights = None
+            # Training changes weights behind the back of the reference that AIHWKit keeps from
+            # the first programming on.
+            for name in _STATE:
+                setattr(tile, name, None)
         if self._together:
             config = self.tiles[0].rpu_config
             self._model: Any = config.noise_model
@@ -84,7 +95,12 @@ class Crossbars:
         """Let the chip programmed last drift until ``time_s`` seconds after programming.
 
         Every call starts from the programmed weights, so the times may come in any order.
+
+        Raises:
+            ConfigError: no chip is programmed yet.
         """
+        if self._key is None:
+            raise ConfigError("no chip is programmed yet: call program(seed, chip) before drift")
         # The time is part of the key: the accumulated read noise differs from time to time.
         key = (*self._key, 1, int(time_s * 1000))
         with seeded(derive_seed(*key), self._device):
@@ -99,19 +115,18 @@ class Crossbars:
         weights = (aged[0] - aged[1]) / ratio
         self._set(weights)
         now = self._readout(weights, derive_seed(*key, 3))
-        for tile, before, after in zip(self.tiles, self._baseline, now, strict=False):
-            _set_alpha(tile, before / after)
+        if self._compensation is not None:
+            for tile, before, after in zip(self.tiles, self._baseline, now, strict=True):
+                _set_alpha(tile, before / after)
 
     def restore(self) -> None:
         """Put back the weights that the tiles held at first, as if no chip had been made."""
-        for tile, (weight, alpha) in zip(self.tiles, self._kept, strict=True):
+        states = zip(self.tiles, self._kept, self._states, strict=True)
+        for tile, (weight, alpha), state in states:
             tile.tile.weight.data = weight
             _set_alpha(tile, torch.as_tensor(alpha))
-            tile.reference_combined_weights = None
-            tile.programmed_weights = None
-            tile.drift_noise_parameters = None
-            tile.drift_baseline = None
-            tile.drift_readout_tensor = None
+            for name, value in state.items():
+                setattr(tile, name, value)
 
     def _parts(self, flat: Tensor) -> list[Tensor]:
         parts = torch.split(flat, self._sizes)

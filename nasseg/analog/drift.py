@@ -49,7 +49,8 @@ def chip_evaluator(
 
     Yields:
         A function of the chip's number that gives its rows of the table. They depend on nothing
-        else, so chips may be measured in any order, on any machine, and collected later. The
+        else, so chips may be measured in any order, on several machines with the same kind of
+        device, and collected later. The
         network is as before afterwards.
 
     Raises:

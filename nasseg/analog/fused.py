@@ -54,6 +54,12 @@ def _noisy_weight(tile: TorchInferenceTile, weight: Tensor, noise: NoiseSource) 
     return draw.add_(weight)
 
 
+def _whole_steps(bound: float, resolution: float) -> bool:
+    """Whether a converter's bound is one of its levels: clamping and rounding then commute."""
+    step = converter_step(bound, resolution)
+    return step <= 0 or abs(bound / step - round(bound / step)) < 1e-3
+
+
 def supports_fused(tile: TorchInferenceTile) -> str:
     """Why the fused forward cannot stand in for AIHWKit's own on this tile; empty if it can."""
     forward, modifier = tile.rpu_config.forward, tile.rpu_config.modifier
@@ -79,6 +85,11 @@ def supports_fused(tile: TorchInferenceTile) -> str:
             "learned input range with an input bound",
         ),
         (ranges.enable and ranges.manage_output_clipping, "managed output clipping"),
+        (
+            not _whole_steps(forward.inp_bound, forward.inp_res)
+            or not _whole_steps(forward.out_bound, forward.out_res),
+            "converter whose bound lies between two levels",
+        ),
         (modifier.per_batch_sample, "weight noise per sample"),
         (
             modifier.type
@@ -226,24 +237,29 @@ class _Patches:
         total, count = grad.new_zeros(()), grad.new_zeros(())
         height, width = grad.shape[2:]
         entries = grad.shape[0] * height * width * (self.last - self.first)
-        image, channel, row, column = (x.abs() >= bound).nonzero(as_tuple=True)
-        if len(image) == 0:
+        above, below = x >= bound, x <= -bound
+        found = (above | below).nonzero()
+        if len(found) == 0:
             return total, count
-        positive = x[image, channel, row, column] > 0
         vectors, kernel = grad.permute(0, 2, 3, 1).contiguous(), self._kernel(weight)
         area = math.prod(self.kernel)
-        (down, right), (above, left), (every, across) = self.geometry
-        for at in range(area):
-            i, j = divmod(at, self.kernel[1])
-            y, x_ = row + above - i * every, column + left - j * across
-            inside = (y % down == 0) & (x_ % right == 0) & (y >= 0) & (x_ >= 0)
-            y, x_ = y // down, x_ // right
-            held = (channel + self.low) * area + at
-            inside &= (y < height) & (x_ < width) & (held >= self.first) & (held < self.last)
-            k = inside.nonzero().squeeze(1)
-            back = (vectors[image[k], y[k], x_[k]] * kernel[:, channel[k], i, j].T).sum(1)
-            total += back[positive[k]].clamp(max=0).sum() - back[~positive[k]].clamp(min=0).sum()
-            count += len(k)
+        (down, right), (top, left), (every, across) = self.geometry
+        # Few inputs are clipped as a rule; where many are, in parts, to bound the memory.
+        for part in found.split(1 << 16):
+            image, channel, row, column = part.unbind(1)
+            high = above[image, channel, row, column]
+            low = below[image, channel, row, column]
+            for at in range(area):
+                i, j = divmod(at, self.kernel[1])
+                y, x_ = row + top - i * every, column + left - j * across
+                inside = (y % down == 0) & (x_ % right == 0) & (y >= 0) & (x_ >= 0)
+                y, x_ = y // down, x_ // right
+                held = (channel + self.low) * area + at
+                inside &= (y < height) & (x_ < width) & (held >= self.first) & (held < self.last)
+                k = inside.nonzero().squeeze(1)
+                back = (vectors[image[k], y[k], x_[k]] * kernel[:, channel[k], i, j].T).sum(1)
+                total += (back * high[k]).clamp(max=0).sum() - (back * low[k]).clamp(min=0).sum()
+                count += len(k)
         return total, count / entries
 
 
@@ -275,7 +291,7 @@ def _range_gradient(
     own = tile.input_range.detach()
     clamped = torch.clamp(x, -own.abs(), own.abs())
     gradient: Tensor = -(back * clamped).sum() / own**2
-    total, share = product.clipped_sums(grad, weight, x, own)
+    total, share = product.clipped_sums(grad, weight, clamped, own)
     rule: Tensor = total / own
     if settings.gradient_relative:
         rule = rule * own * settings.gradient_scale
@@ -287,11 +303,11 @@ def _range_gradient(
 class _TileProduct(torch.autograd.Function):
     """DAC, product with the (noisy) weight, output noise, ADC, digital scale and bias.
 
-    In float32 under CUDA's mixed precision too, whose formats are coarser than a converter.
+    In the weights' own precision under autocast too, whose formats are coarser than a converter.
+    On CUDA the product is torch's convolution, in TF32 where ``torch.backends.cudnn`` allows it.
     """
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(
         ctx: Any,
         x: Tensor,
@@ -324,13 +340,14 @@ class _TileProduct(torch.autograd.Function):
         )
         if training:
             learned = input_range is not None and input_range.requires_grad
-            ctx.save_for_backward(x, noisy, scale, clipped, bias, out if learned else None)
+            # A copy: layers behind may work in place on what is returned.
+            kept = out.clone() if learned else None
+            ctx.save_for_backward(x, noisy, scale, clipped, bias, kept)
             ctx.tile, ctx.product, ctx.settings = tile, product, settings
         return out
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cuda")  # type: ignore[untyped-decorator]
-    @once_differentiable
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, noisy, scale, clipped, bias, out = ctx.saved_tensors
         tile, product, settings = ctx.tile, ctx.product, ctx.settings
@@ -373,9 +390,10 @@ def _quantised(
     """The input as the DAC gives it; tiles of the same rows and range share it in ``memo``."""
     if settings is None:
         return x
-    if isinstance(settings[0], Tensor):
+    if isinstance(settings[0], Tensor) or x.is_inference():
         return quantise(x, *settings)
-    key = (x.data_ptr(), x.shape, settings)
+    # The version tells of work in place between two uses.
+    key = (x.data_ptr(), x.shape, x._version, settings)
     if key not in memo:
         memo[key] = quantise(x, *settings)
     return memo[key]
@@ -401,6 +419,11 @@ def tile_forward(
     """
     alpha: Tensor | None = tile.out_scaling_alpha
     learned = alpha is not None and alpha.requires_grad
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):
+        with torch.autocast(kind, enabled=False):
+            exact = x.to(tile.tile.weight.dtype)
+            return tile_forward(tile, exact, bias, product, noise, {})
     # The stubs know no signature of apply.
     out: Tensor = _TileProduct.apply(  # type: ignore[no-untyped-call]
         x,

@@ -61,7 +61,8 @@ class AnalogSpec:
     """The DAC ranges are parameters that training moves (Rasch et al., Nature Communications
     2023); otherwise they stay as calibrated."""
     input_range_decay: float = 0.0
-    """Pull of learned ranges towards 0 while over 95 % of the inputs are not clipped; 0 = none."""
+    """Pull of learned ranges towards 0 while over 95 % of the inputs are not clipped; 0 = none.
+    Part of the gradient, as in AIHWKit: where mixed precision scales the loss, it is weaker."""
     weight_noise: float = 0.08
     """Standard deviation of the Gaussian noise added to the weights of each training step, as a
     fraction of the largest weight of the tile; 0 = none."""
