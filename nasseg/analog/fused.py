@@ -245,7 +245,7 @@ class _Patches:
         area = math.prod(self.kernel)
         (down, right), (top, left), (every, across) = self.geometry
         # Few inputs are clipped as a rule; where many are, in parts, to bound the memory.
-        for part in found.split(1 << 16):
+        for part in torch.split(found, 1 << 16):
             image, channel, row, column = part.unbind(1)
             high = above[image, channel, row, column]
             low = below[image, channel, row, column]
@@ -347,7 +347,7 @@ class _TileProduct(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, noisy, scale, clipped, bias, out = ctx.saved_tensors
         tile, product, settings = ctx.tile, ctx.product, ctx.settings
