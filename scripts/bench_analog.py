@@ -16,6 +16,7 @@ over chips. Both print Markdown tables.
 """
 
 import argparse
+import functools
 import gc
 import importlib.util
 import json
@@ -117,31 +118,46 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def measure(net: nn.Module, x: torch.Tensor, y: torch.Tensor, repeats: int) -> dict[str, float]:
-    """Median seconds of a training step and of an evaluation, and peak bytes of a step."""
-    optimizer = make_optimizer(net, 1e-3, 1e-2)
+def measure(
+    nets: dict[str, nn.Module], x: torch.Tensor, y: torch.Tensor, repeats: int
+) -> dict[str, dict[str, float]]:
+    """Median seconds of a training step and of an evaluation, and peak bytes of a step, of each.
 
-    def step() -> None:
+    In turns, so that a machine whose speed changes changes it for all.
+    """
+
+    def step(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         loss = nn.functional.binary_cross_entropy_with_logits(net(x), y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
 
     @torch.no_grad()
-    def evaluation() -> None:
+    def evaluation(net: nn.Module) -> None:
         net(x)
 
-    result = {}
-    for name, work, training in (("step", step, True), ("eval", evaluation, False)):
-        net.train(training)
-        work()
-        seconds = [timed(work, x.device)]
-        # A slow one is measured less often; its spread is a small part of its time.
-        for _ in range((repeats if seconds[0] < 2 else min(repeats, 3)) - 1):
-            seconds.append(timed(work, x.device))
-        result[name] = statistics.median(seconds)
-    net.train()
-    result["memory"] = float(peak_bytes(step, x.device))
+    steps = {
+        name: functools.partial(step, net, make_optimizer(net, 1e-3, 1e-2))
+        for name, net in nets.items()
+    }
+    evaluations = {name: functools.partial(evaluation, net) for name, net in nets.items()}
+    result: dict[str, dict[str, float]] = {name: {} for name in nets}
+    for key, works, training in (("step", steps, True), ("eval", evaluations, False)):
+        for name, work in works.items():
+            nets[name].train(training)
+            work()
+        seconds: dict[str, list[float]] = {name: [] for name in works}
+        for turn in range(repeats):
+            # A slow one is measured less often; its spread is a small part of its time.
+            if turn >= 3 and max(max(times) for times in seconds.values()) > 2:
+                break
+            for name, work in works.items():
+                seconds[name].append(timed(work, x.device))
+        for name, times in seconds.items():
+            result[name][key] = statistics.median(times)
+    for name, work in steps.items():
+        nets[name].train()
+        result[name]["memory"] = float(peak_bytes(work, x.device))
     return result
 
 
@@ -151,6 +167,7 @@ def table(args: argparse.Namespace, device: torch.device) -> list[dict[str, Any]
     print("| network | pixels | batch | layers | step s | x | evaluation s | x | peak MB | x |")
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     rows = []
+    base: dict[str, float] = {}
     for label in args.networks:
         for size in args.sizes:
             net = network(WIDTHS[label]).to(device)
@@ -158,21 +175,17 @@ def table(args: argparse.Namespace, device: torch.device) -> list[dict[str, Any]
             generator = torch.Generator().manual_seed(0)
             x = torch.randn(batch, 3, size, size, generator=generator).to(device)
             y = (torch.rand(batch, 1, size, size, generator=generator) > 0.5).float().to(device)
-            makers: dict[str, Callable[[nn.Module], nn.Module | None]] = {
-                "digital": lambda net: net,
-                "nasseg": lambda net: convert(net, spec)[0],
-                "AIHWKit torch tile": lambda net: convert_to_analog(
+            made: dict[str, nn.Module | None] = {
+                "digital": net,
+                "nasseg": convert(net, spec)[0],
+                "AIHWKit torch tile": convert_to_analog(
                     net, spec.to_rpu_config(), ensure_analog_root=False
                 ),
-                "aihwkit-lightning": lambda net: lightning(net, spec),
+                "aihwkit-lightning": lightning(net, spec),
             }
-            base: dict[str, float] = {}
-            for name, make in makers.items():
-                other = make(net)
-                if other is None:
-                    continue
-                row = measure(other.to(device), x, y, args.repeats)
-                base = base or row
+            nets = {name: other.to(device) for name, other in made.items() if other is not None}
+            for name, row in measure(nets, x, y, args.repeats).items():
+                base = row if name == "digital" else base
                 ratio = {key: row[key] / base[key] for key in row}
                 rows.append(
                     {"network": label, "pixels": size, "batch": batch, "layers": name, **row}
@@ -184,7 +197,6 @@ def table(args: argparse.Namespace, device: torch.device) -> list[dict[str, Any]
                     f"{row['memory'] / 1e6:.0f} | {ratio['memory']:.1f} |",
                     flush=True,
                 )
-                del other
     return rows
 
 
