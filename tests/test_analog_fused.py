@@ -5,7 +5,7 @@ import torch
 from aihwkit.nn.conversion import convert_to_analog
 from torch import nn
 
-from nasseg.analog import AnalogSpec, calibrate_input_ranges, convert, noise_source
+from nasseg.analog import AnalogSpec, calibrate_input_ranges, convert, fused, noise_source
 from nasseg.analog._rpu_config import set_weight_noise
 from nasseg.analog.chips import Crossbars, all_tiles
 from nasseg.analog.fused import fused_layers, supports_fused
@@ -138,6 +138,19 @@ def test_autocast_leaves_the_tiles_their_precision():
     assert out.dtype == torch.float32
     assert float((out - exact).abs().max()) < 0.1
     out.sum().backward()
+
+
+def test_tf32_is_only_used_where_it_was_asked_for():
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    try:
+        for asked in (False, True):
+            cudnn.allow_tf32, matmul.allow_tf32 = True, asked
+            with fused._precise(torch.device("cuda")):
+                assert cudnn.allow_tf32 is asked
+            assert cudnn.allow_tf32
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 def test_a_converter_whose_bound_is_no_level_runs_aihwkits_own_forward():

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -140,6 +141,24 @@ def _scale(tile: TorchInferenceTile, columns: int, with_alpha: bool) -> Tensor:
     return scale
 
 
+@contextmanager
+def _precise(device: torch.device) -> Iterator[None]:
+    """On CUDA, no TF32 in convolutions unless it was asked for.
+
+    torch allows it there by default, though not in matrix products: the latter's setting says
+    what was asked for.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = before and torch.backends.cuda.matmul.allow_tf32
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 class _Product(Protocol):
     """The linear map of a tile: which inputs meet which weights."""
 
@@ -210,22 +229,24 @@ class _Patches:
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         stride, padding, dilation = self.geometry
-        return F.conv2d(x, self._kernel(weight), None, stride, padding, dilation)
+        with _precise(x.device):
+            return F.conv2d(x, self._kernel(weight), None, stride, padding, dilation)
 
     def backward(
         self, grad: Tensor, x: Tensor, weight: Tensor, need_x: bool, need_weight: bool
     ) -> tuple[Tensor | None, Tensor | None]:
-        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
-            grad,
-            x,
-            self._kernel(weight),
-            None,
-            *self.geometry,
-            False,
-            [0, 0],
-            1,
-            [need_x, need_weight, False],
-        )
+        with _precise(x.device):
+            grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+                grad,
+                x,
+                self._kernel(weight),
+                None,
+                *self.geometry,
+                False,
+                [0, 0],
+                1,
+                [need_x, need_weight, False],
+            )
         if need_weight:
             flat = grad_weight.reshape(weight.shape[0], -1)
             grad_weight = flat[:, self.before : flat.shape[1] - self.after]
@@ -304,7 +325,7 @@ class _TileProduct(torch.autograd.Function):
     """DAC, product with the (noisy) weight, output noise, ADC, digital scale and bias.
 
     In the weights' own precision under autocast too, whose formats are coarser than a converter.
-    On CUDA the product is torch's convolution, in TF32 where ``torch.backends.cudnn`` allows it.
+    On CUDA, TF32 only where ``torch.backends.cuda.matmul.allow_tf32`` asks for it.
     """
 
     @staticmethod
