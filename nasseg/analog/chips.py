@@ -19,7 +19,7 @@ from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 from torch import Tensor, nn
 
 from nasseg.analog._elementwise import finish
-from nasseg.analog.fused import converter_step, fused_layers, layer_tiles, supports_fused
+from nasseg.analog.fused import fused_layers, layer_tiles, output_settings, supports_fused
 from nasseg.analog.noise import NoiseSource, derive_seed, seeded
 from nasseg.errors import ConfigError
 
@@ -156,21 +156,15 @@ class Crossbars:
         """
         if self._compensation is None:
             return []
-        io = self.tiles[0].rpu_config.forward
-        read = flat.clone()
-        if not io.is_perfect:
-            one = flat.new_ones(1)
-            read, _ = finish(
-                read.view(1, 1, -1),
-                one,
-                None,
-                1,
-                noise=io.out_noise,
-                step=converter_step(io.out_bound, io.out_res),
-                bound=io.out_bound if io.out_bound > 0 else float("inf"),
-                source=NoiseSource(seed),
-                mark=False,
-            )
+        read, _ = finish(
+            flat.clone().view(1, 1, -1),
+            flat.new_ones(1),
+            None,
+            1,
+            **output_settings(self.tiles[0]),
+            source=NoiseSource(seed),
+            mark=False,
+        )
         columns = isinstance(self._compensation, PerColumnDriftCompensation)
         parts = self._parts(read.abs().view(-1))
         values = [part.mean(dim=1) if columns else part.mean().view(1) for part in parts]

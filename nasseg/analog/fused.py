@@ -126,6 +126,18 @@ def _input_settings(tile: TorchInferenceTile) -> tuple[Number, Number, float] | 
     return abs(value) * part, value, step
 
 
+def output_settings(tile: TorchInferenceTile) -> dict[str, float]:
+    """Output noise, and step and bound of the ADC, as ``finish`` takes them."""
+    io = tile.rpu_config.forward
+    if io.is_perfect:
+        return {"noise": 0.0, "step": 0.0, "bound": math.inf}
+    return {
+        "noise": io.out_noise,
+        "step": converter_step(io.out_bound, io.out_res),
+        "bound": io.out_bound if io.out_bound > 0 else math.inf,
+    }
+
+
 def _scale(tile: TorchInferenceTile, columns: int, with_alpha: bool) -> Tensor:
     """Digital factor of each column, (columns,)."""
     weight = tile.tile.weight
@@ -342,23 +354,12 @@ class _TileProduct(torch.autograd.Function):
         with_alpha: bool,
         training: bool,
     ) -> Tensor:
-        io = tile.rpu_config.forward
         noisy = _noisy_weight(tile, weight, noise) if tile.training else weight
         settings = _input_settings(tile)
         y = product.forward(_quantised(x, settings, memo), noisy)
         scale = _scale(tile, weight.shape[0], with_alpha)
-        exact = io.is_perfect
-        out, clipped = finish(
-            y,
-            scale,
-            bias,
-            product.dim,
-            noise=0.0 if exact else io.out_noise,
-            step=0.0 if exact else converter_step(io.out_bound, io.out_res),
-            bound=math.inf if exact or io.out_bound <= 0 else io.out_bound,
-            source=noise,
-            mark=training,
-        )
+        sizes = output_settings(tile)
+        out, clipped = finish(y, scale, bias, product.dim, **sizes, source=noise, mark=training)
         if training:
             learned = input_range is not None and input_range.requires_grad
             # A copy: layers behind may work in place on what is returned.
@@ -375,11 +376,11 @@ class _TileProduct(torch.autograd.Function):
         need_x, need_weight, need_range, need_bias = ctx.needs_input_grad[:4]
         grad = grads[0]
         others = [d for d in range(grad.dim()) if d != product.dim % grad.dim()]
-        grad_bias = grad.sum(others) if need_bias else None
+        sums = grad.sum(others) if bias is not None else None
         outside = None
         if need_range and out is not None:
             # The output is proportional to the range, its bias is not.
-            outside = (grad * out).sum() - (0 if bias is None else (grad.sum(others) * bias).sum())
+            outside = (grad * out).sum() - (0 if sums is None else (sums * bias).sum())
         if clipped is None:
             # A factor of each column is cheaper on the weight than on the map.
             weight, factor = noisy * scale[:, None], scale[:, None]
@@ -402,7 +403,7 @@ class _TileProduct(torch.autograd.Function):
         if back is not None and settings is not None:
             back = quantise_backward(back, x, settings[0], settings[1])
         rest = (None,) * 6
-        return back if need_x else None, grad_weight, grad_range, grad_bias, *rest
+        return back if need_x else None, grad_weight, grad_range, sums if need_bias else None, *rest
 
 
 def _quantised(
