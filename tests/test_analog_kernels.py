@@ -1,5 +1,7 @@
 """The compiled kernels do what torch does step by step, and draw good normal deviates."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -170,3 +172,49 @@ def test_double_precision_takes_torch():
     x = normal((2, 3, 4, 4)).double()
     assert elementwise.compiled(x) is None
     assert elementwise.quantise(x, 1.0, 1.0, 0.1).dtype == torch.float64
+
+
+@pytest.mark.parametrize("columns", [1, 2, 12, 40, 1030])
+def test_finish_scales_each_column_in_either_memory_layout(columns):
+    y = torch.randn(2, columns, 9, 7, generator=torch.Generator().manual_seed(0)) * 6
+    scale, bias = torch.linspace(0.5, 2, columns), torch.linspace(-1, 1, columns)
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        out, clipped = elementwise.finish(
+            y.clone(memory_format=layout),
+            scale,
+            bias,
+            1,
+            noise=0.0,
+            step=0.1,
+            bound=10.0,
+            source=NoiseSource(0),
+            mark=True,
+        )
+        found.append((out, clipped))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=0, atol=0)
+    assert torch.equal(found[0][1], found[1][1])
+
+
+def test_output_noise_has_unit_variance_in_every_column_with_channels_last():
+    y = torch.zeros(4, 24, 64, 64).to(memory_format=torch.channels_last)
+    one = torch.ones(24)
+    out, _ = elementwise.finish(
+        y, one, None, 1, noise=1.0, step=0.0, bound=math.inf, source=NoiseSource(3), mark=False
+    )
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(out.std((0, 2, 3)), one, rtol=0, atol=0.03)
+    torch.testing.assert_close(out.mean((0, 2, 3)), 0 * one, rtol=0, atol=0.04)
+
+
+def test_quantising_gives_the_same_in_either_memory_layout():
+    x = torch.randn(3, 6, 8, 10, generator=torch.Generator().manual_seed(1))
+    last = x.to(memory_format=torch.channels_last)
+    plain = elementwise.quantise(x, 1.5, 1.5, 2 / 254)
+    for given in (last, torch.cat([last, last], 1)[:, 6:]):
+        assert torch.equal(plain, elementwise.quantise(given, 1.5, 1.5, 2 / 254))
+        grad = torch.ones_like(x)
+        assert torch.equal(
+            elementwise.quantise_backward(grad.clone(), x, 1.0, 2.0),
+            elementwise.quantise_backward(grad.clone(), given, 1.0, 2.0),
+        )

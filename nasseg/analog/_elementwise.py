@@ -52,6 +52,11 @@ def backend(device: torch.device) -> str:
     return f"compiled kernels on {threads} CPU thread{'s' if threads > 1 else ''}"
 
 
+def channels_last(x: Tensor) -> bool:
+    """Whether ``x`` is a map (B, C, H, W) whose channels lie side by side in memory."""
+    return x.dim() == 4 and x.stride(1) == 1 and x.shape[1] > 1 and not x.is_contiguous()
+
+
 def samples_contiguous(x: Tensor) -> Tensor:
     """``x``, copied unless each of its samples lies in one piece."""
     return x if x[:1].is_contiguous() else x.contiguous()
@@ -61,7 +66,11 @@ def quantise(x: Tensor, bound: Number, divisor: Number, step: float) -> Tensor:
     """Clamp to +-bound, divide, round to multiples of ``step`` (not at 0)."""
     kernels = compiled(x)
     if kernels is not None:
-        out: Tensor = kernels.quantise(samples_contiguous(x), bound, divisor, step)
+        if channels_last(x):
+            moved = samples_contiguous(x.permute(0, 2, 3, 1))
+            out: Tensor = kernels.quantise(moved, bound, divisor, step)
+            return out.permute(0, 3, 1, 2)
+        out = kernels.quantise(samples_contiguous(x), bound, divisor, step)
         return out
     out = torch.clamp(x, -bound, bound).div_(divisor)  # type: ignore[arg-type]
     return out.div_(step).round_().mul_(step) if step > 0 else out
@@ -71,9 +80,12 @@ def quantise_backward(grad: Tensor, x: Tensor, bound: Number, divisor: Number) -
     """Straight-through gradient of :func:`quantise`; it may overwrite ``grad``."""
     kernels = compiled(x)
     if kernels is not None:
+        moved = channels_last(x)
+        if moved:
+            grad, x = grad.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)
         own = grad.contiguous()
         out: Tensor = kernels.quantise_backward_(own, samples_contiguous(x), bound, divisor)
-        return out
+        return out.permute(0, 3, 1, 2) if moved else out
     return grad.div_(divisor).masked_fill_(x.abs() > bound, 0.0)
 
 
@@ -107,6 +119,9 @@ def finish(
     """
     kernels = compiled(y)
     if kernels is not None:
+        moved = dim == 1 and channels_last(y)
+        if moved:
+            y, dim = y.permute(0, 2, 3, 1), -1
         y = y.contiguous()
         pixels = y[0, 0].numel() if dim == 1 else 1
         # The kernel takes addresses: dtype and layout must be what it expects.
@@ -123,7 +138,11 @@ def finish(
             key=source.key() if noise > 0 else 0,
             mark=mark,
         )
-        return y, None if clipped is None else clipped.bool()
+        clipped = None if clipped is None else clipped.bool()
+        if moved:
+            y = y.permute(0, 3, 1, 2)
+            clipped = None if clipped is None else clipped.permute(0, 3, 1, 2)
+        return y, clipped
     if noise > 0:
         y = source.normal_like(y).mul_(noise).add_(y)
     if step > 0:

@@ -336,6 +336,12 @@ def _scale_part(y, limit, step, factor, offset):
         y[i] = min(max(y[i], -limit), limit) * step * factor + offset
 
 
+@njit(fastmath=_FAST, error_model="numpy")
+def _scale_each(y, limit, step, factors, offsets):
+    for i in range(y.size):
+        y[i] = min(max(y[i], -limit), limit) * step * factors[i] + offsets[i]
+
+
 @cfunc(_worker, cache=True)
 def _finish(address):
     job = carray(address, 11, np.int64)
@@ -353,6 +359,11 @@ def _finish(address):
     first, last = _share(job, (count + CHUNK - 1) // CHUNK)
     any_clipped = 0
     unit = step if step > 0 else _f32(1)
+    # Where the columns lie side by side, a chunk is their pattern over and over, begun anywhere.
+    length = CHUNK + columns if pixels == 1 else 0
+    factors, offsets = np.empty(length, np.float32), np.empty(length, np.float32)
+    for i in range(length):
+        factors[i], offsets[i] = scale[i % columns], bias[i % columns]
     for chunk in range(first, last):
         begin = chunk * CHUNK
         end = min(begin + CHUNK, count)
@@ -362,6 +373,11 @@ def _finish(address):
         if marking and _largest(y[begin:end]) > limit:
             _mark(y[begin:end], limit, clipped[begin:end])
             any_clipped = 1
+        if pixels == 1:
+            start = begin % columns
+            stop = start + end - begin
+            _scale_each(y[begin:end], limit, unit, factors[start:stop], offsets[start:stop])
+            continue
         at = begin
         while at < end:
             row = at // pixels

@@ -120,7 +120,9 @@ class NASSegNet(nn.Module):
         if top or bottom or left or right:
             x = F.pad(x, (left, right, top, bottom), mode="reflect")
 
-        x = self.stem(x)
+        # Convolutions with few channels run up to twice as fast on a CPU with the channels side by
+        # side, and no slower on CUDA; all that follows keeps the order.
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
         skips: list[Tensor] = []
         for k, level in enumerate(self.encoder):
             if k:
