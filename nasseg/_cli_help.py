@@ -14,6 +14,7 @@ INDENT = 26
 RUN_ALIASES = {
     "data": "data.path",
     "image_size": "data.image_size",
+    "crop": "data.crop",
     "channels": "data.channels",
     "arch": "search.arch",
 }
@@ -63,7 +64,12 @@ def _flag(setting: Setting) -> tuple[str, str]:
 
 
 def config_help(
-    command: str, purpose: str, config: type[Any], aliases: dict[str, str], notes: str = ""
+    command: str,
+    purpose: str,
+    config: type[Any],
+    aliases: dict[str, str],
+    notes: str = "",
+    own: Sequence[tuple[str, str]] = (),
 ) -> str:
     """Help of a command whose flags are the settings of a config dataclass."""
     leaves = settings(config)
@@ -74,7 +80,7 @@ def config_help(
     ]
     if notes:
         parts.append(textwrap.fill(notes, WIDTH))
-    parts.append(rows([*short, *COMMON]))
+    parts.append(rows([*own, *short, *COMMON]))
     groups = list(dict.fromkeys(leaf.group for leaf in leaves.values()))
     for group in groups:
         own = [_flag(leaf) for leaf in leaves.values() if leaf.group == group]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 METRICS = (("dice", "Dice"), ("iou", "IoU"), ("iou_pooled", "pooled IoU"))
+INSTANCE_METRICS = (("dice", "Dice"), ("ap50", "AP at IoU 0.5"), ("ap", "AP 0.5 to 0.95"))
+ALL_METRICS = (*METRICS, *INSTANCE_METRICS[1:])
 KINDS = (
     ("recalibrated", "BatchNorm recalibrated on each drifted chip"),
     ("uncalibrated", "as programmed (uncalibrated)"),
@@ -33,6 +35,11 @@ def duration_name(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def metrics_of(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Metrics to show with their titles: those of instances where they were measured."""
+    return INSTANCE_METRICS if "ap50" in names else METRICS
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -66,11 +73,12 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     blocks = [", ".join(facts)]
     digital = summary.get("digital") or {}
     times = by_time(summary)
+    metrics = metrics_of(digital)
     if digital or times:
-        head = "".join(f"{name:>22}" for _, name in METRICS)
+        head = "".join(f"{name:>22}" for _, name in metrics)
         lines = [f"{'':12}{head}"]
         if digital:
-            cells = "".join(f"{number(digital.get(key)):>22}" for key, _ in METRICS)
+            cells = "".join(f"{number(digital.get(key)):>22}" for key, _ in metrics)
             lines.append(f"{'digital':12}{cells}")
         if times:
             lines += ["", "analog: mean ± std over chips [5th percentile chip]"]
@@ -78,8 +86,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
             measured = [(time, entry[kind]) for time, entry in times if entry.get(kind)]
             if measured:
                 lines.append(title)
-            for time, metrics in measured:
-                cells = "".join(f"{_cell(metrics.get(key)):>22}" for key, _ in METRICS)
+            for time, values in measured:
+                cells = "".join(f"{_cell(values.get(key)):>22}" for key, _ in metrics)
                 lines.append(f"  {time_name(time):10}{cells}")
         blocks.append("\n".join(lines))
     seconds = summary.get("seconds") or {}
@@ -93,3 +101,55 @@ def _cell(value: Mapping[str, Any] | None) -> str:
     if not value:
         return "-"
     return f"{number(value.get('mean'))} ± {number(value.get('std'))} [{number(value.get('p05'))}]"
+
+
+def format_shares(rows: Sequence[Mapping[str, Any]], bound: float) -> str:
+    """Share of the chips with a Dice of ``bound`` or more, at each time, as a table.
+
+    Args:
+        rows: of ``drift.csv``: ``chip``, ``time_s``, ``recalibrated``, ``dice``.
+        bound: the Dice asked for.
+    """
+    states = [("recalibrated", True), ("uncalibrated", False)]
+    states = [(name, state) for name, state in states if any(_is(row, state) for row in rows)]
+    lines = [f"share of chips with Dice >= {bound:g} (worst chip)"]
+    lines.append(f"{'':12}" + "".join(f"{name:>22}" for name, _ in states))
+    for time in sorted({row["time_s"] for row in rows}):
+        cells = ""
+        for _, state in states:
+            dice = [row["dice"] for row in rows if row["time_s"] == time and _is(row, state)]
+            share = sum(value >= bound for value in dice) / max(1, len(dice))
+            text = f"{share:.0%} ({number(min(dice))})" if dice else "-"
+            cells += f"{text:>22}"
+        lines.append(f"  {time_name(time):10}{cells}")
+    return "\n".join(lines)
+
+
+def _is(row: Mapping[str, Any], recalibrated: bool) -> bool:
+    return bool(row["recalibrated"]) is recalibrated
+
+
+def format_plan(plan: Mapping[str, Any]) -> str:
+    """A refresh plan, as ``plan.json`` holds it, in words."""
+    who = f"{plan['share']:.0%} of {plan['chips']} chips at Dice >= {plan['min_value']:g}"
+    span = time_name(plan["horizon_s"])
+    lines = [f"plan to keep {who} for {span}"]
+    for action in plan["actions"]:
+        lines.append(f"  at {time_name(action['time_s'])}: {action['kind']} every chip")
+    looks = plan["looks"]
+    if plan["reprogram_every_s"]:
+        count = math.ceil(plan["horizon_s"] / plan["reprogram_every_s"]) - 1
+        lines.append(
+            f"  and so on, every {time_name(plan['reprogram_every_s'])}: {count} times in all"
+        )
+    if not plan["feasible"]:
+        lines.append("  not possible: not even a fresh chip stays above it")
+    elif not plan["actions"]:
+        lines.append("  nothing to do")
+    if looks:
+        low = min(looks, key=lambda look: look["value"])
+        lines.append(
+            f"  lowest on the way: {number(low['value'])} at {time_name(low['time_s'])} "
+            f"(mean {number(low['mean'])}, worst chip {number(low['worst'])})"
+        )
+    return "\n".join(lines)

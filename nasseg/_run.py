@@ -18,6 +18,22 @@ from nasseg.errors import RunError
 _FREE_KEYS = ("out", "device", "threads")
 
 
+def read_run_config(run: str | Path, **changes: Any) -> RunConfig:
+    """The settings of a run folder, where it is now, with top-level settings changed.
+
+    Raises:
+        RunError: there is no run there.
+        ConfigError: its settings cannot be read.
+    """
+    from nasseg._cli_config import build_config, read_yaml
+
+    file = Path(run) / "config.yaml"
+    if not file.is_file():
+        raise RunError(f"{run} is no run folder: it has no config.yaml; `nasseg run` makes one")
+    values = {**read_yaml(file, RunConfig), "out": str(run), **changes}
+    return build_config(RunConfig, values, {key: str(file) for key in values})
+
+
 class RunFolder:
     """The files of one run, or of one labelling.
 

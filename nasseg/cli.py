@@ -6,6 +6,7 @@ the keyboard. Nothing heavy is imported before a command has been understood.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import sys
@@ -34,6 +35,7 @@ _RUNS = {
     "drift": "the same, then evaluate programmed chips over time",
 }
 _TOOLS = {
+    "predict": "segment images with the network of a run, digital or on an aged chip",
     "report": "write the HTML report of a run folder again",
     "label": "measure sampled architectures into a table",
     "fit": "fit a surrogate to such a table",
@@ -95,6 +97,7 @@ def _dispatch(words: list[str]) -> int:
     if command in _RUNS:
         return _run(command, rest, helped)
     tools: dict[str, Callable[[list[str], bool], int]] = {
+        "predict": _predict,
         "report": _report,
         "label": _label,
         "fit": _fit,
@@ -111,9 +114,15 @@ def _dispatch(words: list[str]) -> int:
 
 
 def read_config(
-    config: type[C], words: Sequence[str], aliases: dict[str, str]
+    config: type[C],
+    words: Sequence[str],
+    aliases: dict[str, str],
+    names: Sequence[str] = (),
+    switches: Sequence[str] = (),
 ) -> tuple[C, dict[str, str]]:
     """The config of a command line, and the flags that are no settings (``quiet``).
+
+    ``names`` and ``switches`` are more such flags, with and without a value.
 
     Later wins: defaults; ``config.yaml`` of the run folder, only where no ``--config`` is given;
     the ``--config`` file; flags.
@@ -122,10 +131,11 @@ def read_config(
         ConfigError: an unknown flag or key, or a value that is not allowed.
     """
     leaves: dict[str, Setting] = settings(config)
-    flags, extra = split_flags(words, [*leaves, "config"], aliases, ["quiet"])
+    own = [*names, *switches, "quiet", "config"]
+    flags, extra = split_flags(words, [*leaves, *names, "config"], aliases, [*switches, "quiet"])
     if extra:
         raise ConfigError(f"unexpected {extra[0]!r}; settings are given as --name value")
-    other = {name: flags.pop(name) for name in ("quiet", "config") if name in flags}
+    other = {name: flags.pop(name) for name in own if name in flags}
     file = other.pop("config", None)
     out = Path(flags.get("out", leaves["out"].default))
     saved = out / "config.yaml"
@@ -143,18 +153,91 @@ def _run(command: str, words: list[str], helped: bool) -> int:
     if helped:
         stages = ", ".join(_stages(command) or STAGES)
         purpose = f"{_RUNS[command].capitalize()}. Stages: {stages}."
-        _say(config_help(command, purpose, RunConfig, RUN_ALIASES, _RUN_NOTES))
+        own = _DRIFT_FLAGS if command == "drift" else ()
+        _say(config_help(command, purpose, RunConfig, RUN_ALIASES, _RUN_NOTES, own))
         return 0
-    config, flags = read_config(RunConfig, words, RUN_ALIASES)
+    if command == "drift":
+        names, switches = ["min_dice", "share", "plan_chips"], ["plan"]
+        config, flags = read_config(RunConfig, words, RUN_ALIASES, names, switches)
+        question = _drift_question(flags)
+    else:
+        config, flags = read_config(RunConfig, words, RUN_ALIASES)
+        question = None
     progress = _start_logging(flags)
     from nasseg import pipeline
 
     summary = pipeline.run(config, stages=_stages(command), progress=progress)
     _say(f"\n{format_summary(summary)}")
     out = Path(config.out)
+    if question is not None:
+        _answer(config, question, summary, progress)
     report = out / "report.html"
     _say(f"report: {report}" if command == "run" and report.is_file() else f"run folder: {out}")
     return 0
+
+
+_DRIFT_FLAGS = (
+    ("--min-dice X", "Say which share of the chips has a Dice of X or more, at each time."),
+    (
+        "--plan",
+        "With --min-dice: when to recalibrate and to reprogram so that chips stay above it for "
+        "a year; written to plan.json.",
+    ),
+    ("--share X", "With --plan: share of the chips that must stay above. [0.95]"),
+    ("--plan-chips N", "With --plan: chips simulated. [10]"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Question:
+    """What ``nasseg drift`` is asked beside its scores."""
+
+    min_dice: float
+    plan: bool
+    share: float
+    chips: int
+
+
+def _drift_question(flags: dict[str, str]) -> _Question | None:
+    if "min_dice" not in flags:
+        lone = [name for name in ("plan", "share", "plan_chips") if name in flags]
+        if lone:
+            raise ConfigError(
+                f"--{lone[0].replace('_', '-')} needs --min-dice X, the Dice to stay above"
+            )
+        return None
+    values = {}
+    for name, default in (("min_dice", 0.0), ("share", 0.95)):
+        try:
+            values[name] = float(flags.get(name, default))
+        except ValueError:
+            values[name] = -1.0
+        if not 0 < values[name] <= 1:
+            raise ConfigError(
+                f"{name} is {flags.get(name)!r}; allowed: a number above 0, at most 1"
+            )
+    chips = flags.get("plan_chips", "10")
+    if not chips.isdecimal() or int(chips) < 1:
+        raise ConfigError(f"plan_chips is {chips!r}; allowed: a whole number, 1 or more")
+    return _Question(values["min_dice"], "plan" in flags, values["share"], int(chips))
+
+
+def _answer(
+    config: RunConfig, question: _Question, summary: dict[str, Any], progress: bool
+) -> None:
+    from nasseg import pipeline
+    from nasseg._cli_summary import format_plan, format_shares
+
+    _say("\n" + format_shares(pipeline.read_drift(Path(config.out)), question.min_dice))
+    if question.plan:
+        plan = pipeline.plan(
+            config,
+            min_value=question.min_dice,
+            share=question.share,
+            chips=question.chips,
+            progress=progress,
+        )
+        _say("\n" + format_plan(plan))
 
 
 def _stages(command: str) -> tuple[str, ...] | None:
@@ -214,6 +297,56 @@ def _report(words: list[str], helped: bool) -> int:
     from nasseg.report import write_report
 
     _say(f"report: {write_report(Path(folder))}")
+    return 0
+
+
+def _predict(words: list[str], helped: bool) -> int:
+    if helped:
+        flags = [
+            ("--out FOLDER", "Folder for the results; needed."),
+            ("--at TIME", "Age of the chip: 1s, 1h, 1day, 30days, 1year. [the digital network]"),
+            ("--chip-seed N", "Number of the chip, as in drift.csv. [0]"),
+            ("--chips N", "Chips over which the uncertainty is taken; 1 = none. [8]"),
+            ("--uncalibrated", "No recalibration of BatchNorm on the aged chip."),
+            ("--device D", "auto, cpu or cuda. [auto]"),
+            ("--quiet", "No progress."),
+        ]
+        purpose = (
+            "Write NAME.tif (instance ids) and NAME_overlay.png for every image; with --at also "
+            "NAME_uncertainty.tif and .png: where chips of that age disagree."
+        )
+        _say(simple_help("predict RUN IMAGES... --out FOLDER [--at TIME]", purpose, flags))
+        return 0
+    names = ["out", "at", "chip_seed", "chips", "device"]
+    given, paths = split_flags(words, names, switches=["uncalibrated", "quiet"])
+    if len(paths) < 2:
+        raise ConfigError("which run and images? nasseg predict RUN IMAGES... --out FOLDER")
+    if "out" not in given:
+        raise ConfigError("out is missing: --out FOLDER says where the results go")
+    numbers = {}
+    for name, least in (("chip_seed", 0), ("chips", 1)):
+        if name in given:
+            if not given[name].isdecimal() or int(given[name]) < least:
+                raise ConfigError(
+                    f"{name} is {given[name]!r}; allowed: a whole number, {least} or more"
+                )
+            numbers[name] = int(given[name])
+    progress = _start_logging(given)
+    from nasseg.predict import parse_time, predict
+
+    done = predict(
+        paths[0],
+        paths[1:],
+        given["out"],
+        at=parse_time(given["at"]) if "at" in given else None,
+        recalibrate="uncalibrated" not in given,
+        device=given.get("device", "auto"),
+        progress=progress,
+        **numbers,
+    )
+    for entry in done:
+        _say(f"{entry.image.name}: {entry.instances} nuclei")
+    _say(f"results: {given['out']}")
     return 0
 
 

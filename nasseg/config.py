@@ -30,6 +30,9 @@ class DataConfig:
     """Folder with ``images/`` and ``labels/``, or the raw Kaggle layout; none = synthetic."""
     image_size: int = 64
     """Side in pixels of the square to which images and labels are resized."""
+    crop: int = 0
+    """Keep images at their own scale: train on random crops of this side in pixels, evaluate on
+    whole images, and tell single nuclei apart. 0 = resize to ``image_size``."""
     channels: int = 3
     """Image channels given to the network: 1 (grey), 3 (RGB) or 4 (RGBA)."""
     val_fraction: float = 0.2
@@ -43,8 +46,21 @@ class DataConfig:
     max_cache_gb: float = 4.0
     """Memory in GB that the preprocessed images may take; a larger set is an error."""
 
+    @property
+    def size(self) -> int:
+        """Side in pixels of what the network is trained on."""
+        return self.crop or self.image_size
+
+    @property
+    def task(self) -> str:
+        """The task that the data are for: ``instances`` at native scale, else ``segmentation``."""
+        return "instances" if self.crop else "segmentation"
+
     def __post_init__(self) -> None:
         _check(16 <= self.image_size <= 4096, "image_size", self.image_size, "16 to 4096 pixels")
+        _check(
+            self.crop == 0 or 32 <= self.crop <= 4096, "crop", self.crop, "32 to 4096 pixels, or 0"
+        )
         _check(self.channels in (1, 3, 4), "channels", self.channels, "1, 3 or 4")
         _check(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "above 0, below 1")
         _check(self.synthetic_train >= 1, "synthetic_train", self.synthetic_train, ">= 1")
@@ -126,25 +142,91 @@ class AnalogConfig:
     """Conversion to tiles and hardware-aware retraining."""
 
     preset: str = "pcm"
-    """Hardware preset: ``pcm``, ``hermes``, ``reram`` or ``ideal``."""
+    """Hardware preset: ``pcm``, ``hermes``, ``reram``, ``ideal``, or a YAML file of a memory
+    cell."""
     epochs: int = 50
     """Passes of hardware-aware retraining; 0 = convert only."""
     lr: float = 2e-3
     """Peak learning rate of the retraining."""
+    noise: Literal["memory", "gaussian"] = "memory"
+    """Weight noise of training: ``memory`` is what the hardware's own noise model does between a
+    second and a year after programming, ``gaussian`` has one size for all weights."""
+    noise_scale: float = 1.0
+    """Factor on the noise of ``memory`` at the end of the ramp."""
     weight_noise: float = 0.06
-    """Standard deviation of the weight noise injected at the end of the ramp, as a fraction of
-    the largest weight of the tile."""
+    """Standard deviation of ``gaussian`` at the end of the ramp, as a fraction of the largest
+    weight of the tile."""
     noise_ramp: float = 0.5
     """Share of the retraining over which the weight noise rises from a quarter to its full size."""
+    compensation: Literal["none", "global", "column"] = "global"
+    """Digital drift compensation of the chip: a factor for each tile, for each column, or none."""
+    statistics_chips: int = 8
+    """Simulated chips, at times from a second to a year, over which the BatchNorm statistics that
+    a chip is programmed with are averaged; 0 = those of the target weights."""
+    output_noise: bool = True
+    """Whether training sees the output noise of the tiles too; chips always have it."""
+    clip_sigma: float = 2.5
+    """Weights beyond this many standard deviations of their tile are clipped after each step;
+    0 = never."""
+    remap: bool = True
+    """After each step, rescale so that every column uses the whole conductance range."""
+    input_quantile: float = 0.9995
+    """Share of the inputs of a tile that its DAC range covers where it is calibrated."""
+    learn_input_range: bool = False
+    """Training moves the DAC ranges; otherwise they stay as calibrated."""
+    input_range_decay: float = 0.0
+    """Pull of learned ranges towards 0 while few inputs are clipped."""
+    start: Literal["digital", "random"] = "digital"
+    """Weights that the retraining starts from: the digital network's, or new ones."""
     distill: float = 0.5
     """Weight of the digital network's own output as a target beside the label, 0 to 1."""
     min_mac_fraction: float = 0.99
-    """Least share of the multiply-accumulates that must run on tiles; less is an error."""
+    """Least share of the multiply-accumulates that must run on tiles, of those not kept digital
+    by ``digital_layers``; less is an error."""
+    digital_layers: str = "none"
+    """Layers kept digital: names with commas between, ``none``, or ``auto``: the fewest
+    multiply-accumulates that bring the network to ``target`` after a day."""
+    target: float = 0.995
+    """For ``auto``: metric after a day, recalibrated, as a multiple of the digital network's."""
+    sensitivity_chips: int = 3
+    """For ``auto``: chips on which each layer is measured."""
+
+    @property
+    def named_digital_layers(self) -> tuple[str, ...]:
+        """The layers that ``digital_layers`` names."""
+        if self.digital_layers in ("none", "auto"):
+            return ()
+        return tuple(name.strip() for name in self.digital_layers.split(",") if name.strip())
 
     def __post_init__(self) -> None:
+        _check(bool(self.digital_layers), "analog.digital_layers", "", "none, auto, or names")
         _check(self.epochs >= 0, "analog.epochs", self.epochs, "0 or more")
         _check(self.lr > 0 and math.isfinite(self.lr), "analog.lr", self.lr, "above 0")
+        _check(self.noise_scale >= 0, "analog.noise_scale", self.noise_scale, "0 or more")
+        _check(
+            self.statistics_chips >= 0,
+            "analog.statistics_chips",
+            self.statistics_chips,
+            "0 or more",
+        )
         _check(0 <= self.weight_noise < 1, "analog.weight_noise", self.weight_noise, "0 to 1")
+        _check(self.clip_sigma >= 0, "analog.clip_sigma", self.clip_sigma, "0 or more")
+        _check(
+            0.5 <= self.input_quantile < 1,
+            "analog.input_quantile",
+            self.input_quantile,
+            "0.5 or more, below 1",
+        )
+        _check(
+            self.input_range_decay >= 0, "analog.input_range_decay", self.input_range_decay, ">= 0"
+        )
+        _check(0 < self.target <= 1, "analog.target", self.target, "above 0, at most 1")
+        _check(
+            self.sensitivity_chips >= 1,
+            "analog.sensitivity_chips",
+            self.sensitivity_chips,
+            "1 or more",
+        )
         _check(0 <= self.noise_ramp <= 1, "analog.noise_ramp", self.noise_ramp, "0 to 1")
         _check(0 <= self.distill <= 1, "analog.distill", self.distill, "0 to 1")
         _check(
@@ -167,9 +249,21 @@ class DriftConfig:
     """Also re-estimate BatchNorm statistics on each drifted chip (AdaBS) and report both."""
     recalibrate_images: int = 0
     """Training images used for it, spread over the set; 0 = all."""
+    noise_scales: tuple[float, ...] = (0.5, 2.0)
+    """Multiples of all noise and drift of the memory at which chips are also measured, after a
+    day: how much worse may the hardware be?"""
+    sweep_chips: int = 5
+    """Chips of each of them; 0 = no such measurement."""
 
     def __post_init__(self) -> None:
         _check(self.chips >= 1, "drift.chips", self.chips, "1 or more")
+        _check(self.sweep_chips >= 0, "drift.sweep_chips", self.sweep_chips, "0 or more")
+        _check(
+            all(s >= 0 for s in self.noise_scales),
+            "drift.noise_scales",
+            self.noise_scales,
+            "0 or more each",
+        )
         _check(
             self.recalibrate_images >= 0,
             "drift.recalibrate_images",

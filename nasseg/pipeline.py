@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import logging
@@ -19,22 +20,30 @@ from tqdm import tqdm
 from nasseg._io import atomic_write, read_json, write_json, write_text
 from nasseg._run import RunFolder, Timer
 from nasseg.analog import (
+    Coverage,
     chip_evaluator,
     convert,
+    memory_noise,
     programmable,
     recalibrate_batch_norms,
     summarise_drift,
 )
+from nasseg.analog._reuse import cached_batches
 from nasseg.analog.calibrate import preserved_batch_norms
+from nasseg.analog.mixed import choose_digital_layers, keep_digital, layer_sensitivity
 from nasseg.analog.noise import derive_seed
+from nasseg.analog.plan import plan_refresh
+from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.config import LabelConfig, RunConfig
-from nasseg.data import SegmentationData, load_data
+from nasseg.data import Data, load_data
 from nasseg.errors import ConfigError, DataError, NassegError, RunError
 from nasseg.search_spaces import SearchSpace, get_space, list_spaces
-from nasseg.tasks import Task, get_task
-from nasseg.training import load_weights, save_weights
+from nasseg.tasks import Task, get_task, predict_whole
+from nasseg.training import evaluate, load_weights, save_weights
 from nasseg.training.recipe import (
     SEED_DRIFT,
+    SEED_PLAN,
+    SEED_SENSITIVITY,
     analog_spec,
     drift_metrics,
     initialise,
@@ -55,6 +64,8 @@ LHS_BLOCK = 1024
 """Architectures of one Latin hypercube of labelling."""
 PANELS = 6
 """Validation images shown in the report."""
+PANEL_SIDE = 256
+"""Side in pixels of what is shown of them, at most."""
 
 
 def run(
@@ -89,7 +100,7 @@ def run(
         for name in ("train", "analog"):
             if folder.done(name):
                 (folder / f"{name}.ckpt").unlink(missing_ok=True)
-        job = _Job(config, folder, progress)
+        job = Job(config, folder, progress)
         for stage in STAGES:
             if stage in chosen and not (folder.done(stage) and stage != "report"):
                 with folder.timed(stage) as timer:
@@ -114,17 +125,17 @@ def set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-class _Job:
+class Job:
     """The stages over one run folder; what several need is made once, when first needed."""
 
     def __init__(self, config: RunConfig, folder: RunFolder, progress: bool) -> None:
         self.config = config
         self.folder = folder
         self.progress = progress
-        self.task: Task = get_task("segmentation")
+        self.task: Task = get_task(config.data.task)
 
     @cached_property
-    def data(self) -> SegmentationData:
+    def data(self) -> Data:
         data = load_data(self.config.data)
         _check_data(self.folder, data)
         log.info("data: %s", data.source)
@@ -169,7 +180,15 @@ class _Job:
 
     @cached_property
     def analog_net(self) -> nn.Module:
-        analog, _ = to_analog(self.digital, self.data, self.config.analog, seed=self.config.seed)
+        config = self.config
+        analog, _ = to_analog(
+            self.digital,
+            config.analog,
+            channels=config.data.channels,
+            size=config.data.size,
+            seed=config.seed,
+            digital_layers=self.folder.stages.get("analog", {}).get("digital_layers"),
+        )
         load_weights(self.folder / "analog.safetensors", analog)
         return analog.eval()
 
@@ -185,7 +204,7 @@ class _Job:
         else:
             found = self._evolve()
         arch = found["arch"]
-        size = config.data.image_size
+        size = config.data.size
         net = self.space.build(arch, in_channels=channels, out_channels=self.task.out_channels)
         _, coverage = convert(
             net, analog_spec(config.analog), example=torch.zeros((1, channels, size, size))
@@ -271,10 +290,66 @@ class _Job:
             on_epoch=_ticking(timer),
             progress=self.progress,
         )
+        kept = list(self.config.analog.named_digital_layers)
+        if self.config.analog.digital_layers == "auto":
+            analog, coverage, kept = self._mixed(analog, coverage)
         write_json(self.folder / "coverage.json", coverage.to_dict())
         save_weights(self.folder / "analog.safetensors", analog, self._metadata())
-        self.folder.finish("analog", mac_fraction=coverage.mac_fraction)
+        self.folder.finish("analog", mac_fraction=coverage.mac_fraction, digital_layers=kept)
         checkpoint.unlink(missing_ok=True)
+
+    def _mixed(
+        self, analog: nn.Module, coverage: Coverage
+    ) -> tuple[nn.Module, Coverage, list[str]]:
+        """Keep as few layers digital as the target takes; ``sensitivity.json`` says what of."""
+        config = self.config.analog
+        metric, monitor = drift_metrics(self.task), self.task.monitor
+        loader = cached_batches(self.data.val_loader(self.config.train.batch_size), self.device)
+        shared: dict[str, Any] = {
+            "recalibrate_with": recalibration_loader(
+                self.data, self.config.train, self.config.drift, self.config.seed
+            ),
+            "name": monitor,
+            # Not the chips of the evaluation: layers must not be chosen on what is reported.
+            "seed": derive_seed(self.config.seed, SEED_SENSITIVITY),
+        }
+        macs = {layer.name: layer.macs for layer in coverage.layers}
+        bar = tqdm(total=coverage.analog_layers, desc="sensitivity", disable=not self.progress)
+        with bar:
+            found = layer_sensitivity(
+                analog,
+                loader,
+                metric,
+                macs,
+                chips=config.sensitivity_chips,
+                on_layer=lambda _: bar.update(),
+                **shared,
+            )
+        digital = evaluate(self.digital, loader, self.task)[monitor]
+        target = config.target * digital
+        names, value = choose_digital_layers(
+            analog, loader, metric, found, target, chips=config.sensitivity_chips, **shared
+        )
+        mixed, measured = to_analog(
+            self.digital,
+            config,
+            channels=self.data.in_channels,
+            size=self.config.data.size,
+            seed=self.config.seed,
+            digital_layers=names,
+        )
+        load_tensors(mixed, named_tensors(keep_digital(analog, names)), "mixed network")
+        write_json(
+            self.folder / "sensitivity.json",
+            {
+                "metric": monitor,
+                "target": target,
+                "reached": value,
+                "digital_layers": names,
+                "layers": [dataclasses.asdict(entry) for entry in found],
+            },
+        )
+        return mixed, measured, names
 
     def drift(self, timer: Timer) -> None:
         config = self.config.drift
@@ -284,7 +359,7 @@ class _Job:
         rows = [row for row in rows if sum(r["chip"] == row["chip"] for r in rows) == complete]
         done = {row["chip"] for row in rows}
         seed = derive_seed(self.config.seed, SEED_DRIFT)
-        loader = list(self.data.val_loader(self.config.train.batch_size))
+        loader = self.data.val_loader(self.config.train.batch_size)
         recalibrate_with = recalibration_loader(
             self.data, self.config.train, config, self.config.seed
         )
@@ -304,8 +379,34 @@ class _Job:
                 _write_drift(path, rows)
                 timer.tick()
                 bar.set_postfix({self.task.monitor: f"{rows[-1][self.task.monitor]:.4f}"})
-        self._panels(loader, recalibrate_with, seed)
+        self._sweep(loader, recalibrate_with, seed, timer)
+        self._panels(recalibrate_with, seed)
         self.folder.finish("drift")
+
+    def _sweep(self, loader: Any, recalibrate_with: Any, seed: int, timer: Timer) -> None:
+        """Chips of memories with less and with more noise, a day old: ``sweep.csv``."""
+        config = self.config.drift
+        spec = analog_spec(self.config.analog)
+        scales = config.noise_scales if spec.memory != "ideal" and config.sweep_chips else ()
+        path = self.folder / "sweep.csv"
+        rows = _read_drift(path)
+        todo = [s for s in scales if not any(row["noise_scale"] == s for row in rows)]
+        for scale in tqdm(todo, desc="noise scales", disable=not self.progress or not todo):
+            with (
+                memory_noise(self.analog_net, spec, scale),
+                chip_evaluator(
+                    self.analog_net,
+                    loader,
+                    drift_metrics(self.task),
+                    times=(86_400.0,),
+                    recalibrate_with=recalibrate_with,
+                    seed=seed,
+                ) as evaluate,
+            ):
+                for chip in range(config.sweep_chips):
+                    rows += [{"noise_scale": scale, **row} for row in evaluate(chip)]
+                    timer.tick()
+            _write_drift(path, rows)
 
     def report(self, timer: Timer) -> None:
         from nasseg.report import write_report
@@ -339,15 +440,19 @@ class _Job:
         write_json(self.folder / "summary.json", summary)
         return summary
 
-    def _panels(self, loader: Any, recalibrate_with: Any, seed: int) -> None:
+    def _panels(self, recalibrate_with: Any, seed: int) -> None:
         """What the digital and the one-day-old analog network see of a few validation images."""
         count = len(self.data.val_ids)
         picked = np.unique(np.linspace(0, count - 1, min(PANELS, count)).round().astype(int))
-        images = torch.cat([image for image, _ in loader])[torch.from_numpy(picked)]
+        images = [self.data.shown("val", int(i)).to(self.device) for i in picked]
+        # Images of many sizes are shown by what is in their middle.
+        side = min(PANEL_SIDE, *(min(image.shape[2:]) for image in images))
 
         @torch.no_grad()
         def probabilities(net: nn.Module) -> Any:
-            return net.eval()(images.to(self.device)).sigmoid()[:, 0].cpu().numpy()
+            net.eval()
+            logits = [predict_whole(net, image)[:, :1] for image in images]
+            return np.stack([_middle(x.sigmoid()[0, 0].cpu().numpy(), side) for x in logits])
 
         net = self.analog_net
         with programmable(net) as crossbars, preserved_batch_norms(net):
@@ -356,10 +461,10 @@ class _Job:
             if recalibrate_with is not None:
                 recalibrate_batch_norms(net, recalibrate_with)
             analog = probabilities(net)
-        shown = [_display(self.data.image("val", int(i))) for i in picked]
+        shown = [_middle(_display(self.data.image("val", int(i))), side) for i in picked]
         arrays = {
             "images": np.stack(shown),
-            "labels": np.stack([self.data.label("val", int(i)) for i in picked]),
+            "labels": np.stack([_middle(self.data.label("val", int(i)), side) for i in picked]),
             "digital": probabilities(self.digital),
             "analog_1day": analog,
             "ids": np.array([self.data.val_ids[i] for i in picked]),
@@ -378,7 +483,7 @@ class _Job:
         }
 
 
-def _check_data(folder: RunFolder, data: SegmentationData) -> None:
+def _check_data(folder: RunFolder, data: Data) -> None:
     counts = {"train": len(data.train_ids), "val": len(data.val_ids)}
     folder.check_data(data.fingerprint, data.source, counts)
 
@@ -394,6 +499,12 @@ def _ticking(timer: Timer) -> Callable[[int], dict[str, Any]]:
 def _display(image: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, Any]:
     """uint8 (H, W, 1 | 3 | 4) to (H, W, 3)."""
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
+
+
+def _middle(picture: Any, side: int) -> Any:
+    """The middle (side, side) of a picture (H, W) or (H, W, C)."""
+    top, left = ((length - side) // 2 for length in picture.shape[:2])
+    return picture[top : top + side, left : left + side]
 
 
 def _read_arch(path: Path, space: SearchSpace) -> dict[str, Any]:
@@ -441,6 +552,56 @@ def _write_drift(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
+def read_drift(run: Path) -> list[dict[str, Any]]:
+    """The rows of a run's ``drift.csv``: chip, time, recalibrated and metrics."""
+    return _read_drift(run / "drift.csv")
+
+
+def plan(
+    config: RunConfig,
+    *,
+    min_value: float,
+    share: float = 0.95,
+    chips: int = 10,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """When to refresh the chips of a finished run; ``plan.json`` of its folder, and returned.
+
+    Args:
+        config: of the run.
+        min_value: of the task's metric, such as the Dice.
+        share: of the chips that must stay above it.
+        chips: chips simulated; other ones than those of the drift stage.
+        progress: show a bar.
+
+    Raises:
+        RunError: the run has no analog network yet.
+    """
+    set_threads(config.threads)
+    folder = RunFolder(config)
+    with folder.locked():
+        if not folder.done("analog"):
+            raise RunError(f"{folder.path} has no analog network; run the analog stage first")
+        job = Job(config, folder, progress)
+        found = plan_refresh(
+            job.analog_net,
+            job.data.val_loader(config.train.batch_size),
+            drift_metrics(job.task),
+            min_value=min_value,
+            share=share,
+            chips=chips,
+            name=job.task.monitor,
+            recalibrate_with=recalibration_loader(
+                job.data, config.train, config.drift, config.seed
+            ),
+            seed=derive_seed(config.seed, SEED_PLAN),
+            progress=progress,
+        ).to_dict()
+        found = {"metric": job.task.monitor, **found}
+        write_json(folder / "plan.json", found)
+    return found
+
+
 # --- labelling ------------------------------------------------------------------------------
 
 
@@ -472,7 +633,7 @@ def label(config: LabelConfig, progress: bool = True) -> Path:
         evaluator = MeasuredEvaluator(
             space,
             data,
-            get_task("segmentation"),
+            get_task(config.data.task),
             budget,
             table=folder / "table.csv",
         )

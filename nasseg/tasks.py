@@ -10,6 +10,11 @@ from torch import Tensor, nn
 
 from nasseg._registry import Registry
 
+WINDOW = 1024
+"""Side in pixels above which an image is evaluated in overlapping windows."""
+OVERLAP = 0.125
+"""Share of a window that it has in common with the next one."""
+
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
@@ -67,5 +72,76 @@ TASKS.register(
         soft=torch.sigmoid,
         soft_loss=nn.functional.binary_cross_entropy_with_logits,
         evaluate=_evaluate_segmentation,
+    ),
+)
+
+
+class InstanceLoss(nn.Module):
+    """Dice and cross-entropy of the foreground plus cross-entropy of the relative depth.
+
+    Logits (B, 2, H, W) against targets (B, 2, H, W), 0 to 1, to a scalar.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        from monai.losses import DiceCELoss
+
+        # Over the batch: many crops hold no nucleus, and the Dice of such a crop alone has no
+        # slope until nearly every pixel is right.
+        self._foreground = DiceCELoss(sigmoid=True, batch=True)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The sum of both."""
+        depth = nn.functional.binary_cross_entropy_with_logits(logits[:, 1:], target[:, 1:])
+        total: Tensor = self._foreground(logits[:, :1], target[:, :1]) + depth
+        return total
+
+
+def predict_whole(net: nn.Module, image: Tensor) -> Tensor:
+    """Logits of whole images of any size, in windows where they are large.
+
+    Args:
+        net: fully convolutional network, in evaluation mode.
+        image: normalised (B, C, H, W).
+
+    Returns:
+        (B, K, H, W); Gaussian-weighted means where windows overlap.
+    """
+    if max(image.shape[2:]) <= WINDOW:
+        logits: Tensor = net(image)
+        return logits
+    from monai.inferers import sliding_window_inference
+
+    size = [min(side, WINDOW) for side in image.shape[2:]]
+    whole: Tensor = sliding_window_inference(image, size, 1, net, overlap=OVERLAP, mode="gaussian")
+    return whole
+
+
+@torch.no_grad()
+def _evaluate_instances(net: nn.Module, loader: Batches) -> dict[str, float]:
+    from nasseg.instances import split_instances
+    from nasseg.training.metrics import InstanceMetrics, SegmentationMetrics
+
+    device = next(net.parameters()).device
+    masks, instances = SegmentationMetrics(), InstanceMetrics()
+    for image, ids in loader:
+        logits = predict_whole(net, image.to(device))
+        masks.update(logits[:, :1] > 0, ids.to(device) > 0)
+        probability = logits.sigmoid().cpu().numpy()
+        for said, true in zip(probability, ids[:, 0].numpy(), strict=True):
+            instances.update(split_instances(said[0], said[1]), true)
+    return {**masks.compute(), **instances.compute()}
+
+
+TASKS.register(
+    "instances",
+    Task(
+        name="instances",
+        monitor="dice",
+        out_channels=2,
+        loss=InstanceLoss,
+        soft=torch.sigmoid,
+        soft_loss=nn.functional.binary_cross_entropy_with_logits,
+        evaluate=_evaluate_instances,
     ),
 )

@@ -15,7 +15,12 @@ from nasseg._registry import Registry
 from nasseg.search_spaces._hyperparameters import Condition, Hyperparameter
 from nasseg.search_spaces.base import MIN_INPUT, Arch, SearchSpace
 from nasseg.search_spaces.resnet import ResNetSpace
-from nasseg.search_spaces.unet import UNetSpace
+from nasseg.search_spaces.unet import (
+    GroupNormUNetSpace,
+    HalfGroupNormUNetSpace,
+    HalfUNetSpace,
+    UNetSpace,
+)
 
 __all__ = [
     "MIN_INPUT",
@@ -58,3 +63,6 @@ def list_spaces(pattern: str = "*") -> list[str]:
 
 register_space("resnet", ResNetSpace)
 register_space("unet", UNetSpace)
+register_space("unet_group", GroupNormUNetSpace)
+register_space("unet_half", HalfUNetSpace)
+register_space("unet_half_group", HalfGroupNormUNetSpace)

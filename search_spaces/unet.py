@@ -82,24 +82,61 @@ class UNetSpace(SearchSpace):
     base_name = "unet"
     version = 1
     base_hyperparameters = _hyperparameters()
+    stride = 1
+    """Of the stem: 2 works at half the resolution of the image."""
 
     def _network(self, arch: dict[str, Any], in_channels: int, out_channels: int) -> nn.Module:
         from nasseg.search_spaces.networks.nassegnet import NASSegNet
 
-        return NASSegNet(arch, stage_widths(arch), in_channels, out_channels)
+        return NASSegNet(arch, stage_widths(arch), in_channels, out_channels, self.stride)
 
     def _count_params(
         self, columns: Columns, in_channels: int, out_channels: int
     ) -> NDArray[Any] | None:
-        weights = _count(columns, in_channels, out_channels, [1.0] * len(STAGES), norm=2)
-        return weights + out_channels
+        logits = out_channels * self.stride**2
+        return _count(columns, in_channels, logits, [1.0] * len(STAGES), norm=2) + logits
 
     def _count_macs_per_pixel(
         self, columns: Columns, in_channels: int, out_channels: int
     ) -> NDArray[Any] | None:
         isotropic = columns["topology"] == "isotropic"
-        shares = [0.25 ** np.where(isotropic, min(i - 1, 1), i - 1) for i in STAGES]
-        return _count(columns, in_channels, out_channels, shares, norm=0)
+        whole = 1.0 / self.stride**2
+        shares = [whole * 0.25 ** np.where(isotropic, min(i - 1, 1), i - 1) for i in STAGES]
+        return _count(columns, in_channels, out_channels * self.stride**2, shares, norm=0)
+
+
+class HalfUNetSpace(UNetSpace):
+    """The ``unet`` space at half the resolution inside, for images at their own scale.
+
+    The stem has stride 2; the head gives the logits of 2 x 2 pixels at each position, which
+    PixelShuffle spreads. A quarter of the multiply-accumulates buys twice the width, which averages
+    the noise of more devices, and twice the field of view.
+    """
+
+    base_name = "unet_half"
+    stride = 2
+
+
+class GroupNormUNetSpace(UNetSpace):
+    """The ``unet`` space with GroupNorm (Wu and He, ECCV 2018), which needs no recalibration.
+
+    Statistics are those of each image, so they follow the drift by themselves; in exchange they
+    must be computed for every image.
+    """
+
+    base_name = "unet_group"
+
+    def _network(self, arch: dict[str, Any], in_channels: int, out_channels: int) -> nn.Module:
+        from nasseg.search_spaces.networks.blocks import group_norms
+
+        return group_norms(super()._network(arch, in_channels, out_channels))
+
+
+class HalfGroupNormUNetSpace(GroupNormUNetSpace):
+    """``unet_half`` with the GroupNorm of ``unet_group``."""
+
+    base_name = "unet_half_group"
+    stride = 2
 
 
 def _count(

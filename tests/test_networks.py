@@ -28,7 +28,7 @@ def train_one_step(space, arch) -> None:
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
     y = network(x)
-    assert y.shape == ((2, 2, 33, 47) if space.name == "unet" else (2, 2))
+    assert y.shape == ((2, 2, 33, 47) if space.task == "segmentation" else (2, 2))
     (y - 1).square().mean().backward()
     for name, p in network.named_parameters():
         label = f"{space.arch_id(arch)}: {name}"
@@ -41,7 +41,7 @@ def train_one_step(space, arch) -> None:
 
 
 @pytest.mark.timeout(3600 if FULL else 300)
-@pytest.mark.parametrize("name", ["unet", "resnet"])
+@pytest.mark.parametrize("name", ["unet", "resnet", "unet_half_group"])
 def test_random_architectures_train_one_step(name: str) -> None:
     space, rng = get_space(name), np.random.default_rng(2)
     if FULL:
@@ -50,7 +50,7 @@ def test_random_architectures_train_one_step(name: str) -> None:
         X = space.sample_matrix(100, rng)
         # A rough cost, with each stage at a quarter of the pixels of the one before it, picks
         # architectures that train in a moment.
-        widths = stage_widths if name == "unet" else group_widths
+        widths = group_widths if name == "resnet" else stage_widths
         cost = [
             sum(a[f"R{i}"] * a[f"B{i}"] * w * w / 4**i for i, w in enumerate(widths(a), start=1))
             for a in space.decode(X)

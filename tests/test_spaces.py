@@ -27,6 +27,15 @@ class TestUNetSpace(SearchSpaceContract):
         return get_space("unet")
 
 
+@pytest.mark.parametrize("name", ["unet_half", "unet_group", "unet_half_group"])
+class TestUNetVariants(SearchSpaceContract):
+    networks_checked = 2
+
+    @pytest.fixture
+    def space(self, name: str) -> SearchSpace:
+        return get_space(name)
+
+
 class TestResNetSpace(SearchSpaceContract):
     networks_checked = 2
 
@@ -87,9 +96,10 @@ def test_size_agrees_with_a_count_by_hand(name: str) -> None:
 
 
 def test_registry_lists_and_names_the_nearest() -> None:
-    assert list_spaces() == ["resnet", "unet"]
-    assert list_spaces("*net*") == ["resnet", "unet"]
-    assert list_spaces("u*") == ["unet"]
+    unets = ["unet", "unet_group", "unet_half", "unet_half_group"]
+    assert list_spaces() == ["resnet", *unets]
+    assert list_spaces("*net*") == ["resnet", *unets]
+    assert list_spaces("r*") == ["resnet"]
     with pytest.raises(UnknownName, match="did you mean 'unet'"):
         get_space("unett")
     with pytest.raises(ValueError, match="registered already"):

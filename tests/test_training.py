@@ -191,7 +191,7 @@ def test_learning_rate_rises_then_falls_to_zero():
 
 def test_hardware_aware_retraining_ramps_the_noise_and_covers_everything(data):
     net = get_space("unet").build(get_space("unet").default())
-    config = AnalogConfig(epochs=2, weight_noise=0.08, noise_ramp=0.5)
+    config = AnalogConfig(epochs=2, noise="gaussian", weight_noise=0.08, noise_ramp=0.5)
     train_config = TrainConfig(epochs=1, batch_size=8)
     analog, coverage, result = train_analog(net, data, TASK, train_config, config, seed=0)
     assert result is not None

@@ -52,6 +52,13 @@ def backend(device: torch.device) -> str:
     return f"compiled kernels on {threads} CPU thread{'s' if threads > 1 else ''}"
 
 
+def converter_step(bound: float, resolution: float) -> float:
+    """Distance of a converter's levels; 0 = ideal. AIHWKit takes levels or their inverse."""
+    if resolution <= 0:
+        return 0.0
+    return 2.0 * bound * (1 / resolution if resolution > 1 else resolution)
+
+
 def channels_last(x: Tensor) -> bool:
     """Whether ``x`` is a map (B, C, H, W) whose channels lie side by side in memory."""
     return x.dim() == 4 and x.stride(1) == 1 and x.shape[1] > 1 and not x.is_contiguous()

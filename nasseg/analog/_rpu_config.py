@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from aihwkit.inference import GlobalDriftCompensation, PCMLikeNoiseModel
 from aihwkit.inference.compensation.drift import PerColumnDriftCompensation
 from aihwkit.inference.noise.hermes import HermesNoiseModel
+from aihwkit.inference.noise.pcm import CustomDriftPCMLikeNoiseModel
 from aihwkit.inference.noise.reram import ReRamCMONoiseModel
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from aihwkit.simulator.parameters.enums import (
@@ -44,6 +46,26 @@ def _noise_model(spec: AnalogSpec) -> Any:
             g_max=spec.g_max_us,
             prog_noise_scale=spec.prog_noise_scale,
             read_noise_scale=spec.read_noise_scale,
+            drift_scale=spec.drift_scale,
+        )
+    if spec.coefficients is not None:
+        cell = spec.coefficients
+        return CustomDriftPCMLikeNoiseModel(
+            {
+                "g_lst": list(cell.drift_conductance_us),
+                "nu_mean_lst": list(cell.drift_mean),
+                "nu_std_lst": list(cell.drift_std),
+            },
+            # Powers of the conductance over the model's own largest one. AIHWKit 1.1 fails where
+            # the conductance that coefficients refer to is given.
+            prog_coeff=[
+                value * (spec.g_max_us / cell.g_max_us) ** power
+                for power, value in enumerate(cell.programming_us)
+            ],
+            g_max=spec.g_max_us,
+            t_0=cell.t_0_s,
+            prog_noise_scale=spec.prog_noise_scale,
+            read_noise_scale=spec.read_noise_scale * cell.read_noise_scale,
             drift_scale=spec.drift_scale,
         )
     on = 0.0 if spec.memory == "ideal" else 1.0
@@ -106,6 +128,14 @@ def build(spec: AnalogSpec) -> TorchInferenceRPUConfig:
         "column": PerColumnDriftCompensation(),
     }[spec.drift_compensation]
     return config
+
+
+def set_memory(tiles: Iterable[Any], spec: AnalogSpec) -> None:
+    """Give tiles the noise model of ``spec``; their weights and converters stay as they are."""
+    for tile in tiles:
+        tile.rpu_config.noise_model = _noise_model(spec)
+        # AIHWKit's tile keeps a copy that its own programming uses.
+        tile.noise_model = _noise_model(spec)
 
 
 def set_weight_noise(config: TorchInferenceRPUConfig, std: float) -> None:

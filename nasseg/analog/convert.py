@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nasseg._macs import count_macs, weight_layers
 from nasseg._registry import unknown_name
-from nasseg.analog.coverage import Coverage, LayerCoverage
+from nasseg.analog.coverage import AS_ASKED, Coverage, LayerCoverage
 from nasseg.analog.fused import (
     FusedAnalogConv2d,
     FusedAnalogLinear,
@@ -29,7 +29,7 @@ _CONVERSION = {nn.Conv2d: FusedAnalogConv2d, nn.Linear: FusedAnalogLinear}
 def _why_digital(name: str, module: nn.Module, excluded: Iterable[str]) -> str:
     """Why a module that holds weights cannot go onto tiles; empty if it can."""
     if any(name == item or name.startswith(f"{item}.") for item in excluded):
-        return "kept digital as asked"
+        return AS_ASKED
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
         return (
             "transposed convolution has no analog layer; "

@@ -7,6 +7,9 @@ from typing import Any
 
 from nasseg.errors import ConversionError
 
+AS_ASKED = "kept digital as asked"
+"""Why a layer is digital that the user named."""
+
 
 @dataclass(frozen=True)
 class LayerCoverage:
@@ -44,6 +47,11 @@ class Coverage:
         return sum(la.weights for la in self.layers if la.analog) / total if total else 0.0
 
     @property
+    def analog_layers(self) -> int:
+        """Layers on tiles."""
+        return sum(layer.analog for layer in self.layers)
+
+    @property
     def tiles(self) -> int:
         """Crossbars in all."""
         return sum(layer.tiles for layer in self.layers)
@@ -54,12 +62,13 @@ class Coverage:
         return sum(layer.macs for layer in self.layers)
 
     def require(self, min_mac_fraction: float) -> Coverage:
-        """This coverage, if at least so much runs on tiles.
+        """This coverage, if at least so much runs on tiles of what was not kept digital as asked.
 
         Raises:
             ConversionError: less does; the digital layers are named with their reasons.
         """
-        if self.mac_fraction >= min_mac_fraction:
+        counted = tuple(layer for layer in self.layers if layer.why != AS_ASKED)
+        if not counted or Coverage(counted, self.input_shape).mac_fraction >= min_mac_fraction:
             return self
         digital = [
             f"  {la.name} ({la.type}, {la.macs:,} MACs): {la.why}"

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 from torch import nn
 
 from nasseg.analog._reuse import cached_batches, reused_inputs
-from nasseg.analog.calibrate import preserved_batch_norms, recalibrate_batch_norms
-from nasseg.analog.chips import programmable
+from nasseg.analog._rpu_config import set_memory
+from nasseg.analog.calibrate import (
+    batch_norms,
+    preserved_batch_norms,
+    recalibrate_batch_norms,
+)
+from nasseg.analog.chips import all_tiles, programmable
 from nasseg.analog.convert import noise_source
 from nasseg.analog.noise import derive_seed
 from nasseg.config import DRIFT_TIMES
 from nasseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nasseg.analog.spec import AnalogSpec
 
 Metric = Callable[[nn.Module, Iterable[Any]], float | Mapping[str, float]]
 """(network in evaluation mode, loader) -> a value, or several by name."""
@@ -142,12 +150,80 @@ def _bar(items: Iterable[int], text: str, progress: bool) -> Iterator[int]:
     yield from tqdm(items, desc=text, unit="chip", disable=not progress)
 
 
+@contextmanager
+def memory_noise(analog: nn.Module, spec: AnalogSpec, scale: float) -> Iterator[None]:
+    """Inside, chips have ``scale`` times the programming noise, read noise and drift of ``spec``.
+
+    Args:
+        analog: network converted with ``spec``.
+        spec: its hardware.
+        scale: factor on all three; 0 = none of them.
+    """
+    tiles = all_tiles(analog)
+    scaled = spec.replace(
+        prog_noise_scale=scale * spec.prog_noise_scale,
+        read_noise_scale=scale * spec.read_noise_scale,
+        drift_scale=scale * spec.drift_scale,
+    )
+    set_memory(tiles, scaled)
+    try:
+        yield
+    finally:
+        set_memory(tiles, spec)
+
+
+def average_batch_norms(
+    analog: nn.Module,
+    batches: Iterable[Any],
+    *,
+    chips: int = 8,
+    times: tuple[float, float] = (DRIFT_TIMES[0], DRIFT_TIMES[-1]),
+    seed: int = 0,
+) -> None:
+    """Set the BatchNorm statistics to their mean over simulated chips of many ages.
+
+    Noisy weights widen what a layer gives; statistics of the noiseless target weights are those
+    of no chip. These are what a chip is shipped with: they know nothing of it but its kind.
+
+    Args:
+        analog: converted network; its weights are as before afterwards.
+        batches: images (B, C, H, W) first in each; re-iterable.
+        chips: simulated chips, at times evenly in logarithm from the first to the last of
+            ``times``; 0 = the statistics of the target weights.
+        times: seconds after programming.
+        seed: of the chips. Not that of an evaluation, whose chips must be new.
+    """
+    if chips == 0:
+        recalibrate_batch_norms(analog, batches)
+        return
+    norms = batch_norms(analog)
+    sums = [
+        (torch.zeros_like(norm.running_mean), torch.zeros_like(norm.running_var)) for norm in norms
+    ]
+    source = noise_source(analog)
+    kept = source.state_dict()
+    with programmable(analog) as crossbars:
+        for chip in range(chips):
+            share = (chip + 0.5) / chips
+            crossbars.program(seed, chip)
+            crossbars.drift(times[0] * (times[1] / times[0]) ** share)
+            source.reseed(derive_seed(seed, chip, 2))
+            recalibrate_batch_norms(analog, batches)
+            for norm, (mean, var) in zip(norms, sums, strict=True):
+                mean += norm.running_mean / chips
+                var += norm.running_var / chips
+    for norm, (mean, var) in zip(norms, sums, strict=True):
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(var)
+    source.load_state_dict(kept)
+
+
 def summarise_drift(table: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """Mean, standard deviation and 5th percentile over chips, by time and metric.
+    """Mean, deviation, 5th percentile and worst of the chips, by time and metric.
 
     Returns:
-        ``{time_s: {"recalibrated" | "uncalibrated": {metric: {"mean", "std", "p05"}}}}`` with
-        times as integers in decimal where they are whole. The standard deviation is that of a
+        ``{time_s: {"recalibrated" | "uncalibrated": {metric: {"mean", "std", "p05", "min"}}}}``
+        with times as integers in decimal where they are whole. The standard deviation is that of a
         sample (n - 1), and 0 for a single chip.
     """
     metrics = [c for c in table.columns if c not in ("chip", "time_s", "recalibrated")]
@@ -159,6 +235,7 @@ def summarise_drift(table: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[s
                 "mean": float(group[name].mean()),
                 "std": float(group[name].std(ddof=1)) if len(group) > 1 else 0.0,
                 "p05": float(group[name].quantile(0.05)),
+                "min": float(group[name].min()),
             }
             for name in metrics
         }

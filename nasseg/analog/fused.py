@@ -32,6 +32,7 @@ from torch.autograd.function import once_differentiable
 
 from nasseg.analog._elementwise import (
     Number,
+    converter_step,
     finish,
     normal_like,
     quantise,
@@ -42,6 +43,8 @@ from nasseg.analog.noise import NoiseSource
 
 def _noisy_weight(tile: TorchInferenceTile, weight: Tensor, noise: NoiseSource) -> Tensor:
     """The weight (out, in) of one training step, with what the modifier injects."""
+    if noise.profile is not None:
+        return noise.profile.disturb(weight, normal_like(weight, noise), noise)
     modifier = tile.rpu_config.modifier
     if modifier.type in (WeightModifierType.NONE, WeightModifierType.COPY):
         return weight
@@ -104,13 +107,6 @@ def supports_fused(tile: TorchInferenceTile) -> str:
         ),
     )
     return ", ".join(text for found, text in reasons if found)
-
-
-def converter_step(bound: float, resolution: float) -> float:
-    """Distance of a converter's levels; 0 = ideal. AIHWKit takes levels or their inverse."""
-    if resolution <= 0:
-        return 0.0
-    return 2.0 * bound * (1 / resolution if resolution > 1 else resolution)
 
 
 def _input_settings(tile: TorchInferenceTile) -> tuple[Number, Number, float] | None:

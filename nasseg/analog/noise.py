@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from nasseg.analog.profile import NoiseProfile
 
 
 def derive_seed(*keys: int) -> int:
@@ -30,6 +34,9 @@ class NoiseSource:
     One torch generator per device, and keys for the counter-based generator of the compiled
     kernels: what they draw is a function of the key alone, whatever the number of threads.
     """
+
+    profile: NoiseProfile | None = None
+    """What weights suffer in training; none = what AIHWKit's weight modifier says."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -81,6 +88,7 @@ class NoiseSource:
     def __deepcopy__(self, memo: dict[int, object]) -> NoiseSource:
         copy = NoiseSource(self.seed)
         copy.load_state_dict(self.state_dict())
+        copy.profile = self.profile
         memo[id(self)] = copy
         return copy
 

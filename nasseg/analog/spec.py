@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from nasseg._registry import unknown_name
+from nasseg.analog.memory import MemoryCoefficients, read_memory
 from nasseg.errors import SpecError
 
 if TYPE_CHECKING:
     from aihwkit.simulator.configs import TorchInferenceRPUConfig
 
-Memory = Literal["pcm", "hermes", "reram", "ideal"]
-_MEMORIES = ("pcm", "hermes", "reram", "ideal")
+Memory = Literal["pcm", "hermes", "reram", "ideal", "custom"]
+_MEMORIES = ("pcm", "hermes", "reram", "ideal", "custom")
 # The largest conductance that each noise model of AIHWKit was characterised at, in microsiemens.
 _G_MAX_LIMIT = {"pcm": 40.0, "hermes": 20.7, "reram": 88.19}
 
@@ -30,7 +31,10 @@ class AnalogSpec:
     memory: Memory = "pcm"
     """Noise model of the memory cell. ``pcm``: Nandakumar et al., ICECS 2019; ``hermes``: PCM of
     the HERMES chip, Le Gallo et al., Nature Electronics 2023; ``reram``: conductive-metal-oxide
-    ReRAM; ``ideal``: no programming noise, no drift, no read noise."""
+    ReRAM; ``ideal``: no programming noise, no drift, no read noise; ``custom``: that of
+    ``coefficients``."""
+    coefficients: MemoryCoefficients | None = None
+    """The cell where ``memory`` is ``custom``."""
     g_max_us: float = 25.0
     """Conductance in microsiemens onto which the largest weight of a column is programmed."""
     prog_noise_scale: float = 1.0
@@ -75,7 +79,15 @@ class AnalogSpec:
     def __post_init__(self) -> None:
         if self.memory not in _MEMORIES:
             raise unknown_name("memory", self.memory, _MEMORIES)
+        if (self.memory == "custom") != (self.coefficients is not None):
+            raise SpecError(
+                f"memory is {self.memory!r} and coefficients are "
+                f"{'given' if self.coefficients is not None else 'not given'}; they go with "
+                "memory 'custom', and it with them"
+            )
         limit = _G_MAX_LIMIT.get(self.memory, math.inf)
+        if self.coefficients is not None:
+            limit = self.coefficients.drift_conductance_us[-1]
         if not 0 < self.g_max_us <= limit:
             allowed = f"above 0, at most {limit:g} uS, where {self.memory} was characterised"
             raise SpecError(f"g_max_us is {self.g_max_us!r}; allowed: {allowed}")
@@ -141,9 +153,19 @@ class AnalogSpec:
     def preset(cls, name: str, **changes: Any) -> AnalogSpec:
         """A preset by name, with fields replaced.
 
+        Args:
+            name: of :data:`PRESETS`, or a YAML file of a memory cell
+                (:class:`~nasseg.analog.memory.MemoryCoefficients`).
+            changes: fields to replace.
+
         Raises:
             UnknownName: no preset, or no field, of that name.
+            SpecError: the file cannot be used, or a value is not allowed.
         """
+        if name.endswith((".yaml", ".yml")):
+            cell = read_memory(name)
+            own = cls(memory="custom", coefficients=cell, g_max_us=cell.g_max_us)
+            return own.replace(**changes)
         if name not in PRESETS:
             raise unknown_name("analog preset", name, PRESETS)
         return PRESETS[name].replace(**changes)

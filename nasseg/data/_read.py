@@ -141,33 +141,55 @@ def read_image(path: Path, channels: int) -> UInt8Image:
 
 
 def read_label(path: Path) -> tuple[npt.NDArray[np.bool_], str]:
-    """Foreground (H, W) of a label file, and what the label is.
+    """Foreground (H, W) of a label file, and what the label is, as :func:`read_ids` says it."""
+    ids, kind = read_ids(path)
+    return ids > 0, kind
+
+
+def read_ids(path: Path) -> tuple[npt.NDArray[np.int32], str]:
+    """Instance ids (H, W) of a label file, 0 = background, and what the label is.
 
     Anything above 0 is foreground: instance ids, 0/1 and 0/255 alike; in colour labels, any colour
-    but black. JPEG blurs the values, so there foreground is above half of the largest.
+    but black, each colour an instance. JPEG blurs the values, so there foreground is above half of
+    the largest.
 
     Returns:
-        The foreground, and ``"empty"``, ``"binary255"`` (0 and 255 only), ``"instances"`` (two or
-        more ids) or ``"one"`` (a single other value, which says nothing about the kind).
+        The ids, and ``"empty"``, ``"binary255"`` (0 and 255 only), ``"instances"`` (two or more
+        ids) or ``"one"`` (a single other value, which says nothing about the kind). Where it is
+        not ``"instances"``, the ids tell no instances apart.
 
     Raises:
         DataError: the file cannot be read.
     """
     array = _read(path, palette_index=True)
-    colour = array.ndim == 3
-    if colour:
+    ids: npt.NDArray[np.int32] | None = None
+    if array.ndim == 3:
+        if array.shape[2] > 2 and array.dtype == np.uint8:
+            ids = array[..., :3].astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
         array = array[..., 0] if array.shape[2] == 2 else array[..., :3].max(axis=2)
     if array.dtype == np.bool_:
-        return array, "one" if array.any() else "empty"
+        return array.astype(np.int32), "one" if array.any() else "empty"
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError("holds values that are not finite")
     top = array.max()
     if not top > 0:
-        return np.zeros(array.shape, dtype=np.bool_), "empty"
+        return np.zeros(array.shape, dtype=np.int32), "empty"
     if path.suffix.lower() in LOSSY:
-        return array > top / 2, "binary255" if top > 127 else "one"
+        return (array > top / 2).astype(np.int32), "binary255" if top > 127 else "one"
+    if ids is None:
+        # Fractions, and ids too large for 32 bits, are told apart by their rank.
+        exact = array.dtype.kind in "iu" and top < 2**31
+        ids = array.astype(np.int32) if exact else _rank(array)
     foreground = array > 0
-    low = array[foreground].min()
-    if low != top:
-        return foreground, "one" if colour else "instances"
-    return foreground, "binary255" if top == 255 else "one"
+    ids[~foreground] = 0
+    found = ids[foreground]
+    if found.min() != found.max():
+        return ids, "instances"
+    return ids, "binary255" if top == 255 else "one"
+
+
+def _rank(array: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Each value's place among the different values, from 1."""
+    _, inverse = np.unique(array, return_inverse=True)
+    ranks: npt.NDArray[np.int32] = (inverse.reshape(array.shape) + 1).astype(np.int32)
+    return ranks

@@ -13,14 +13,28 @@ from nasseg.data._problems import Problems
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One image at its own size with its foreground."""
+    """One image at its own size with its label."""
 
     image: npt.NDArray[np.uint8]
     """(H, W, C)."""
-    foreground: npt.NDArray[np.bool_]
-    """(H, W)."""
+    ids: npt.NDArray[np.int32]
+    """(H, W): 0 = background, above = foreground, one id an instance where ``kind`` says so."""
     kind: str = "instances"
-    """What the label was: see :func:`nasseg.data._read.read_label`."""
+    """What the label was: see :func:`nasseg.data._read.read_ids`."""
+
+    @property
+    def foreground(self) -> npt.NDArray[np.bool_]:
+        """(H, W)."""
+        return self.ids > 0
+
+    def instances(self) -> npt.NDArray[np.int32]:
+        """Instances (H, W), numbered from 1; those of a binary label are its connected parts."""
+        from skimage.measure import label
+        from skimage.segmentation import relabel_sequential
+
+        if self.kind == "instances":
+            return np.asarray(relabel_sequential(self.ids)[0], dtype=np.int32)
+        return np.asarray(label(self.ids > 0, connectivity=1), dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,16 +112,24 @@ class Augment:
         return torch.cat(moved), torch.cat(drawn)
 
     def __call__(
-        self, images: torch.Tensor, labels: torch.Tensor
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        reference: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Augment and normalise.
 
         Args:
             images: float32 (B, C, S, S), 0 to 1.
-            labels: float32 (B, 1, S, S), 0 and 1.
+            labels: float32 (B, K, S, S), 0 to 1.
+            reference: the whole images where ``images`` are crops of them, at any size
+                (B, C, h, w): stained alike, their percentiles are those of the normalisation.
 
         Returns:
-            Images as :func:`~nasseg.data.normalise.normalise` gives them, and labels 0 and 1.
+            Images as :func:`~nasseg.data.normalise.normalise` gives them, and labels.
         """
         images, labels = self.spatial(images, labels)
-        return self._intensity(normalise(self._stain(images))), labels
+        images = self._stain(images)
+        if reference is not None:
+            reference = self._stain(reference, randomize=False)
+        return self._intensity(normalise(images, reference)), labels

@@ -113,6 +113,11 @@ class SegmentationData:
     rows: dict[Side, npt.NDArray[np.intp]]
     """Where each side's images are among all, in the order of its ids."""
 
+    @property
+    def size(self) -> int:
+        """Side in pixels of what the network is trained on."""
+        return int(self.images.shape[-1])
+
     def train_loader(self, batch_size: int, seed: int, augment: bool = True) -> BatchLoader:
         """Shuffled training batches; a last partial batch is left out unless it is the only one."""
         return BatchLoader(
@@ -145,3 +150,8 @@ class SegmentationData:
         """The label of one image: uint8 (H, W), 0 and 1."""
         pixels: npt.NDArray[np.uint8] = self.labels[int(self.rows[split][index]), 0].numpy()
         return pixels.copy()
+
+    def shown(self, split: Side, index: int) -> torch.Tensor:
+        """One image as the network is shown it: float32 (1, C, H, W)."""
+        row = int(self.rows[split][index])
+        return normalise(self.images[row : row + 1].float().div_(255.0))

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from nasseg.data._problems import Problems
-from nasseg.data._read import SUFFIXES, read_image, read_label
+from nasseg.data._read import SUFFIXES, read_ids, read_image
 from nasseg.data._source import Item, Pair, Source, Split
 from nasseg.errors import DataError
 
@@ -52,26 +52,26 @@ def list_files(folder: Path, problems: Problems) -> dict[str, Path]:
 
 
 def _read(image: Path, label: Path, channels: int, problems: Problems) -> Pair | None:
-    pixels = foreground = None
+    pixels = ids = None
     kind = ""
     try:
         pixels = read_image(image, channels)
     except DataError as error:
         problems.add("image not usable", f"images/{image.name}: {error}")
     try:
-        foreground, kind = read_label(label)
+        ids, kind = read_ids(label)
     except DataError as error:
         problems.add("label not usable", f"labels/{label.name}: {error}")
-    if pixels is None or foreground is None:
+    if pixels is None or ids is None:
         return None
-    if pixels.shape[:2] != foreground.shape:
-        (h, w), (lh, lw) = pixels.shape[:2], foreground.shape
+    if pixels.shape[:2] != ids.shape:
+        (h, w), (lh, lw) = pixels.shape[:2], ids.shape
         problems.add(
             "size mismatch (height x width)",
             f"images/{image.name} is {h} x {w}, labels/{label.name} is {lh} x {lw}",
         )
         return None
-    return Pair(pixels, foreground, kind)
+    return Pair(pixels, ids, kind)
 
 
 def open_folder(root: Path, channels: int) -> Source:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from nasseg.data._problems import Problems
 from nasseg.data._read import SUFFIXES, read_image, read_label
@@ -72,8 +73,8 @@ def _read(
     except DataError as error:
         problems.add("image not usable", f"{entry.name}/images/{image.name}: {error}")
     size = None if pixels is None else pixels.shape[:2]
-    foreground = None
-    for path in masks:
+    ids: npt.NDArray[np.int32] | None = None
+    for number, path in enumerate(masks, 1):
         where = f"{entry.name}/masks/{path.name}"
         try:
             mask, _ = read_label(path)
@@ -88,12 +89,13 @@ def _read(
                 f"images/{image.name} is {size[0]} x {size[1]}",
             )
             bad = True
-        elif foreground is None:
-            foreground = mask.copy()
-        elif foreground.shape == mask.shape:
-            foreground |= mask
+            continue
+        if ids is None:
+            ids = np.zeros(mask.shape, dtype=np.int32)
+        if ids.shape == mask.shape:
+            ids[mask] = number
     if pixels is None or bad:
         return None
-    if foreground is None:
-        return Pair(pixels, np.zeros(pixels.shape[:2], dtype=np.bool_), "empty")
-    return Pair(pixels, foreground, "one" if foreground.any() else "empty")
+    if ids is None or not ids.any():
+        return Pair(pixels, np.zeros(pixels.shape[:2], dtype=np.int32), "empty")
+    return Pair(pixels, ids, "instances")

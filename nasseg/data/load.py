@@ -16,7 +16,8 @@ from nasseg.data._source import Source, Split
 from nasseg.data.dataset import SegmentationData, Side
 from nasseg.data.folder import is_folder_layout, open_folder
 from nasseg.data.kaggle import kaggle_root, open_kaggle
-from nasseg.data.preprocess import Cache, preprocess
+from nasseg.data.native import NativeData
+from nasseg.data.preprocess import Cache, NativeCache, preprocess, preprocess_native
 from nasseg.data.scenes import Trace, group_scenes, trace_image
 from nasseg.data.splits import split_groups
 from nasseg.data.synthetic import open_synthetic
@@ -30,8 +31,8 @@ _LAYOUTS = (
 )
 
 
-def load_data(config: DataConfig) -> SegmentationData:
-    """Read, check, resize, split and keep in memory what ``config`` names.
+def load_data(config: DataConfig) -> SegmentationData | NativeData:
+    """Read, check, resize (unless ``config.crop`` is set), split and keep in memory.
 
     Three layouts are known: a folder with ``images/`` and ``labels/`` (PNG, TIFF, JPEG; instance
     or binary labels) and perhaps a ``splits.json``; the raw layout of the 2018 Data Science Bowl;
@@ -49,7 +50,8 @@ def load_data(config: DataConfig) -> SegmentationData:
     if not source.items:
         source.problems.raise_if_any(source.name)
         raise DataError(f"{source.name} holds no images; {_LAYOUTS}")
-    cache = preprocess(source, config, trace_image)
+    read = preprocess_native if config.crop else preprocess
+    cache = read(source, config, trace_image)
     _check_labels(source, cache)
     source.problems.raise_if_any(source.name)
     traces = [trace for trace in cache.traces if isinstance(trace, Trace)]
@@ -62,7 +64,10 @@ def load_data(config: DataConfig) -> SegmentationData:
             raise DataError(f"{source.name}: {error}") from None
     elif config.path is not None:
         _warn_of_leaks(source.name, cache.ids, traces, split)
-    return _assemble(cache, split, _describe(config, source.name, split), config)
+    description = _describe(config, source.name, split)
+    if isinstance(cache, NativeCache):
+        return _assemble_native(cache, split, description, config)
+    return _assemble(cache, split, description, config)
 
 
 def open_source(config: DataConfig) -> Source:
@@ -87,7 +92,7 @@ def open_source(config: DataConfig) -> Source:
     raise DataError(f"{root} holds {listing or 'nothing'}; {_LAYOUTS}")
 
 
-def _check_labels(source: Source, cache: Cache) -> None:
+def _check_labels(source: Source, cache: Cache | NativeCache) -> None:
     """Problems and warnings that only all labels together show."""
     by_kind: dict[str, list[str]] = {}
     for item, kind in zip(source.items, cache.kinds, strict=True):
@@ -170,4 +175,29 @@ def _assemble(cache: Cache, split: Split, description: str, config: DataConfig) 
         images=cache.images,
         labels=cache.labels,
         rows=rows,
+    )
+
+
+def _assemble_native(
+    cache: NativeCache, split: Split, description: str, config: DataConfig
+) -> NativeData:
+    by_id = dict(zip(cache.ids, cache.images, strict=True))
+    train, val = sorted(split.train), sorted(split.val)
+    digest = hashlib.sha256(repr((train, val, "native", config.channels)).encode())
+    for name in (*train, *val):
+        item = by_id[name]
+        digest.update(repr(item.size).encode())
+        digest.update(item.image.numpy().tobytes())
+        digest.update(item.ids.tobytes())
+    return NativeData(
+        source=f"{description}, at their own scale",
+        in_channels=config.channels,
+        crop=config.crop,
+        train_ids=tuple(train),
+        val_ids=tuple(val),
+        fingerprint=digest.hexdigest()[:16],
+        images={
+            "train": tuple(by_id[name] for name in train),
+            "val": tuple(by_id[name] for name in val),
+        },
     )

@@ -18,7 +18,7 @@ LIMIT = 4.0
 the converters of an analog input have a finite range."""
 
 
-def normalise(images: torch.Tensor) -> torch.Tensor:
+def normalise(images: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
     """Square root, then each image's percentiles 1 and 99 over all its channels to -1 and 1.
 
     The second map is that of MONAI's ``ScaleIntensityRangePercentiles(1, 99, -1, 1)`` but for
@@ -26,12 +26,15 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
 
     Args:
         images: float32 (B, C, H, W), 0 to 1.
+        reference: images (B, C, h, w) whose percentiles are taken, 0 to 1; none = ``images``. A
+            crop is brought to the scale of the image that it is from.
 
     Returns:
         float32 (B, C, H, W), -LIMIT to LIMIT.
     """
     images = images.clamp(min=0).pow_(GAMMA)
-    flat = np.sort(images.flatten(1).numpy(), axis=1)
+    whole = images if reference is None else reference.clamp(min=0).pow_(GAMMA)
+    flat = np.sort(whole.flatten(1).numpy(), axis=1)
     last = flat.shape[1] - 1
 
     def percentile(q: float) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""From files to one compact tensor a split: uint8, resized, in memory."""
+"""From files to memory: uint8, resized to one compact tensor, or at their own scale."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from nasseg.config import DataConfig
 from nasseg.data._plain import plain_tensors
 from nasseg.data._problems import Problems
 from nasseg.data._source import Item, Pair, Source
+from nasseg.data.native import NativeImage, grid_points
 from nasseg.errors import DataError
+from nasseg.instances import depth_map
 
+MIN_SIDE = 16
+"""Least height and width of an image at native scale: what every network accepts."""
 THREADS = 2
 """Files decoded at a time; decoders release the interpreter lock for part of the work."""
 
@@ -35,6 +39,20 @@ class Cache:
     """What each label was: see :func:`nasseg.data._read.read_label`."""
     traces: tuple[object, ...]
     """What ``trace`` gave for each image at its own size."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeCache:
+    """All images of a source at their own scale."""
+
+    ids: tuple[str, ...]
+    """Sorted."""
+    images: tuple[NativeImage, ...]
+    """Those that could be read, in order."""
+    kinds: tuple[str, ...]
+    """As in :class:`Cache`."""
+    traces: tuple[object, ...]
+    """As in :class:`Cache`."""
 
 
 class Resizer:
@@ -93,23 +111,84 @@ def preprocess(
     images = torch.empty((len(source.items), config.channels, size, size), dtype=torch.uint8)
     labels = torch.empty((len(source.items), 1, size, size), dtype=torch.uint8)
 
+    def one(index: int, pair: Pair) -> object:
+        images[index], labels[index] = resizer(pair)
+        return trace(pair.image)
+
+    with plain_tensors():
+        kinds, traces = read_all(source, one)
+    return Cache(
+        ids=tuple(item.id for item in source.items),
+        images=images,
+        labels=labels,
+        kinds=kinds,
+        traces=traces,
+    )
+
+
+def preprocess_native(
+    source: Source, config: DataConfig, trace: Callable[[npt.NDArray[np.uint8]], object]
+) -> NativeCache:
+    """Read every item of ``source`` at its own scale; arguments and errors as ``preprocess``."""
+    images: dict[int, NativeImage] = {}
+    room = config.max_cache_gb * 1e9
+
+    def one(index: int, pair: Pair) -> object:
+        if min(pair.image.shape[:2]) < MIN_SIDE:
+            height, width = pair.image.shape[:2]
+            raise DataError(
+                f"is {height} x {width} pixels; {MIN_SIDE} x {MIN_SIDE} is the least at native "
+                "scale"
+            )
+        ids = pair.instances()
+        image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pair.image, -1, 0)))
+        target = np.stack([ids > 0, depth_map(ids)]) * np.float32(255)
+        images[index] = NativeImage(
+            image, torch.from_numpy(np.rint(target).astype(np.uint8)), ids, grid_points(image)
+        )
+        if sum(item.nbytes for item in list(images.values())) > room:
+            raise MemoryError
+        return trace(pair.image)
+
+    try:
+        kinds, traces = read_all(source, one)
+    except MemoryError:
+        raise DataError(
+            f"{source.name}: {len(source.items)} images at their own scale take more than "
+            f"max_cache_gb = {config.max_cache_gb:g}; use fewer images, or raise max_cache_gb"
+        ) from None
+    ordered = tuple(images[index] for index in sorted(images))
+    return NativeCache(tuple(item.id for item in source.items), ordered, kinds, traces)
+
+
+def read_all(
+    source: Source, each: Callable[[int, Pair], object]
+) -> tuple[tuple[str, ...], tuple[object, ...]]:
+    """Read every item and hand it on; what cannot be read is added to the source's problems.
+
+    Args:
+        source: what to read.
+        each: called with the number of the item and what was read; a DataError of it is a
+            problem of the image.
+
+    Returns:
+        What each label was, and the answers of ``each``.
+    """
+
     def one(task: tuple[int, Item]) -> tuple[Problems, str, object]:
         index, item = task
         problems = Problems()
         pair = item.read(problems)
         if pair is None:
             return problems, "", None
-        images[index], labels[index] = resizer(pair)
-        return problems, pair.kind, trace(pair.image)
+        try:
+            return problems, pair.kind, each(index, pair)
+        except DataError as error:
+            problems.add("image not usable", f"{item.id}: {error}")
+            return problems, "", None
 
-    with plain_tensors(), ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         results = list(pool.map(one, enumerate(source.items)))
     for problems, _, _ in results:
         source.problems.extend(problems)
-    return Cache(
-        ids=tuple(item.id for item in source.items),
-        images=images,
-        labels=labels,
-        kinds=tuple(kind for _, kind, _ in results),
-        traces=tuple(answer for _, _, answer in results),
-    )
+    return tuple(kind for _, kind, _ in results), tuple(answer for _, _, answer in results)

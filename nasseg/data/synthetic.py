@@ -79,7 +79,7 @@ def _read(key: tuple[int, int, int], side: int, channels: int, problems: Problem
         image = np.rint(luminance).astype(np.uint8)[..., None]
     elif channels == 4:
         image = np.concatenate([image, np.full_like(image[..., :1], 255)], axis=2)
-    return Pair(image, labels > 0)
+    return Pair(image, labels.astype(np.int32))
 
 
 def _smooth(rng: np.random.Generator, side: int, cells: int, along: int = 1) -> FloatArray:

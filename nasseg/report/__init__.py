@@ -1,5 +1,6 @@
-"""The report of a run: one self-contained HTML file and its pictures."""
+"""The report of a run: one HTML file with its pictures, and pictures of predictions."""
 
+from nasseg.report._overlay import overlay_png, uncertainty_png
 from nasseg.report._write import write_report
 
-__all__ = ["write_report"]
+__all__ = ["overlay_png", "uncertainty_png", "write_report"]

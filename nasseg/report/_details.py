@@ -11,7 +11,8 @@ from nasseg._cli_summary import duration_name, number, time_name
 from nasseg.report._html import count_text, definitions, in_words, row, table
 from nasseg.report._load import RunFiles
 from nasseg.report._numbers import chips_of
-from nasseg.report._panels import COLUMNS, FALSE_POSITIVE, MISSED, panel_rows, to_png_pixels
+from nasseg.report._overlay import png
+from nasseg.report._panels import COLUMNS, FALSE_POSITIVE, MISSED, panel_rows
 
 
 def architecture_table(run: RunFiles) -> str:
@@ -96,7 +97,7 @@ def panels_grid(run: RunFiles) -> str:
     cells = [f'<div class="head">{escape(name)}</div>' for name in COLUMNS]
     for name, pictures in panel_rows(run.panels):
         for column, (picture, score) in zip(COLUMNS, pictures, strict=True):
-            data = base64.b64encode(to_png_pixels(picture)).decode("ascii")
+            data = base64.b64encode(png(picture)).decode("ascii")
             caption = f"Dice {score:.3f}" if score is not None else ""
             if column == "image":
                 caption = name
@@ -128,13 +129,14 @@ def budget(run: RunFiles) -> str:
         for key, name in (("train", "training"), ("val", "validation"))
         if counts.get(key) is not None
     ]
-    size = setting("data.image_size")
+    size, crop = setting("data.image_size"), setting("data.crop")
+    scale = f"crops of {crop} x {crop} pixels" if crop else f"{size} x {size} pixels"
     source = summary.get("data") or setting("data.path") or "synthetic nuclei"
     facts = [
         ("seed", str(setting("seed"))),
         (
             "data",
-            f"{source}; {size} x {size} pixels, {setting('data.channels')} channels"
+            f"{source}; {scale}, {setting('data.channels')} channels"
             + (f"; {', '.join(images)} images" if images else ""),
         ),
         (
@@ -152,7 +154,7 @@ def budget(run: RunFiles) -> str:
         (
             "hardware-aware retraining",
             f"{setting('analog.epochs')} epochs, preset {setting('analog.preset')}, weight noise "
-            f"{setting('analog.weight_noise')}, peak learning rate {setting('analog.lr')}",
+            f"{_weight_noise(run)}, peak learning rate {setting('analog.lr')}",
         ),
         ("drift", f"{chips_of(run)} programmed chips, {_times(setting('drift.times'))}"),
     ]
@@ -164,6 +166,12 @@ def budget(run: RunFiles) -> str:
     on = f" on {scored:,} validation images" if scored else " on the validation images"
     note = f'<p class="note">Every score in this report was measured{on} with this seed.</p>'
     return definitions(facts) + note
+
+
+def _weight_noise(run: RunFiles) -> str:
+    if run.setting("analog.noise") == "memory":
+        return f"{run.setting('analog.noise_scale')} x that of the memory"
+    return f"Gaussian, {run.setting('analog.weight_noise')} of the largest weight"
 
 
 def _times(times: Any) -> str:
@@ -179,7 +187,12 @@ def reproduce_command(run: RunFiles) -> str:
     from nasseg.config import RunConfig, to_dict
 
     words = ["nasseg", "run"]
-    short = {"data.path": "data", "data.image_size": "image-size", "data.channels": "channels"}
+    short = {
+        "data.path": "data",
+        "data.image_size": "image-size",
+        "data.crop": "crop",
+        "data.channels": "channels",
+    }
     for key, value in _changed(to_dict(RunConfig()), run.config, ""):
         words += [f"--{short.get(key, key)}", _as_flag(value)]
     return f"<pre>{escape(shlex.join(words))}</pre>"

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from nasseg._cli_summary import METRICS, time_name
+from nasseg._cli_summary import time_name
 from nasseg.report._load import RunFiles, chip_statistics
 from nasseg.report._style import BLUE, CYCLE, GREEN, INK, MUTED, ORANGE, new_figure, quiet
 
@@ -18,16 +18,16 @@ KINDS = ((True, "recalibrated", BLUE, "o"), (False, "uncalibrated", ORANGE, "s")
 
 
 def draw_drift(run: RunFiles) -> Figure | None:
-    """Dice and pooled IoU over time since programming; None where nothing was measured.
+    """Dice, and pooled IoU or AP, over time since programming; None where nothing was measured.
 
     Lines are means over chips, bands one standard deviation to either side, dotted lines the 5th
     percentile chip, the dashed line the digital network.
     """
     digital: Mapping[str, Any] = (run.summary or {}).get("digital") or {}
-    names = dict(METRICS)
+    names = dict(run.shown_metrics)
     metrics = [
         metric
-        for metric in ("dice", "iou_pooled")
+        for metric in ("dice", "ap50" if "ap50" in names else "iou_pooled")
         if any(chip_statistics(run.drift, metric, kind) for kind, *_ in KINDS)
     ]
     if not metrics:

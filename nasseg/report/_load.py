@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from nasseg._cli_summary import ALL_METRICS, metrics_of
 from nasseg.errors import RunError
 
 Array = npt.NDArray[Any]
@@ -30,7 +31,7 @@ class DriftRow:
     recalibrated: bool
     """Whether BatchNorm statistics were re-estimated on the drifted chip."""
     scores: dict[str, float]
-    """Metric to value: ``dice``, ``iou``, ``iou_pooled``."""
+    """Metric to value: ``dice``, ``iou``, ``iou_pooled``, and ``ap50``, ``ap`` of instances."""
 
 
 @dataclass
@@ -44,9 +45,19 @@ class RunFiles:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     coverage: dict[str, Any] | None = None
     drift: list[DriftRow] = field(default_factory=list)
+    sweep: list[tuple[float, DriftRow]] = field(default_factory=list)
+    """Chips a day old, each with the noise scale of its memory."""
+    plan: dict[str, Any] | None = None
+    sensitivity: dict[str, Any] | None = None
     panels: dict[str, Array] | None = None
     missing: dict[str, str] = field(default_factory=dict)
     """File name to why it could not be used."""
+
+    @property
+    def shown_metrics(self) -> tuple[tuple[str, str], ...]:
+        """Metrics that the report shows, with their titles."""
+        digital = (self.summary or {}).get("digital") or {}
+        return metrics_of({*digital, *(name for row in self.drift for name in row.scores)})
 
     def setting(self, key: str) -> Any:
         """A setting of the run by its dotted key; None where it is not known."""
@@ -84,6 +95,12 @@ def load_run(run_dir: str | Path) -> RunFiles:
     files.metrics = read("metrics.jsonl", _read_metrics) or []
     files.coverage = read("coverage.json", _read_object)
     files.drift = read("drift.csv", _read_drift) or []
+    # Older runs have none of these; a report without them is whole.
+    if (folder / "sweep.csv").exists():
+        files.sweep = read("sweep.csv", _read_sweep) or []
+    for name in ("plan", "sensitivity"):
+        if (folder / f"{name}.json").exists():
+            setattr(files, name, read(f"{name}.json", _read_object))
     files.panels = read("panels.npz", _read_panels)
     return files
 
@@ -120,19 +137,23 @@ def _read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def _read_drift(path: Path) -> list[DriftRow]:
     with path.open(encoding="utf-8", newline="") as handle:
-        return [
-            DriftRow(
-                chip=int(row["chip"]),
-                time_s=float(row["time_s"]),
-                recalibrated=row["recalibrated"].strip().lower() in ("true", "1"),
-                scores={
-                    name: float(row[name])
-                    for name in ("dice", "iou", "iou_pooled")
-                    if row.get(name) not in (None, "")
-                },
-            )
-            for row in csv.DictReader(handle)
-        ]
+        return [_drift_row(row) for row in csv.DictReader(handle)]
+
+
+def _read_sweep(path: Path) -> list[tuple[float, DriftRow]]:
+    with path.open(encoding="utf-8", newline="") as handle:
+        return [(float(row["noise_scale"]), _drift_row(row)) for row in csv.DictReader(handle)]
+
+
+def _drift_row(row: dict[str, str]) -> DriftRow:
+    return DriftRow(
+        chip=int(row["chip"]),
+        time_s=float(row["time_s"]),
+        recalibrated=row["recalibrated"].strip().lower() in ("true", "1"),
+        scores={
+            name: float(row[name]) for name, _ in ALL_METRICS if row.get(name) not in (None, "")
+        },
+    )
 
 
 def _read_panels(path: Path) -> dict[str, Array]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import statistics as statistics_module
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from nasseg._cli_summary import KINDS, METRICS, by_time, number, time_name
+from nasseg._cli_summary import KINDS, by_time, format_plan, number, time_name
 from nasseg.report._html import count_text, known, row, table
 from nasseg.report._load import RunFiles, chip_statistics
 
@@ -27,7 +29,7 @@ def statistics(run: RunFiles, kind: str) -> list[tuple[float, dict[str, Mapping[
         found = [(time, entry.get(kind)) for time, entry in by_time(run.summary)]
         return [(time, dict(metrics)) for time, metrics in found if metrics]
     times: dict[float, dict[str, Mapping[str, Any]]] = {}
-    for metric, _ in METRICS:
+    for metric, _ in run.shown_metrics:
         for time, mean, std, p05 in chip_statistics(run.drift, metric, kind == "recalibrated"):
             times.setdefault(time, {})[metric] = {"mean": mean, "std": std, "p05": p05}
     return sorted(times.items())
@@ -39,7 +41,7 @@ def headline(run: RunFiles) -> str:
     cards = []
     if digital:
         cards.append(
-            _card("Digital", number(digital.get("dice")), "", "Dice", _other_metrics(digital))
+            _card("Digital", number(digital.get("dice")), "", "Dice", _other_metrics(run, digital))
         )
     for kind, title in (("recalibrated", "recalibrated"), ("uncalibrated", "uncalibrated")):
         stats = dict(statistics(run, kind))
@@ -48,14 +50,14 @@ def headline(run: RunFiles) -> str:
         time = min(stats, key=lambda seconds: abs(seconds - DAY))
         entry = stats[time]
         dice = entry.get("dice") or {}
-        means = {metric: (entry.get(metric) or {}).get("mean") for metric, _ in METRICS}
+        means = {metric: (entry.get(metric) or {}).get("mean") for metric, _ in run.shown_metrics}
         cards.append(
             _card(
                 f"Analog after {time_name(time)}",
                 number(dice.get("mean")),
                 f"± {number(dice.get('std'))}",
                 f"Dice, {title}",
-                _other_metrics(means),
+                _other_metrics(run, means),
             )
         )
     params = (run.summary or run.best or {}).get("params")
@@ -71,10 +73,10 @@ def headline(run: RunFiles) -> str:
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
 
 
-def _other_metrics(values: Mapping[str, Any]) -> str:
+def _other_metrics(run: RunFiles, values: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name} {number(values.get(metric))}"
-        for metric, name in METRICS
+        for metric, name in run.shown_metrics
         if metric != "dice" and values.get(metric) is not None
     )
 
@@ -92,16 +94,16 @@ def drift_table(run: RunFiles) -> str:
     body = []
     digital = (run.summary or {}).get("digital")
     if digital:
-        cells = [number(digital.get(metric), 4) for metric, _ in METRICS]
+        cells = [number(digital.get(metric), 4) for metric, _ in run.shown_metrics]
         body.append(row(["digital", *cells]))
     for kind, title in KINDS:
         stats = statistics(run, kind)
         if stats:
-            span = len(METRICS) + 1
+            span = len(run.shown_metrics) + 1
             body.append(f'<tr class="rule"><td colspan="{span}">analog, {escape(title)}</td></tr>')
         for time, entry in stats:
             cells = []
-            for metric, _ in METRICS:
+            for metric, _ in run.shown_metrics:
                 value = entry.get(metric) or {}
                 cells.append(
                     f"{number(value.get('mean'), 4)} ± {number(value.get('std'), 4)} "
@@ -112,11 +114,11 @@ def drift_table(run: RunFiles) -> str:
         return ""
     note = (
         f'<p class="note">Mean ± standard deviation over {known(chips_of(run))} programmed chips; '
-        "p05 is the 5th percentile chip. Dice and IoU are means over images, pooled IoU counts "
-        "all pixels together.</p>"
+        "p05 is the 5th percentile chip. Dice, IoU and AP (average precision of single nuclei) are "
+        "means over images, pooled IoU counts all pixels together.</p>"
     )
     avm = _accuracy_variation(run)
-    return table(["", *(name for _, name in METRICS)], body) + note + avm
+    return table(["", *(name for _, name in run.shown_metrics)], body) + note + avm
 
 
 def _accuracy_variation(run: RunFiles) -> str:
@@ -132,4 +134,95 @@ def _accuracy_variation(run: RunFiles) -> str:
     return (
         '<p class="note">Accuracy variation over one month (Dice at 1 s minus Dice at 30 days): '
         f"{', '.join(lines)}.</p>"
+    )
+
+
+def chips_table(run: RunFiles) -> str:
+    """Share of the chips above several bounds of the Dice, and the worst chip, by time."""
+    if not run.drift:
+        return ""
+    values = [entry.scores["dice"] for entry in run.drift if "dice" in entry.scores]
+    if not values:
+        return ""
+    # Bounds where chips differ: from the worst chip to the best, on round numbers.
+    low, high = min(values), max(values)
+    step = next((s for s in (0.002, 0.005, 0.01, 0.02, 0.05) if (high - low) / s <= 6), 0.1)
+    bounds = [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)][-6:]
+    body = []
+    for recalibrated, title in ((True, "recalibrated"), (False, "uncalibrated")):
+        for time in sorted({entry.time_s for entry in run.drift}):
+            dice = [
+                entry.scores["dice"]
+                for entry in run.drift
+                if entry.time_s == time
+                and entry.recalibrated is recalibrated
+                and "dice" in entry.scores
+            ]
+            if dice:
+                shares = [f"{sum(d >= b for d in dice) / len(dice):.0%}" for b in bounds]
+                body.append(row([f"{time_name(time)}, {title}", number(min(dice), 4), *shares]))
+    head = ["", "worst chip", *(f"Dice ≥ {bound:.3f}" for bound in bounds)]
+    return "<h3>Share of the chips</h3>" + table(head, body)
+
+
+def sweep_table(run: RunFiles) -> str:
+    """Dice after a day for memories with less and with more noise."""
+    if not run.sweep:
+        return ""
+    entries = list(run.sweep)
+    entries += [(1.0, entry) for entry in run.drift if entry.time_s == DAY]
+    body = []
+    for scale in sorted({scale for scale, _ in entries}):
+        cells = [f"{scale:g} x"]
+        for recalibrated in (True, False):
+            dice = [
+                r.scores["dice"]
+                for s, r in entries
+                if s == scale and r.recalibrated is recalibrated and "dice" in r.scores
+            ]
+            spread = statistics_module.stdev(dice) if len(dice) > 1 else 0.0
+            cells.append(
+                f"{number(sum(dice) / len(dice), 4)} ± {number(spread, 4)} "
+                f"<small>{len(dice)} chips</small>"
+                if dice
+                else "-"
+            )
+        body.append(row(cells))
+    return (
+        "<h3>Noisier memory</h3>"
+        + table(["noise and drift of the memory", "recalibrated", "uncalibrated"], body)
+        + '<p class="note">Dice after a day where programming noise, read noise and drift are '
+        "multiples of the memory's own.</p>"
+    )
+
+
+def plan_list(run: RunFiles) -> str:
+    """The refresh plan, if one was made."""
+    if run.plan is None:
+        return ""
+    lines = format_plan(run.plan).splitlines()
+    return f"<h3>Refresh plan</h3><pre>{escape(chr(10).join(lines))}</pre>"
+
+
+def sensitivity_table(run: RunFiles) -> str:
+    """What each layer costs where it alone is analog, if that was measured."""
+    if run.sensitivity is None:
+        return ""
+    kept = set(run.sensitivity.get("digital_layers") or [])
+    layers = sorted(
+        run.sensitivity.get("layers") or [], key=lambda entry: -float(entry.get("loss", 0))
+    )
+    body = [
+        row(
+            [
+                f"<code>{escape(str(entry.get('name')))}</code>",
+                count_text(entry.get("macs")),
+                number(entry.get("loss"), 4),
+                "digital" if entry.get("name") in kept else "analog",
+            ]
+        )
+        for entry in layers
+    ]
+    return "<h3>Sensitivity of the layers</h3>" + table(
+        ["layer", "MACs", "Dice lost where it alone is analog", "runs"], body, (0, 3)
     )

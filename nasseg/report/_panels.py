@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 
 from nasseg.report._load import Array
 from nasseg.report._style import MUTED, new_figure
@@ -61,13 +58,6 @@ def panel_rows(panels: dict[str, Array]) -> list[tuple[str, list[tuple[Array, fl
             cells.append((error_picture(probability, label), dice(probability, label)))
         rows.append((str(panels["ids"][k]), cells))
     return rows
-
-
-def to_png_pixels(picture: Array) -> bytes:
-    """An RGB uint8 picture (H, W, 3) as a PNG of exactly these pixels."""
-    buffer = io.BytesIO()
-    imsave(buffer, np.ascontiguousarray(picture), format="png")
-    return buffer.getvalue()
 
 
 def draw_panels(panels: dict[str, Array] | None) -> Figure | None:

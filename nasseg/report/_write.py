@@ -25,7 +25,7 @@ _LABELS = {
     "architecture": "the architecture as a block diagram",
     "search": "best and mean predicted score over generations",
     "curves": "loss and validation Dice over epochs",
-    "drift": "Dice and pooled IoU over time since programming",
+    "drift": "Dice and a second metric over time since programming",
 }
 
 
@@ -46,7 +46,7 @@ def write_report(run_dir: str | Path) -> Path:
 
 def draw_figures(run: RunFiles) -> dict[str, str]:
     """Write each picture that can be drawn as PNG; name to inline SVG (``panels`` has none)."""
-    size = run.setting("data.image_size")
+    size = run.setting("data.crop") or run.setting("data.image_size")
     painters: dict[str, Callable[[], Figure | None]] = {
         "architecture": lambda: draw_architecture(
             run.best, size if isinstance(size, int) else None
@@ -96,7 +96,10 @@ def render(run: RunFiles, figures: dict[str, str]) -> str:
             html.missing(run, "drift.csv", "summary.json")
             + drift
             + (drift_note if drift else "")
-            + numbers.drift_table(run),
+            + numbers.drift_table(run)
+            + numbers.chips_table(run)
+            + numbers.sweep_table(run)
+            + numbers.plan_list(run),
         ),
         html.Section("Segmentations", html.missing(run, "panels.npz") + details.panels_grid(run)),
         html.Section(
@@ -111,7 +114,10 @@ def render(run: RunFiles, figures: dict[str, str]) -> str:
         ),
         html.Section("Training", html.missing(run, "metrics.jsonl") + figures.get("curves", "")),
         html.Section(
-            "Analog coverage", html.missing(run, "coverage.json") + details.coverage_table(run)
+            "Analog coverage",
+            html.missing(run, "coverage.json")
+            + details.coverage_table(run)
+            + numbers.sensitivity_table(run),
         ),
         html.Section(
             "Seed, budget, command",

@@ -14,20 +14,23 @@ from torch import Tensor, nn
 from nasseg.analog import (
     AnalogSpec,
     Coverage,
+    NoiseProfile,
+    average_batch_norms,
     calibrate_input_ranges,
     convert,
-    recalibrate_batch_norms,
+    noise_source,
 )
 from nasseg.analog._rpu_config import set_weight_noise
 from nasseg.analog.chips import all_tiles
 from nasseg.analog.noise import derive_seed, seeded
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
-from nasseg.data import SegmentationData
+from nasseg.data import Data
 from nasseg.tasks import Task
 from nasseg.training.loop import FitResult, fit
 
 # Branches of a run's seed: what is drawn under one is independent of the others.
 SEED_INIT, SEED_DIGITAL, SEED_ANALOG, SEED_DRIFT, SEED_RECALIBRATE = 10, 11, 12, 13, 14
+SEED_SENSITIVITY, SEED_PLAN = 15, 16
 
 
 def select_device(name: str) -> torch.device:
@@ -56,7 +59,7 @@ def initialise(build: Callable[[int], nn.Module], seed: int, device: torch.devic
 
 def train_digital(
     net: nn.Module,
-    data: SegmentationData,
+    data: Data,
     task: Task,
     config: TrainConfig,
     *,
@@ -85,24 +88,50 @@ def train_digital(
 def analog_spec(config: AnalogConfig) -> AnalogSpec:
     """The hardware of a run: its preset with the weight noise of its retraining."""
     spec = AnalogSpec.preset(config.preset)
-    return spec if config.preset == "ideal" else spec.replace(weight_noise=config.weight_noise)
+    if spec.memory == "ideal":
+        return spec
+    return spec.replace(
+        weight_noise=config.weight_noise if config.noise == "gaussian" else 0.0,
+        drift_compensation=config.compensation,
+        clip_sigma=config.clip_sigma,
+        remap=config.remap,
+        learn_input_range=config.learn_input_range,
+        input_range_decay=config.input_range_decay,
+    )
 
 
 def to_analog(
-    digital: nn.Module, data: SegmentationData, config: AnalogConfig, *, seed: int
+    digital: nn.Module,
+    config: AnalogConfig,
+    *,
+    channels: int,
+    size: int,
+    seed: int,
+    digital_layers: Sequence[str] | None = None,
 ) -> tuple[nn.Module, Coverage]:
-    """Convert a trained network and check the coverage; the input ranges are still 1."""
-    size = data.images.shape[-1]
+    """Convert a trained network and check the coverage; the input ranges are still 1.
+
+    Multiply-accumulates are counted for an input (1, ``channels``, ``size``, ``size``).
+    ``digital_layers`` stay digital; none = those that ``config`` names.
+    """
     device = next(digital.parameters()).device
-    example = torch.zeros((1, data.in_channels, size, size), device=device)
-    analog, coverage = convert(digital, analog_spec(config), example=example, seed=seed)
+    example = torch.zeros((1, channels, size, size), device=device)
+    if digital_layers is None:
+        digital_layers = config.named_digital_layers
+    analog, coverage = convert(
+        digital,
+        analog_spec(config),
+        digital_layers=digital_layers,
+        example=example,
+        seed=seed,
+    )
     coverage.require(config.min_mac_fraction)
     return analog, coverage
 
 
 def train_analog(
     digital: nn.Module,
-    data: SegmentationData,
+    data: Data,
     task: Task,
     train: TrainConfig,
     config: AnalogConfig,
@@ -122,19 +151,22 @@ def train_analog(
         The analog network, its coverage, and the retraining's result (none for 0 epochs).
     """
     stage_seed = derive_seed(seed, SEED_ANALOG)
-    analog, coverage = to_analog(digital, data, config, seed=stage_seed)
-    calibrate_input_ranges(analog, data.calibration_loader(train.batch_size))
+    first = digital if config.start == "digital" else _anew(digital, stage_seed)
+    analog, coverage = to_analog(
+        first, config, channels=data.in_channels, size=data.size, seed=stage_seed
+    )
+    calibrate_input_ranges(
+        analog, data.calibration_loader(train.batch_size), quantile=config.input_quantile
+    )
     if config.epochs == 0:
         return analog, coverage, None
-    noise = analog_spec(config).weight_noise
-    tiles = all_tiles(analog)
+    spec = analog_spec(config)
+    ramp = _noise_ramp(analog, config)
+    if not config.output_noise:
+        _set_output_noise(analog, 0.0)
 
-    def ramp(epoch: int) -> dict[str, Any]:
-        span = max(1.0, config.noise_ramp * config.epochs)
-        std = noise * min(1.0, 0.25 + 0.75 * epoch / span)
-        for tile in tiles:
-            set_weight_noise(tile.rpu_config, std)
-        return {"weight_noise": std} | (on_epoch(epoch) if on_epoch is not None else {})
+    def tick(epoch: int) -> dict[str, Any]:
+        return ramp(epoch) | (on_epoch(epoch) if on_epoch is not None else {})
 
     schedule = dataclasses.replace(train, epochs=config.epochs, lr=config.lr, patience=0)
     result = fit(
@@ -146,7 +178,7 @@ def train_analog(
         seed=stage_seed,
         teacher=copy.deepcopy(digital) if config.distill else None,
         distill=config.distill,
-        on_epoch=ramp,
+        on_epoch=tick,
         checkpoint=checkpoint,
         metrics_file=metrics_file,
         stage="analog",
@@ -154,16 +186,58 @@ def train_analog(
         keep="last",
         progress=progress,
     )
+    noise_source(analog).profile = None
+    _set_output_noise(analog, spec.out_noise)
     # Under the injected noise the statistics were wider than those of the target weights. The DAC
     # ranges stay those that the weights were trained under.
     statistics = recalibration_loader(data, train, DriftConfig(), seed)
     if statistics is not None:
-        recalibrate_batch_norms(analog, statistics)
+        chips = config.statistics_chips if spec.memory != "ideal" else 0
+        average_batch_norms(analog, statistics, chips=chips, seed=derive_seed(stage_seed, 4))
     return analog, coverage, result
 
 
+def _anew(net: nn.Module, seed: int) -> nn.Module:
+    """A copy with new initial weights."""
+    fresh = copy.deepcopy(net)
+    with seeded(seed, torch.device("cpu")):
+        for module in fresh.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return fresh
+
+
+def _set_output_noise(analog: nn.Module, std: float) -> None:
+    for tile in all_tiles(analog):
+        tile.rpu_config.forward.out_noise = std
+
+
+def _noise_ramp(analog: nn.Module, config: AnalogConfig) -> Callable[[int], dict[str, Any]]:
+    """A function of the epoch that sets the weight noise of training and says its size."""
+    spec = analog_spec(config)
+    memory = config.noise == "memory" and spec.memory != "ideal"
+    tiles = all_tiles(analog)
+    source = noise_source(analog)
+    profile = NoiseProfile.of(spec) if memory else None
+
+    def set_noise(epoch: int) -> dict[str, Any]:
+        span = max(1.0, config.noise_ramp * config.epochs)
+        share = min(1.0, 0.25 + 0.75 * epoch / span)
+        if profile is not None:
+            scale = config.noise_scale * share
+            source.profile = dataclasses.replace(profile, scale=scale)
+            return {"noise_scale": scale}
+        std = spec.weight_noise * share
+        for tile in tiles:
+            set_weight_noise(tile.rpu_config, std)
+        return {"weight_noise": std}
+
+    return set_noise
+
+
 def recalibration_loader(
-    data: SegmentationData, train: TrainConfig, drift: DriftConfig, seed: int
+    data: Data, train: TrainConfig, drift: DriftConfig, seed: int
 ) -> list[tuple[Tensor, Tensor]] | None:
     """Batches that each drifted chip is recalibrated with; none where that is switched off.
 

@@ -123,6 +123,21 @@ class Upsample(nn.Module):
         return out
 
 
+GROUP_SIZE = 4
+"""Channels that GroupNorm takes together; every width is a multiple of it."""
+
+
+def group_norms(net: nn.Module) -> nn.Module:
+    """``net`` with every BatchNorm replaced by GroupNorm over groups of :data:`GROUP_SIZE`."""
+    for parent in list(net.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                channels = child.num_features
+                size = GROUP_SIZE if channels % GROUP_SIZE == 0 else channels
+                setattr(parent, name, nn.GroupNorm(channels // size, channels))
+    return net
+
+
 def initialise(module: nn.Module) -> None:
     """He initialisation of convolutions; BatchNorm at identity; biases zero."""
     for part in module.modules():

@@ -56,6 +56,13 @@ class NASSegNet(nn.Module):
 
     Build it with ``get_space("unet").build(arch)``, which checks the architecture first.
 
+    Args:
+        arch: canonical architecture.
+        widths: channels of its stages.
+        in_channels, out_channels: of image and logits.
+        stride: 1, or 2: the stem halves the resolution, and the head gives four logits a position,
+            which PixelShuffle spreads over the pixels.
+
     Attributes:
         arch, arch_id, space: set by ``build``.
         factor: total downsampling of the deepest stage.
@@ -66,7 +73,12 @@ class NASSegNet(nn.Module):
     space: str
 
     def __init__(
-        self, arch: Mapping[str, Any], widths: Sequence[int], in_channels: int, out_channels: int
+        self,
+        arch: Mapping[str, Any],
+        widths: Sequence[int],
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
@@ -75,10 +87,10 @@ class NASSegNet(nn.Module):
         levels = (
             [[1], list(stages)[1:]] if arch["topology"] == "isotropic" else [[i] for i in stages]
         )
-        self.factor = 2 ** (len(levels) - 1)
+        self.factor = stride * 2 ** (len(levels) - 1)
 
         width = arch["out_channel0"]
-        self.stem = conv_bn_relu(in_channels, width, arch["kernel0"])
+        self.stem = conv_bn_relu(in_channels, width, arch["kernel0"], stride)
         self.encoder = nn.ModuleList()
         for level in levels:
             parts = []
@@ -109,7 +121,9 @@ class NASSegNet(nn.Module):
                 )
             )
             width = channels
-        self.head = nn.Conv2d(width, out_channels, 1)
+        self.head: nn.Module = nn.Conv2d(width, out_channels * stride**2, 1)
+        if stride > 1:
+            self.head = nn.Sequential(self.head, nn.PixelShuffle(stride))
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,259 @@
+"""When to recalibrate and when to reprogram, so that chips stay good enough for a year.
+
+Recalibrating re-estimates BatchNorm statistics from unlabelled images, which any chip can do in the
+field; reprogramming writes all its weights anew. The plan is not read off drift curves but lived
+through: chips age on a grid of times, keep the statistics of their last recalibration, and are
+looked at before each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from nasseg.analog._reuse import cached_batches, reused_inputs
+from nasseg.analog.calibrate import (
+    batch_norms,
+    preserved_batch_norms,
+    recalibrate_batch_norms,
+)
+from nasseg.analog.chips import Crossbars, programmable
+from nasseg.analog.convert import noise_source
+from nasseg.analog.drift import Metric
+from nasseg.analog.noise import derive_seed
+from nasseg.errors import ConfigError
+
+YEAR = 31_536_000.0
+PER_DECADE = 2
+"""Ages a decade of time at which chips are looked at."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something to do to every chip."""
+
+    time_s: float
+    """Seconds after the first programming."""
+    kind: Literal["recalibrate", "reprogram"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What chips were worth at one time, after what the plan does then."""
+
+    time_s: float
+    """Seconds after the first programming."""
+    age_s: float
+    """Seconds after the last programming."""
+    value: float
+    """Quantile of the metric over chips."""
+    mean: float
+    """Its mean over chips."""
+    worst: float
+    """The worst chip."""
+
+
+@dataclass(frozen=True)
+class RefreshPlan:
+    """Actions that keep chips above a bound, with what was measured on the way."""
+
+    min_value: float
+    """The bound."""
+    share: float
+    """Share of the chips that must be above it."""
+    chips: int
+    horizon_s: float
+    feasible: bool
+    """Whether a fresh chip is above the bound at all."""
+    reprogram_every_s: float | None
+    """Period of reprogramming that the bound takes; none = a chip lives through the horizon."""
+    actions: tuple[Action, ...]
+    """What to do in the first period; after each reprogramming the same again."""
+    looks: tuple[Look, ...]
+    """What was measured, over the first two periods."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self)
+
+
+def ages(horizon_s: float = YEAR, per_decade: int = PER_DECADE) -> list[float]:
+    """Ages at which chips are looked at: evenly in logarithm from 1 s to ``horizon_s``."""
+    count = max(2, round(np.log10(horizon_s) * per_decade) + 1)
+    return [float(age) for age in np.geomspace(1.0, horizon_s, count)]
+
+
+def plan_refresh(
+    analog: nn.Module,
+    loader: Iterable[Any],
+    metric: Metric,
+    *,
+    min_value: float,
+    recalibrate_with: Iterable[Any] | None,
+    chips: int = 10,
+    share: float = 0.95,
+    horizon_s: float = YEAR,
+    name: str = "value",
+    seed: int = 0,
+    progress: bool = False,
+) -> RefreshPlan:
+    """Find the latest times at which chips must be recalibrated or reprogrammed.
+
+    A chip starts with the statistics that the network holds. Where too few chips are above
+    ``min_value`` at a look, all are recalibrated; where that does not suffice, they should have
+    been reprogrammed at the look before. Then a second programming is lived through, and the
+    shorter of both lives is the period.
+
+    Args:
+        analog: converted network; it is as before afterwards.
+        loader: what ``metric`` evaluates on; re-iterable.
+        metric: (network, loader) -> value, or values by name.
+        min_value: bound of the metric.
+        recalibrate_with: batches whose images recalibrate a chip; none = chips cannot be.
+        chips: chips simulated.
+        share: share of them that must be above the bound, above 0, at most 1.
+        horizon_s: seconds for which the plan holds.
+        name: of the metric, where there are several.
+        seed: (seed, chip, programming, age) decides every draw.
+        progress: show a bar.
+
+    Raises:
+        ConfigError: ``chips`` or ``share`` is not allowed.
+    """
+    if chips < 1:
+        raise ConfigError(f"chips is {chips!r}; allowed: 1 or more")
+    if not 0 < share <= 1:
+        raise ConfigError(f"share is {share!r}; allowed: above 0, at most 1")
+    device = next(analog.parameters()).device
+    shown = cached_batches(loader, device)
+    images = None if recalibrate_with is None else cached_batches(recalibrate_with, device)
+    source = noise_source(analog)
+    kept, training = source.state_dict(), analog.training
+    grid = ages(horizon_s)
+    bar = tqdm(total=len(grid), desc="plan", unit="look", disable=not progress)
+    try:
+        with (
+            bar,
+            programmable(analog) as crossbars,
+            preserved_batch_norms(analog),
+            reused_inputs(analog, [*shown, *(images or [])]),
+        ):
+            fleet = _Fleet(analog.eval(), crossbars, shown, images, metric, name, chips, seed)
+            actions, looks = _live(fleet, grid, min_value, share, bar)
+            period = None
+            if looks and looks[-1].age_s < horizon_s:
+                fleet.reprogram()
+                bar.reset()
+                again, second = _live(fleet, grid, min_value, share, bar)
+                period = min(looks[-1].age_s, second[-1].age_s if second else 0.0)
+                # What is done to every chip is done when the first life asks for it.
+                actions = min(actions, again, key=lambda found: [a.time_s for a in found])
+                actions = [action for action in actions if action.time_s < period]
+                actions.append(Action(period, "reprogram"))
+                looks = [look for look in looks if look.age_s <= period] + [
+                    replace(look, time_s=look.age_s + period)
+                    for look in second
+                    if look.age_s <= period
+                ]
+    finally:
+        source.load_state_dict(kept)
+        analog.train(training)
+    feasible = bool(looks) and period != 0.0
+    return RefreshPlan(
+        min_value,
+        share,
+        chips,
+        horizon_s,
+        feasible,
+        period if feasible else None,
+        tuple(actions) if feasible else (),
+        tuple(looks),
+    )
+
+
+def _live(
+    fleet: _Fleet, grid: Sequence[float], bound: float, share: float, bar: Any
+) -> tuple[list[Action], list[Look]]:
+    """One programming: recalibrations, and looks up to the last one at which the bound held."""
+    actions: list[Action] = []
+    looks: list[Look] = []
+    for age in grid:
+        values = fleet.values(age)
+        if float(np.quantile(values, 1 - share)) < bound:
+            if not fleet.recalibrate(age):
+                break
+            values = fleet.values(age)
+            if float(np.quantile(values, 1 - share)) < bound:
+                break
+            actions.append(Action(age, "recalibrate"))
+        quantile = float(np.quantile(values, 1 - share))
+        looks.append(Look(age, age, quantile, float(values.mean()), float(values.min())))
+        bar.update()
+        bar.set_postfix(value=f"{quantile:.4f}")
+    return actions, looks
+
+
+class _Fleet:
+    """Chips that age together, each with the statistics of its last recalibration."""
+
+    def __init__(
+        self,
+        analog: nn.Module,
+        crossbars: Crossbars,
+        shown: Sequence[Any],
+        images: Sequence[Any] | None,
+        metric: Metric,
+        name: str,
+        chips: int,
+        seed: int,
+    ) -> None:
+        self.analog, self.crossbars, self.shown, self.images = analog, crossbars, shown, images
+        self.metric, self.name, self.chips, self.seed = metric, name, chips, seed
+        self.norms = batch_norms(analog)
+        self.shipped = self._state()
+        self.states = [self.shipped] * chips
+        self.programming = 1
+
+    def _state(self) -> list[dict[str, Any]]:
+        return [{k: v.clone() for k, v in norm.state_dict().items()} for norm in self.norms]
+
+    def _age(self, chip: int, age: float) -> None:
+        self.crossbars.program(derive_seed(self.seed, self.programming), chip)
+        self.crossbars.drift(age)
+        source = noise_source(self.analog)
+        source.reseed(derive_seed(self.seed, self.programming, chip, int(age * 1000)))
+
+    def values(self, age: float) -> np.ndarray[Any, Any]:
+        """The metric of every chip at an age."""
+        found = []
+        for chip, states in enumerate(self.states):
+            self._age(chip, age)
+            for norm, state in zip(self.norms, states, strict=True):
+                norm.load_state_dict(state)
+            with torch.no_grad():
+                value = self.metric(self.analog, self.shown)
+            found.append(float(value if isinstance(value, (int, float)) else value[self.name]))
+        return np.array(found)
+
+    def recalibrate(self, age: float) -> bool:
+        """Recalibrate every chip at an age; whether there was anything to recalibrate."""
+        if not self.norms or self.images is None:
+            return False
+        states = []
+        for chip in range(self.chips):
+            self._age(chip, age)
+            recalibrate_batch_norms(self.analog, self.images)
+            states.append(self._state())
+        self.states = states
+        return True
+
+    def reprogram(self) -> None:
+        """Write every chip anew, with the statistics that it was shipped with."""
+        self.programming += 1
+        self.states = [self.shipped] * self.chips

@@ -1,0 +1,326 @@
+"""What a trained run says of new images: labels, overlays, and what a chip's age does to them."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from nasseg._io import write_bytes
+from nasseg._run import RunFolder, read_run_config
+from nasseg.analog import programmable, recalibrate_batch_norms
+from nasseg.analog.calibrate import batch_norms, preserved_batch_norms
+from nasseg.analog.convert import noise_source
+from nasseg.analog.noise import derive_seed
+from nasseg.config import RunConfig
+from nasseg.data._read import SUFFIXES, read_image
+from nasseg.data.native import whole_image
+from nasseg.data.normalise import normalise
+from nasseg.errors import ConfigError, DataError, NassegError, RunError
+from nasseg.instances import Ids, depth_map, split_instances
+from nasseg.pipeline import Job
+from nasseg.tasks import predict_whole
+from nasseg.training.recipe import SEED_DRIFT, recalibration_loader
+
+log = logging.getLogger(__name__)
+
+_UNITS = {
+    "s": 1.0,
+    "min": 60.0,
+    "h": 3_600.0,
+    "day": 86_400.0,
+    "days": 86_400.0,
+    "month": 2_592_000.0,
+    "months": 2_592_000.0,
+    "year": 31_536_000.0,
+    "years": 31_536_000.0,
+}
+BLOCK = 64_000_000
+"""Pixels of the images that are in work at a time, over which chips are compared."""
+
+Probability = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One image and what was written for it."""
+
+    image: Path
+    instances: int
+    """Nuclei found."""
+    files: tuple[Path, ...]
+    """Label TIFF, overlay PNG, and with several chips the uncertainty TIFF and PNG."""
+
+
+def parse_time(text: str) -> float:
+    """Seconds of ``1day``, ``30 days``, ``1h``, ``1year`` or plain seconds.
+
+    Raises:
+        ConfigError: it is not a time above 0.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", text.lower())
+    unit = match[2] or "s" if match else ""
+    try:
+        seconds = float(match[1]) * _UNITS[unit] if match else 0.0
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not seconds > 0:
+        raise ConfigError(
+            f"at is {text!r}; allowed: a time after programming such as 1s, 1h, 1day, 30days, "
+            "1year, or seconds"
+        )
+    return seconds
+
+
+def list_images(paths: Sequence[str | Path]) -> list[Path]:
+    """Image files, and those in folders, in order.
+
+    Raises:
+        DataError: a path is not there, or nothing is an image.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = [p for p in sorted(path.iterdir()) if p.suffix.lower() in SUFFIXES]
+            if not inside:
+                raise DataError(f"{path} holds no PNG, TIFF or JPEG")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise DataError(f"no such image or folder: {path}")
+    names: dict[str, Path] = {}
+    for path in found:
+        other = names.setdefault(path.stem, path)
+        if other != path:
+            raise DataError(f"{other} and {path} would both be written as {path.stem}.tif")
+    return list(names.values())
+
+
+def predict(
+    run: str | Path,
+    images: Sequence[str | Path],
+    out: str | Path,
+    *,
+    at: float | None = None,
+    chip_seed: int = 0,
+    chips: int = 8,
+    recalibrate: bool = True,
+    device: str = "auto",
+    progress: bool = True,
+) -> list[Predicted]:
+    """Segment images with the network of a run folder.
+
+    For each image ``NAME.tif`` (instance ids, uint16, or int32 where there are more) and
+    ``NAME_overlay.png`` are written; with ``at`` also ``NAME_uncertainty.tif`` (float32, the
+    standard deviation of the probability of nucleus over chips) and its picture.
+
+    Args:
+        run: run folder.
+        images: image files or folders.
+        out: folder for the results.
+        at: seconds after programming at which the analog network is shown; none = the digital one.
+        chip_seed: number of the chip that is shown, as in ``drift.csv``.
+        chips: chips from ``chip_seed`` on over which the uncertainty is taken; 1 = none.
+        recalibrate: re-estimate BatchNorm statistics on each drifted chip, with the run's images.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        progress: show a bar.
+
+    Raises:
+        RunError: the folder holds no trained run.
+        DataError: images cannot be read. The others are written first.
+        ConfigError: a value is not allowed.
+    """
+    if chips < 1:
+        raise ConfigError(f"chips is {chips}; allowed: 1 or more")
+    if chip_seed < 0:
+        raise ConfigError(f"chip_seed is {chip_seed}; allowed: 0 or more")
+    config = read_run_config(run, device=device)
+    files = list_images(images)
+    needed = "digital.safetensors" if at is None else "analog.safetensors"
+    if not (Path(run) / needed).exists():
+        stage = "train" if at is None else "analog"
+        raise RunError(f"{Path(run) / needed} is missing; `nasseg {stage} --out {run}` makes it")
+    job = Job(config, RunFolder(config), progress)
+    states = None if at is None else _Chips(job, at, chip_seed, chips, recalibrate)
+    done: list[Predicted] = []
+    problems: list[str] = []
+    bar = tqdm(total=len(files), desc="predict", unit="image", disable=not progress)
+    with bar:
+        for block in _blocks(files, config, problems):
+            inputs = [(path, pixels, _shown(pixels, config)) for path, pixels in block]
+            if states is None:
+                found = [(_probability(job.digital, x, p.shape[:2]), None) for _, p, x in inputs]
+            else:
+                found = states.run(inputs)
+            for (path, pixels, _), (probability, spread) in zip(inputs, found, strict=True):
+                done.append(_write(Path(out), path, pixels, probability, spread))
+                bar.update()
+                bar.set_postfix(nuclei=done[-1].instances)
+    if problems:
+        raise DataError(
+            f"{len(problems)} of {len(files)} images cannot be used; the others are in {out}:\n  "
+            + "\n  ".join(problems)
+        )
+    return done
+
+
+def _blocks(
+    files: Sequence[Path], config: RunConfig, problems: list[str]
+) -> Iterator[list[tuple[Path, npt.NDArray[np.uint8]]]]:
+    block: list[tuple[Path, npt.NDArray[np.uint8]]] = []
+    pixels = 0
+    for path in files:
+        try:
+            image = read_image(path, config.data.channels)
+            if min(image.shape[:2]) < 16:
+                raise DataError(f"is {image.shape[0]} x {image.shape[1]}; 16 x 16 is the least")
+        except DataError as error:
+            problems.append(f"{path}: {error}")
+            continue
+        block.append((path, image))
+        pixels += image.shape[0] * image.shape[1]
+        if pixels >= BLOCK:
+            yield block
+            block, pixels = [], 0
+    if block:
+        yield block
+
+
+def _shown(pixels: npt.NDArray[np.uint8], config: RunConfig) -> torch.Tensor:
+    """An image (H, W, C) as the network of the run is shown it: (1, C, h, w)."""
+    image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)))
+    if config.data.crop:
+        return whole_image(image)
+    size = (config.data.image_size, config.data.image_size)
+    small = torch.nn.functional.interpolate(image[None].float(), size, mode="nearest-exact")
+    return normalise(small.div_(255.0))
+
+
+@torch.no_grad()
+def _probability(net: nn.Module, image: torch.Tensor, size: tuple[int, int]) -> Probability:
+    """(K, H, W) at the size of the original image."""
+    device = next(net.parameters()).device
+    logits = predict_whole(net.eval(), image.to(device))
+    if tuple(logits.shape[2:]) != tuple(size):
+        logits = torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+    values: Probability = logits.sigmoid()[0].cpu().numpy()
+    return values
+
+
+class _Chips:
+    """Programmed chips of a run at one age, each with its BatchNorm statistics."""
+
+    def __init__(self, job: Job, at: float, first: int, count: int, recalibrate: bool) -> None:
+        self.net = job.analog_net
+        self.at, self.first, self.count = at, first, count
+        self.seed = derive_seed(job.config.seed, SEED_DRIFT)
+        self.states: dict[int, list[dict[str, Any]]] = {}
+        self.images = None
+        if recalibrate and batch_norms(self.net):
+            try:
+                self.images = recalibration_loader(
+                    job.data, job.config.train, job.config.drift, job.config.seed
+                )
+            except NassegError as error:
+                raise RunError(
+                    f"the images of the run, which chips are recalibrated with, cannot be used "
+                    f"({error}); --uncalibrated does without"
+                ) from None
+
+    def run(
+        self, inputs: Sequence[tuple[Path, npt.NDArray[np.uint8], torch.Tensor]]
+    ) -> list[tuple[Probability, Probability | None]]:
+        """For each image the first chip's probabilities, and their deviation over all chips."""
+        shown: list[Probability] = []
+        sums: list[npt.NDArray[np.float64]] = []
+        squares: list[npt.NDArray[np.float64]] = []
+        source = noise_source(self.net)
+        with programmable(self.net) as crossbars, preserved_batch_norms(self.net):
+            for chip in range(self.first, self.first + self.count):
+                crossbars.program(self.seed, chip)
+                crossbars.drift(self.at)
+                source.reseed(derive_seed(self.seed, chip, 2, int(self.at * 1000)))
+                self._calibrate(chip)
+                for k, (_, pixels, image) in enumerate(inputs):
+                    value = _probability(self.net, image, pixels.shape[:2])
+                    if chip == self.first:
+                        shown.append(value)
+                        sums.append(value[0].astype(np.float64))
+                        squares.append(value[0].astype(np.float64) ** 2)
+                    else:
+                        sums[k] += value[0]
+                        squares[k] += value[0].astype(np.float64) ** 2
+        if self.count == 1:
+            return [(value, None) for value in shown]
+        spreads = [
+            np.sqrt(np.maximum(s2 - s1**2 / self.count, 0) / (self.count - 1)).astype(np.float32)
+            for s1, s2 in zip(sums, squares, strict=True)
+        ]
+        return list(zip(shown, spreads, strict=True))
+
+    def _calibrate(self, chip: int) -> None:
+        norms = batch_norms(self.net)
+        if chip in self.states:
+            for norm, state in zip(norms, self.states[chip], strict=True):
+                norm.load_state_dict(state)
+        elif self.images is not None:
+            recalibrate_batch_norms(self.net, self.images)
+            self.states[chip] = [
+                {key: value.clone() for key, value in norm.state_dict().items()} for norm in norms
+            ]
+
+
+def instances_of(probability: Probability) -> Ids:
+    """Single nuclei from the network's probabilities (K, H, W), K of 1 or 2.
+
+    Without a second channel, which gives the relative depth, that of the mask stands in for it.
+    """
+    from skimage.measure import label
+
+    foreground = probability[0]
+    if len(probability) > 1:
+        return split_instances(foreground, probability[1])
+    parts = label(foreground > 0.5, connectivity=1).astype(np.int32)
+    return split_instances(foreground, depth_map(parts))
+
+
+def _write(
+    out: Path,
+    image: Path,
+    pixels: npt.NDArray[np.uint8],
+    probability: Probability,
+    spread: Probability | None,
+) -> Predicted:
+    import tifffile
+
+    from nasseg.report import overlay_png, uncertainty_png
+
+    ids = instances_of(probability)
+    count = int(ids.max())
+    stem = image.stem
+    files = {
+        f"{stem}.tif": _tiff(tifffile, ids.astype(np.uint16) if count < 2**16 else ids),
+        f"{stem}_overlay.png": overlay_png(pixels, ids),
+    }
+    if spread is not None:
+        files[f"{stem}_uncertainty.tif"] = _tiff(tifffile, spread)
+        files[f"{stem}_uncertainty.png"] = uncertainty_png(pixels, spread)
+    written = tuple(write_bytes(out / name, data) for name, data in files.items())
+    return Predicted(image, count, written)
+
+
+def _tiff(tifffile: Any, array: npt.NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, array, compression="zlib")
+    return buffer.getvalue()

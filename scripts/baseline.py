@@ -1,0 +1,99 @@
+"""A plain MONAI U-Net trained as a run trains its network: the figure to hold against.
+
+    python scripts/baseline.py --like runs/native0 --out docs/results/dsb_native/baseline0.json
+
+Takes data, budget and seed from the run folder, makes a ``monai.networks.nets.UNet`` with about as
+many parameters as the run's network, trains it with the same loop, and evaluates it on the same
+images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+from monai.networks.nets import UNet
+from torch import nn
+
+from nasseg._io import read_json, write_json
+from nasseg._run import read_run_config
+from nasseg.data import load_data
+from nasseg.errors import NassegError
+from nasseg.tasks import get_task
+from nasseg.training.recipe import initialise, train_digital
+
+
+def plain_unet(width: int, in_channels: int, out_channels: int) -> nn.Module:
+    """MONAI's U-Net with four levels, residual units and BatchNorm."""
+    net: nn.Module = UNet(
+        2,
+        in_channels,
+        out_channels,
+        channels=(width, 2 * width, 4 * width, 8 * width),
+        strides=(2, 2, 2),
+        num_res_units=1,
+        norm="batch",
+    )
+    return net
+
+
+def nearest_width(params: int, in_channels: int, out_channels: int) -> int:
+    """The width whose network has the number of parameters nearest to ``params``."""
+
+    def distance(width: int) -> int:
+        net = plain_unet(width, in_channels, out_channels)
+        return abs(sum(p.numel() for p in net.parameters()) - params)
+
+    return min(range(4, 65), key=distance)
+
+
+def main() -> int:
+    """Train and evaluate."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--like", required=True, help="run folder")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--out", required=True, help="JSON file of the result")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        config = read_run_config(options.like)
+        data = load_data(config.data)
+        task = get_task(config.data.task)
+        params = int(read_json(Path(options.like) / "best.json")["params"])
+        channels = (config.data.channels, task.out_channels)
+        width = nearest_width(params, *channels)
+        net = initialise(lambda _: plain_unet(width, *channels), config.seed, torch.device("cpu"))
+        begun = time.perf_counter()
+        result = train_digital(
+            net,
+            data,
+            task,
+            config.train,
+            seed=config.seed,
+            checkpoint=Path(options.out).with_suffix(".ckpt"),
+            progress=True,
+        )
+    except NassegError as error:
+        sys.stderr.write(f"baseline: error: {error}\n")
+        return 1
+    write_json(
+        options.out,
+        {
+            "network": f"monai UNet, width {width}",
+            "params": sum(p.numel() for p in net.parameters()),
+            "seed": config.seed,
+            "epochs": result.epochs,
+            "seconds": round(time.perf_counter() - begun, 1),
+            "digital": result.metrics,
+        },
+    )
+    Path(options.out).with_suffix(".ckpt").unlink(missing_ok=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
