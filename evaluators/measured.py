@@ -16,7 +16,7 @@ from nasseg._io import write_text
 from nasseg.analog import chip_evaluator
 from nasseg.analog.noise import derive_seed
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
-from nasseg.data import SegmentationData
+from nasseg.data import Data
 from nasseg.errors import ConfigError, DataError, NassegError, RunError
 from nasseg.evaluators.base import Arch, Evaluator
 from nasseg.evaluators.scores import COLUMNS, Scores
@@ -65,7 +65,7 @@ class Budget:
 def measure(
     space: SearchSpace,
     arch: Arch,
-    data: SegmentationData,
+    data: Data,
     task: Task,
     budget: Budget,
     *,
@@ -182,7 +182,7 @@ class MeasuredEvaluator(Evaluator):
     def __init__(
         self,
         space: SearchSpace,
-        data: SegmentationData,
+        data: Data,
         task: Task,
         budget: Budget,
         table: str | Path | None = None,

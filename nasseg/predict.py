@@ -48,6 +48,10 @@ _UNITS = {
 BLOCK = 64_000_000
 """Pixels of the images that are in work at a time, over which chips are compared."""
 
+MASK_CORE = 0.7
+"""Depth relative to the whole part of the mask from which a pixel belongs to a core, where the
+network gives no depth: round nuclei that overlap by a fifth of their width are told apart."""
+
 Probability = npt.NDArray[np.float32]
 
 
@@ -159,6 +163,7 @@ def predict(
     with bar:
         for block in _blocks(files, config, problems):
             inputs = [(path, pixels, _shown(pixels, config)) for path, pixels in block]
+            found: list[tuple[Probability, Probability | None]]
             if states is None:
                 found = [(_probability(job.digital, x, p.shape[:2]), None) for _, p, x in inputs]
             else:
@@ -292,7 +297,7 @@ def instances_of(probability: Probability) -> Ids:
     if len(probability) > 1:
         return split_instances(foreground, probability[1])
     parts = label(foreground > 0.5, connectivity=1).astype(np.int32)
-    return split_instances(foreground, depth_map(parts))
+    return split_instances(foreground, depth_map(parts, np.inf), core=MASK_CORE)
 
 
 def _write(

@@ -84,11 +84,7 @@ class InstanceLoss(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from monai.losses import DiceCELoss
-
-        # Over the batch: many crops hold no nucleus, and the Dice of such a crop alone has no
-        # slope until nearly every pixel is right.
-        self._foreground = DiceCELoss(sigmoid=True, batch=True)
+        self._foreground = _segmentation_loss()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The sum of both."""

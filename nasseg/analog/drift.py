@@ -196,10 +196,15 @@ def average_batch_norms(
     if chips == 0:
         recalibrate_batch_norms(analog, batches)
         return
-    norms = batch_norms(analog)
-    sums = [
-        (torch.zeros_like(norm.running_mean), torch.zeros_like(norm.running_var)) for norm in norms
+    buffers = [
+        buffer
+        for norm in batch_norms(analog)
+        for buffer in (norm.running_mean, norm.running_var)
+        if buffer is not None
     ]
+    if not buffers:
+        return
+    sums = [torch.zeros_like(buffer) for buffer in buffers]
     source = noise_source(analog)
     kept = source.state_dict()
     with programmable(analog) as crossbars:
@@ -209,12 +214,8 @@ def average_batch_norms(
             crossbars.drift(times[0] * (times[1] / times[0]) ** share)
             source.reseed(derive_seed(seed, chip, 2))
             recalibrate_batch_norms(analog, batches)
-            for norm, (mean, var) in zip(norms, sums, strict=True):
-                mean += norm.running_mean / chips
-                var += norm.running_var / chips
-    for norm, (mean, var) in zip(norms, sums, strict=True):
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(var)
+            torch._foreach_add_(sums, buffers, alpha=1.0 / chips)
+    torch._foreach_copy_(buffers, sums)
     source.load_state_dict(kept)
 
 

@@ -35,7 +35,7 @@ class LayerSensitivity:
 def to_digital(layer: FusedAnalogConv2d | FusedAnalogLinear) -> nn.Module:
     """A torch layer with the weights that the tiles of an analog layer are to hold."""
     weight, bias = layer.get_weights()
-    made: nn.Module
+    made: nn.Conv2d | nn.Linear
     if isinstance(layer, AnalogConv2d):
         made = nn.Conv2d(
             layer.in_channels,
@@ -52,7 +52,7 @@ def to_digital(layer: FusedAnalogConv2d | FusedAnalogLinear) -> nn.Module:
     made = made.to(device)
     with torch.no_grad():
         made.weight.copy_(weight.view_as(made.weight))
-        if bias is not None:
+        if bias is not None and made.bias is not None:
             made.bias.copy_(bias)
     return made
 

@@ -182,8 +182,11 @@ def _times(times: Any) -> str:
 
 def reproduce_command(run: RunFiles) -> str:
     """The command of this run: every setting that is not the default, as a flag."""
-    if run.config is None:
-        return ""
+    return f"<pre>{escape(command_words(run))}</pre>" if run.config is not None else ""
+
+
+def command_words(run: RunFiles) -> str:
+    """The command of this run as one line for a shell."""
     from nasseg.config import RunConfig, to_dict
 
     words = ["nasseg", "run"]
@@ -195,7 +198,7 @@ def reproduce_command(run: RunFiles) -> str:
     }
     for key, value in _changed(to_dict(RunConfig()), run.config, ""):
         words += [f"--{short.get(key, key)}", _as_flag(value)]
-    return f"<pre>{escape(shlex.join(words))}</pre>"
+    return shlex.join(words)
 
 
 def _changed(default: Any, value: Any, key: str) -> list[tuple[str, Any]]:

@@ -1,0 +1,194 @@
+"""One table and one picture of several runs that differ by their seed.
+
+    python scripts/collect.py runs/native0 runs/native1 runs/native2 \
+        --baseline runs/baseline0.json runs/baseline1.json --out docs/results/dsb_native
+
+Writes ``README.md``, ``drift.png`` and a ``drift.csv`` of all chips and seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nasseg._cli_summary import time_name
+from nasseg._io import read_json, write_bytes, write_text
+from nasseg._run import read_run_config
+from nasseg.errors import NassegError
+from nasseg.report._style import BLUE, INK, ORANGE, look, new_figure, quiet, to_png
+
+STATES = (
+    (True, "recalibrated", BLUE, "o"),
+    (False, "drift compensation alone", ORANGE, "s"),
+)
+
+
+def main() -> int:
+    """Write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("runs", nargs="+", help="run folders of one configuration")
+    parser.add_argument("--baseline", nargs="*", default=[], help="JSON files of baseline.py")
+    parser.add_argument("--title", default="Results")
+    parser.add_argument("--out", required=True)
+    options = parser.parse_args()
+    out = Path(options.out)
+    try:
+        summaries = [read_json(Path(run) / "summary.json") for run in options.runs]
+        commands = [_command(Path(run)) for run in options.runs]
+    except (NassegError, OSError, ValueError) as error:
+        sys.stderr.write(f"collect: error: {error}\n")
+        return 1
+    table = pd.concat(
+        [
+            pd.read_csv(Path(run) / "drift.csv").assign(seed=summary["seed"])
+            for run, summary in zip(options.runs, summaries, strict=True)
+        ],
+        ignore_index=True,
+    )
+    digital = {summary["seed"]: summary["digital"] for summary in summaries}
+    baselines = [read_json(path) for path in options.baseline]
+    text = "\n".join(
+        [
+            f"# {options.title}\n",
+            "```",
+            *commands,
+            f"python scripts/collect.py {' '.join(options.runs)} --out {options.out}",
+            "```\n",
+            *_digital(summaries, baselines),
+            "",
+            *_analog(table, digital),
+            "",
+            _cost(summaries),
+            "",
+            "![drift](drift.png)",
+            "",
+        ]
+    )
+    write_text(out / "README.md", text)
+    write_text(out / "drift.csv", table.to_csv(index=False, float_format="%.5f"))
+    with look():
+        write_bytes(out / "drift.png", to_png(_picture(table, digital)))
+    sys.stdout.write(text)
+    return 0
+
+
+def _command(run: Path) -> str:
+    from nasseg.report._details import command_words
+    from nasseg.report._load import load_run
+
+    read_run_config(run)
+    return command_words(load_run(run))
+
+
+def _spread(values: Any, digits: int = 3) -> str:
+    values = np.asarray(list(values), dtype=float)
+    std = values.std(ddof=1) if len(values) > 1 else 0.0
+    return f"{values.mean():.{digits}f} ± {std:.{digits}f}"
+
+
+def _digital(summaries: list[dict[str, Any]], baselines: list[dict[str, Any]]) -> list[str]:
+    names = [n for n in ("dice", "iou_pooled", "ap50", "ap") if n in summaries[0]["digital"]]
+    titles = {
+        "dice": "Dice",
+        "iou_pooled": "pooled IoU",
+        "ap50": "AP at IoU 0.5",
+        "ap": "AP 0.5 to 0.95",
+    }
+    lines = [
+        f"Digital, mean ± standard deviation over {len(summaries)} seeds.\n",
+        "| network | parameters | " + " | ".join(titles[n] for n in names) + " |",
+        "|---" * (len(names) + 2) + "|",
+    ]
+    cells = " | ".join(_spread(s["digital"][n] for s in summaries) for n in names)
+    lines.append(f"| nasseg | {summaries[0]['params']:,} | {cells} |")
+    if baselines:
+        cells = " | ".join(_spread(b["digital"][n] for b in baselines) for n in names)
+        lines.append(
+            f"| {baselines[0]['network']}, same training, {len(baselines)} seeds | "
+            f"{baselines[0]['params']:,} | {cells} |"
+        )
+    return lines
+
+
+def _analog(table: pd.DataFrame, digital: dict[int, dict[str, float]]) -> list[str]:
+    names = [n for n in ("dice", "ap50") if n in table]
+    chips = table.groupby("seed").chip.nunique().min()
+    lines = [
+        f"Analog, {chips} chips a seed: Dice, its multiple of the digital network's, the same of "
+        "the 5th percentile chip and of the worst; "
+        + ("average precision at IoU 0.5." if "ap50" in names else ""),
+        "",
+        "| | Dice | x digital | p05 chip x digital | worst chip x digital |"
+        + (" AP at IoU 0.5 |" if "ap50" in names else ""),
+        "|---" * (6 if "ap50" in names else 5) + "|",
+    ]
+    for recalibrated, state, _, _ in STATES:
+        for time_s in sorted(table.time_s.unique()):
+            part = table[(table.recalibrated == recalibrated) & (table.time_s == time_s)]
+            if part.empty:
+                continue
+            by_seed = dict(list(part.groupby("seed")))
+            ratios = [own.dice.mean() / digital[seed]["dice"] for seed, own in by_seed.items()]
+            low = [own.dice.quantile(0.05) / digital[s]["dice"] for s, own in by_seed.items()]
+            worst = min(own.dice.min() / digital[s]["dice"] for s, own in by_seed.items())
+            row = (
+                f"| {time_name(time_s)}, {state} | "
+                f"{_spread(own.dice.mean() for own in by_seed.values())} | "
+                f"{_spread(ratios, 4)} | {_spread(low, 4)} | {worst:.4f} |"
+            )
+            if "ap50" in names:
+                row += f" {_spread(own.ap50.mean() for own in by_seed.values())} |"
+            lines.append(row)
+    return lines
+
+
+def _cost(summaries: list[dict[str, Any]]) -> str:
+    seconds = [summary["seconds"] for summary in summaries]
+    stages = ("train", "analog", "drift")
+    mean = {stage: float(np.mean([s.get(stage, 0.0) for s in seconds])) for stage in stages}
+    total = sum(mean.values())
+    return (
+        f"Cost: digital training {mean['train'] / 60:.1f} min, hardware-aware retraining "
+        f"{mean['analog'] / mean['train']:.2f} x that, drift evaluation "
+        f"{mean['drift'] / mean['train']:.2f} x, all together {total / mean['train']:.2f} x."
+    )
+
+
+def _picture(table: pd.DataFrame, digital: dict[int, dict[str, float]]) -> Any:
+    metrics = [("dice", "Dice"), ("ap50", "AP at IoU 0.5")]
+    metrics = [(name, title) for name, title in metrics if name in table]
+    figure = new_figure(9.6, 3.9)
+    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
+    times = sorted(table.time_s.unique())
+    for ax, (name, title) in zip(axes, metrics, strict=True):
+        for recalibrated, state, colour, marker in STATES:
+            groups = [
+                table[(table.recalibrated == recalibrated) & (table.time_s == t)][name]
+                for t in times
+            ]
+            if any(group.empty for group in groups):
+                continue
+            low, high = ([g.quantile(q) for g in groups] for q in (0.05, 0.95))
+            ax.fill_between(times, low, high, color=colour, alpha=0.18, linewidth=0)
+            ax.plot(times, [g.mean() for g in groups], color=colour, marker=marker, ms=4.5,
+                    label=state)  # fmt: skip
+        value = float(np.mean([scores[name] for scores in digital.values()]))
+        ax.axhline(value, color=INK, linestyle=(0, (5, 3)), linewidth=1.2, label="digital")
+        ax.set_xscale("log")
+        ax.set_xticks(times, [time_name(t) for t in times])
+        ax.minorticks_off()
+        ax.set_title(title)
+        ax.set_xlabel("time since programming")
+        quiet(ax)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
