@@ -17,9 +17,12 @@ RUN_ALIASES = {
     "crop": "data.crop",
     "channels": "data.channels",
     "arch": "search.arch",
+    "digital_layers": "analog.digital_layers",
 }
 """Short flags of the commands that take a whole run's settings."""
-LABEL_ALIASES = {name: key for name, key in RUN_ALIASES.items() if name != "arch"}
+LABEL_ALIASES = {
+    name: key for name, key in RUN_ALIASES.items() if name not in ("arch", "digital_layers")
+}
 
 COMMON = (
     ("--config FILE", "YAML file of settings; flags go before it."),
@@ -96,7 +99,7 @@ def config_help(
 
 
 def _alias_name(name: str) -> str:
-    value = {"data": "FOLDER", "arch": "FILE.json"}.get(name, "N")
+    value = {"data": "FOLDER", "arch": "FILE.json", "digital_layers": "auto|NAMES"}.get(name, "N")
     return f"--{name.replace('_', '-')} {value}"
 
 
