@@ -54,6 +54,11 @@ class Budget:
         # What is wrong with the budget must not be held against an architecture.
         select_device(self.device)
         analog_spec(self.analog)
+        if self.analog.digital_layers == "auto":
+            raise ConfigError(
+                "analog.digital_layers is 'auto'; measured scores are of networks with named "
+                "digital layers, or none"
+            )
         missing = [t for t in SCORE_TIMES if t not in self.drift.times]
         if missing:
             raise ConfigError(
@@ -96,7 +101,7 @@ def measure(
         net, data, task, budget.train, budget.analog, seed=budget.seed, progress=progress
     )
     rows: list[dict[str, Any]] = []
-    recalibrate_with = recalibration_loader(data, budget.train, budget.drift, budget.seed)
+    recalibrate_with = recalibration_loader(data, budget.train, budget.drift, budget.seed, analog)
     with chip_evaluator(
         analog,
         data.val_loader(budget.train.batch_size),

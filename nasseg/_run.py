@@ -31,7 +31,7 @@ def read_run_config(run: str | Path, **changes: Any) -> RunConfig:
     if not file.is_file():
         raise RunError(f"{run} is no run folder: it has no config.yaml; `nasseg run` makes one")
     values = {**read_yaml(file, RunConfig), "out": str(run), **changes}
-    return build_config(RunConfig, values, {key: str(file) for key in values})
+    return build_config(RunConfig, values, {key: str(file) for key in values if key not in changes})
 
 
 class RunFolder:
@@ -40,13 +40,16 @@ class RunFolder:
     Args:
         config: its settings; ``config.out`` is the folder.
         free: settings that may differ when it is continued, beside where it is computed.
+        readonly: only look at what is there: settings are neither compared nor written.
 
     Raises:
         RunError: the folder holds a run with other settings, or of other data; the message shows
             the difference. Nothing in the folder is changed then.
     """
 
-    def __init__(self, config: RunConfig | LabelConfig, free: Sequence[str] = ()) -> None:
+    def __init__(
+        self, config: RunConfig | LabelConfig, free: Sequence[str] = (), *, readonly: bool = False
+    ) -> None:
         self.config = config
         free = (*_FREE_KEYS, *free)
         self.path = Path(config.out)
@@ -54,6 +57,8 @@ class RunFolder:
         file = self.path / "config.yaml"
         self._stages_file = self.path / "stages.json"
         self.stages: dict[str, Any] = self._read_stages()
+        if readonly:
+            return
         # Settings bind from when the images were found good: until then nothing has been made
         # with them, and a typing error must not lock the folder.
         if file.exists() and "data" in self.stages:
@@ -63,6 +68,13 @@ class RunFolder:
                 raise RunError(f"{file} cannot be read: {error}") from None
             if not isinstance(saved, dict):
                 raise RunError(f"{file} is not a run's configuration")
+            absent = _absent(_fixed(saved, free), _fixed(wanted, free))
+            if absent:
+                raise RunError(
+                    f"{self.path} was made by an older nasseg, which did not know "
+                    f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}: its results "
+                    "cannot be continued with this one. Use another --out"
+                )
             changed = differences(_fixed(saved, free), _fixed(wanted, free))
             if changed:
                 raise RunError(
@@ -169,6 +181,17 @@ class Timer:
         facts["seconds"] = facts.get("seconds", 0.0) + now - self._last
         self._last = now
         self._folder._save()
+
+
+def _absent(saved: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the settings that a saved configuration lacks."""
+    lacking = []
+    for key, value in wanted.items():
+        if key not in saved:
+            lacking.append(f"{prefix}{key}")
+        elif isinstance(value, dict) and isinstance(saved[key], dict):
+            lacking += _absent(saved[key], value, f"{prefix}{key}.")
+    return lacking
 
 
 def _fixed(config: dict[str, Any], free: Sequence[str]) -> dict[str, Any]:

@@ -152,7 +152,8 @@ class AnalogConfig:
     """Weight noise of training: ``memory`` is what the hardware's own noise model does between a
     second and a year after programming, ``gaussian`` has one size for all weights."""
     noise_scale: float = 1.0
-    """Factor on the noise of ``memory`` at the end of the ramp."""
+    """Factor on the noise of ``memory`` at the end of the ramp. The drift of the mean that
+    compensation leaves stays as it is."""
     weight_noise: float = 0.06
     """Standard deviation of ``gaussian`` at the end of the ramp, as a fraction of the largest
     weight of the tile."""
@@ -259,10 +260,11 @@ class DriftConfig:
         _check(self.chips >= 1, "drift.chips", self.chips, "1 or more")
         _check(self.sweep_chips >= 0, "drift.sweep_chips", self.sweep_chips, "0 or more")
         _check(
-            all(s >= 0 for s in self.noise_scales),
+            all(s >= 0 and s != 1 for s in self.noise_scales)
+            and len(set(self.noise_scales)) == len(self.noise_scales),
             "drift.noise_scales",
             self.noise_scales,
-            "0 or more each",
+            "0 or more each, all different, and not 1, which is measured anyway",
         )
         _check(
             self.recalibrate_images >= 0,

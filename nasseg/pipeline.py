@@ -22,7 +22,6 @@ from nasseg._run import RunFolder, Timer
 from nasseg.analog import (
     Coverage,
     chip_evaluator,
-    convert,
     memory_noise,
     programmable,
     recalibrate_batch_norms,
@@ -93,7 +92,8 @@ def run(
     set_threads(config.threads)
     # Looked up before anything is written or takes long.
     _segmentation_space(config.search.space)
-    analog_spec(config.analog)
+    if not (Path(config.out) / "memory.yaml").exists():
+        analog_spec(config.analog)
     select_device(config.device)
     folder = RunFolder(config)
     with folder.locked():
@@ -125,11 +125,32 @@ def set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def _with_own_memory(config: RunConfig, folder: RunFolder) -> RunConfig:
+    """The settings, a memory cell of a YAML file replaced by the run folder's copy of it.
+
+    Chips of one run are of one memory, whatever becomes of the file later.
+    """
+    preset = Path(config.analog.preset)
+    if preset.suffix not in (".yaml", ".yml"):
+        return config
+    copy_ = folder / "memory.yaml"
+    given = preset.read_text(encoding="utf-8") if preset.is_file() else None
+    if not copy_.exists():
+        analog_spec(config.analog)  # says what is wrong with it
+        write_text(copy_, given or "")
+    elif given is not None and given != copy_.read_text(encoding="utf-8"):
+        raise RunError(
+            f"{preset} has changed since {folder.path} was begun ({copy_} is what it was); bring "
+            "it back, or use another --out"
+        )
+    return dataclasses.replace(config, analog=dataclasses.replace(config.analog, preset=str(copy_)))
+
+
 class Job:
     """The stages over one run folder; what several need is made once, when first needed."""
 
     def __init__(self, config: RunConfig, folder: RunFolder, progress: bool) -> None:
-        self.config = config
+        self.config = _with_own_memory(config, folder)
         self.folder = folder
         self.progress = progress
         self.task: Task = get_task(config.data.task)
@@ -206,9 +227,8 @@ class Job:
         arch = found["arch"]
         size = config.data.size
         net = self.space.build(arch, in_channels=channels, out_channels=self.task.out_channels)
-        _, coverage = convert(
-            net, analog_spec(config.analog), example=torch.zeros((1, channels, size, size))
-        )
+        # As the analog stage will, so that what cannot be converted is said before training.
+        _, coverage = to_analog(net, config.analog, channels=channels, size=size, seed=0)
         write_json(
             self.folder / "best.json",
             {
@@ -295,6 +315,7 @@ class Job:
             analog, coverage, kept = self._mixed(analog, coverage)
         write_json(self.folder / "coverage.json", coverage.to_dict())
         save_weights(self.folder / "analog.safetensors", analog, self._metadata())
+        write_json(self.folder / "best.json", {**self.best, "tiles": coverage.tiles})
         self.folder.finish("analog", mac_fraction=coverage.mac_fraction, digital_layers=kept)
         checkpoint.unlink(missing_ok=True)
 
@@ -307,7 +328,7 @@ class Job:
         loader = cached_batches(self.data.val_loader(self.config.train.batch_size), self.device)
         shared: dict[str, Any] = {
             "recalibrate_with": recalibration_loader(
-                self.data, self.config.train, self.config.drift, self.config.seed
+                self.data, self.config.train, self.config.drift, self.config.seed, analog
             ),
             "name": monitor,
             # Not the chips of the evaluation: layers must not be chosen on what is reported.
@@ -330,6 +351,15 @@ class Job:
         names, value = choose_digital_layers(
             analog, loader, metric, found, target, chips=config.sensitivity_chips, **shared
         )
+        if value < target:
+            log.warning(
+                "digital_layers auto: %s %.4f after a day is the most that was reached; the "
+                "target is %.4f (%g x digital)",
+                monitor,
+                value,
+                target,
+                config.target,
+            )
         mixed, measured = to_analog(
             self.digital,
             config,
@@ -355,14 +385,14 @@ class Job:
         config = self.config.drift
         path = self.folder / "drift.csv"
         rows = _read_drift(path)
-        complete = len(config.times) * (2 if config.recalibrate else 1)
+        recalibrate_with = recalibration_loader(
+            self.data, self.config.train, config, self.config.seed, self.analog_net
+        )
+        complete = len(config.times) * (1 if recalibrate_with is None else 2)
         rows = [row for row in rows if sum(r["chip"] == row["chip"] for r in rows) == complete]
         done = {row["chip"] for row in rows}
         seed = derive_seed(self.config.seed, SEED_DRIFT)
         loader = self.data.val_loader(self.config.train.batch_size)
-        recalibrate_with = recalibration_loader(
-            self.data, self.config.train, config, self.config.seed
-        )
         bar = tqdm(range(config.chips), desc="drift", unit="chip", disable=not self.progress)
         with chip_evaluator(
             self.analog_net,
@@ -592,7 +622,7 @@ def plan(
             chips=chips,
             name=job.task.monitor,
             recalibrate_with=recalibration_loader(
-                job.data, config.train, config.drift, config.seed
+                job.data, config.train, config.drift, config.seed, job.analog_net
             ),
             seed=derive_seed(config.seed, SEED_PLAN),
             progress=progress,
@@ -665,12 +695,12 @@ def draw_architectures(space: SearchSpace, config: LabelConfig) -> list[dict[str
     Drawn in hypercubes of a fixed size, so that a longer table begins with a shorter one's.
     """
     rng = np.random.default_rng([config.seed, 1])
-    channels = config.data.channels
+    channels, logits = config.data.channels, get_task(config.data.task).out_channels
     found: dict[str, dict[str, Any]] = {}
     for _ in range(200):
         X = space.sample_lhs_matrix(LHS_BLOCK, rng)
-        params = space.count_params(X, channels, 1)
-        macs = space.count_macs_per_pixel(X, channels, 1)
+        params = space.count_params(X, channels, logits)
+        macs = space.count_macs_per_pixel(X, channels, logits)
         keep = params >= config.min_params
         if config.max_params is not None:
             keep &= params <= config.max_params

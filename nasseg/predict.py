@@ -45,6 +45,8 @@ _UNITS = {
     "year": 31_536_000.0,
     "years": 31_536_000.0,
 }
+MAX_AGE = 100 * 31_536_000.0
+"""Seconds; no noise model was measured for longer."""
 BLOCK = 64_000_000
 """Pixels of the images that are in work at a time, over which chips are compared."""
 
@@ -78,10 +80,10 @@ def parse_time(text: str) -> float:
         seconds = float(match[1]) * _UNITS[unit] if match else 0.0
     except (ValueError, KeyError):
         seconds = 0.0
-    if not seconds > 0:
+    if not 0 < seconds <= MAX_AGE:
         raise ConfigError(
             f"at is {text!r}; allowed: a time after programming such as 1s, 1h, 1day, 30days, "
-            "1year, or seconds"
+            "1year, or seconds; 100 years at most"
         )
     return seconds
 
@@ -151,11 +153,17 @@ def predict(
         raise ConfigError(f"chip_seed is {chip_seed}; allowed: 0 or more")
     config = read_run_config(run, device=device)
     files = list_images(images)
+    shared = {path.parent.resolve() for path in files} & {Path(out).resolve()}
+    if shared:
+        raise ConfigError(
+            f"out is {str(out)!r}, where the images are: results have their names; choose another "
+            "folder"
+        )
     needed = "digital.safetensors" if at is None else "analog.safetensors"
     if not (Path(run) / needed).exists():
         stage = "train" if at is None else "analog"
         raise RunError(f"{Path(run) / needed} is missing; `nasseg {stage} --out {run}` makes it")
-    job = Job(config, RunFolder(config), progress)
+    job = Job(config, RunFolder(config, readonly=True), progress)
     states = None if at is None else _Chips(job, at, chip_seed, chips, recalibrate)
     done: list[Predicted] = []
     problems: list[str] = []

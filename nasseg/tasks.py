@@ -124,7 +124,7 @@ def _evaluate_instances(net: nn.Module, loader: Batches) -> dict[str, float]:
         logits = predict_whole(net, image.to(device))
         masks.update(logits[:, :1] > 0, ids.to(device) > 0)
         probability = logits.sigmoid().cpu().numpy()
-        for said, true in zip(probability, ids[:, 0].numpy(), strict=True):
+        for said, true in zip(probability, ids[:, 0].cpu().numpy(), strict=True):
             instances.update(split_instances(said[0], said[1]), true)
     return {**masks.compute(), **instances.compute()}
 

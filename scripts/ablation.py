@@ -25,7 +25,7 @@ from nasseg.analog import chip_evaluator
 from nasseg.analog.noise import derive_seed
 from nasseg.config import AnalogConfig, DataConfig, DriftConfig, TrainConfig
 from nasseg.data import load_data
-from nasseg.errors import NassegError
+from nasseg.errors import ConfigError, NassegError
 from nasseg.search_spaces import get_space
 from nasseg.tasks import get_task
 from nasseg.training import load_weights, save_weights
@@ -47,7 +47,7 @@ TIMES = (86_400.0, 2_592_000.0, 31_536_000.0)
 VARIANTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("the recipe", {}, {}),
     ("no hardware-aware training", {"epochs": 0}, {}),
-    ("no weight noise", {"noise_scale": 0.0}, {}),
+    ("no weight noise", {"noise": "gaussian", "weight_noise": 0.0}, {}),
     ("noise of the memory x 0.5", {"noise_scale": 0.5}, {}),
     ("noise of the memory x 1.5", {"noise_scale": 1.5}, {}),
     ("noise of the memory x 2", {"noise_scale": 2.0}, {}),
@@ -114,6 +114,12 @@ def main() -> int:
 def measure_all(options: argparse.Namespace) -> None:
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
+    free = ("out", "only", "seeds", "threads")
+    settings = {key: value for key, value in vars(options).items() if key not in free}
+    file = out / "settings.json"
+    if file.exists() and json.loads(file.read_text()) != settings:
+        raise ConfigError(f"{out} holds rows of other settings ({file}); choose another --out")
+    write_text(file, json.dumps(settings, indent=2))
     source = DataConfig(path=options.data, image_size=options.image_size, crop=options.crop)
     data = load_data(source)
     task = get_task(source.task)
@@ -134,8 +140,8 @@ def measure_all(options: argparse.Namespace) -> None:
             begun = time.perf_counter()
             result = train_digital(net, data, task, train, seed=seed)
             seconds = time.perf_counter() - begun
-            save_weights(weights, net, {"arch": space.to_json(arch)})
             write_text(facts, json.dumps({"seconds": seconds, **result.metrics}))
+            save_weights(weights, net, {"arch": space.to_json(arch)})
         load_weights(weights, net)
         digital = json.loads(facts.read_text())
         for name, analog_changes, train_changes in VARIANTS:
@@ -202,7 +208,7 @@ def _append(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def to_markdown(path: Path) -> str:
     """The table: Dice as multiples of the digital network's, mean and standard deviation over
-    seeds, and the 5th percentile over the chips of all seeds."""
+    seeds, and the mean over seeds of the 5th percentile chip."""
     table = pd.read_csv(path)
     table["ratio"] = table.dice / table.digital
     order = [name for name, *_ in VARIANTS if name in set(table.variant)]

@@ -26,9 +26,26 @@ from nasseg.tasks import get_task
 from nasseg.training.recipe import initialise, train_digital
 
 
+class Padded(nn.Module):
+    """A network whose input is mirrored to multiples of ``factor`` and whose output is cut back."""
+
+    def __init__(self, net: nn.Module, factor: int) -> None:
+        super().__init__()
+        self.net = net
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) to (B, K, H, W)."""
+        height, width = x.shape[2:]
+        missing = (-width % self.factor, -height % self.factor)
+        padded = nn.functional.pad(x, (0, missing[0], 0, missing[1]), mode="reflect")
+        out: torch.Tensor = self.net(padded)
+        return out[..., :height, :width]
+
+
 def plain_unet(width: int, in_channels: int, out_channels: int) -> nn.Module:
     """MONAI's U-Net with four levels, residual units and BatchNorm."""
-    net: nn.Module = UNet(
+    net = UNet(
         2,
         in_channels,
         out_channels,
@@ -37,7 +54,7 @@ def plain_unet(width: int, in_channels: int, out_channels: int) -> nn.Module:
         num_res_units=1,
         norm="batch",
     )
-    return net
+    return Padded(net, 8)
 
 
 def nearest_width(params: int, in_channels: int, out_channels: int) -> int:
@@ -77,7 +94,7 @@ def main() -> int:
             checkpoint=Path(options.out).with_suffix(".ckpt"),
             progress=True,
         )
-    except NassegError as error:
+    except (NassegError, OSError) as error:
         sys.stderr.write(f"baseline: error: {error}\n")
         return 1
     write_json(

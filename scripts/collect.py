@@ -43,6 +43,16 @@ def main() -> int:
     except (NassegError, OSError, ValueError) as error:
         sys.stderr.write(f"collect: error: {error}\n")
         return 1
+    seeds = [summary["seed"] for summary in summaries]
+    for run, summary in zip(options.runs, summaries, strict=True):
+        trouble = ""
+        if "digital" not in summary or not (Path(run) / "drift.csv").exists():
+            trouble = "its drift stage is not done"
+        elif seeds.count(summary["seed"]) > 1:
+            trouble = f"another run has seed {summary['seed']} too; runs must differ by it"
+        if trouble:
+            sys.stderr.write(f"collect: error: {run}: {trouble}\n")
+            return 1
     table = pd.concat(
         [
             pd.read_csv(Path(run) / "drift.csv").assign(seed=summary["seed"])

@@ -58,7 +58,7 @@ def main() -> int:
 def measure(options: argparse.Namespace) -> str:
     """The table as Markdown."""
     config = read_run_config(options.run)
-    first = Job(config, RunFolder(config), progress=False)
+    first = Job(config, RunFolder(config, readonly=True), progress=False)
     loader = cached_batches(first.data.val_loader(config.train.batch_size), first.device)
     digital = evaluate(first.digital, loader, first.task)[first.task.monitor]
     images = {}

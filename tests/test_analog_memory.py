@@ -53,6 +53,7 @@ def test_a_memory_survives_the_spec_as_a_dict_and_its_network_drifts(cell):
         ("name: a\n", "g_max_us, programming_us"),
         (EXAMPLE.replace("t_0_s", "t0"), "'t0'; did you mean 't_0_s'"),
         (EXAMPLE.replace("[0.0, 10.0, 25.0]", "[0.0, 10.0, 20.0]"), "drift_conductance_us is"),
+        (EXAMPLE.replace("[0.0, 10.0, 25.0]", "[-1.0, 10.0, 25.0]"), "drift_conductance_us is"),
         (EXAMPLE.replace("[0.045, 0.02, 0.01]", "[0.045, 0.02]"), "drift_std is"),
         (EXAMPLE.replace("25.0  ", "a lot "), "g_max_us has 'a lot'"),
         ("{", "cannot be read as YAML"),

@@ -148,8 +148,8 @@ def test_sensitivity_is_of_one_layer_alone_and_the_choice_reaches_its_target(
     )
     assert value >= best - 1e-3
     assert len(names) == 1
-    with pytest.raises(ConfigError, match="is not reached"):
-        choose_digital_layers(analog, batches, closeness, found, 0.99999, chips=2)
+    names, value = choose_digital_layers(analog, batches, closeness, found, 2.0, chips=2)
+    assert value < 2.0  # the most that was reached, and with which layers
 
 
 def test_noise_scales_widen_the_spread_and_are_undone(analog, batches, closeness):

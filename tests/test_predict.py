@@ -1,6 +1,7 @@
 """A run at native scale, and what it says of new images."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import tifffile
 from PIL import Image
 
 from nasseg import pipeline
+from nasseg.analog.memory import EXAMPLE
 from nasseg.cli import main
 from nasseg.config import (
     AnalogConfig,
@@ -128,6 +130,8 @@ def test_a_bad_image_is_named_and_the_others_are_written(run, images, tmp_path, 
         (["RUN", "IMAGES"], "out is missing"),
         (["RUN", "IMAGES", "--out", "o", "--at", "soon"], "at is 'soon'; allowed: a time"),
         (["RUN", "IMAGES", "--out", "o", "--chips", "0"], "chips is '0'"),
+        (["RUN", "IMAGES", "--out", "o", "--at", "1e999"], "at is '1e999'"),
+        (["RUN", "IMAGES", "--out", "IMAGES"], "where the images are"),
         (["RUN", "nowhere", "--out", "o"], "no such image or folder"),
         (["nowhere", "IMAGES", "--out", "o"], "is no run folder"),
     ],
@@ -138,6 +142,38 @@ def test_wrong_commands_say_what_is_allowed(run, images, words, message, capsys)
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_an_older_run_predicts_but_is_not_continued(run, images, tmp_path, capsys):
+    old = tmp_path / "old"
+    shutil.copytree(run, old)
+    settings = (old / "config.yaml").read_text().replace("  clip_sigma: 2.5\n", "")
+    (old / "config.yaml").write_text(settings)
+    assert main(["predict", str(old), str(images), "--out", str(tmp_path / "o"), "--quiet"]) == 0
+    assert main(["drift", "--out", str(old), "--quiet"]) == 1
+    assert "older nasseg, which did not know analog.clip_sigma" in capsys.readouterr().err
+
+
+def test_a_memory_file_belongs_to_its_run(run, tmp_path, capsys):
+    """The run keeps a copy; a changed file is refused, a missing one does no harm."""
+    cell = tmp_path / "cell.yaml"
+    cell.write_text(EXAMPLE)
+    out = tmp_path / "run"
+    arch = json.loads((run / "best.json").read_text())["arch"]
+    (tmp_path / "arch.json").write_text(json.dumps(arch))
+    command = [
+        "drift", "--out", str(out), "--analog.preset", str(cell), "--crop", "64",
+        "--data.synthetic_train", "6", "--data.synthetic_val", "2", "--threads", "1",
+        "--search.space", "unet_half", "--arch", str(tmp_path / "arch.json"),
+        "--train.epochs", "1", "--train.batch_size", "4", "--analog.epochs", "1",
+        "--drift.chips", "1", "--drift.times", "1,86400", "--drift.sweep_chips", "0", "--quiet",
+    ]  # fmt: skip
+    assert main(command) == 0
+    cell.write_text(EXAMPLE.replace("25.0 ", "24.0 "))
+    assert main(command) == 1
+    assert "cell.yaml has changed since" in capsys.readouterr().err
+    cell.unlink()
+    assert main(command) == 0
 
 
 def test_two_images_of_one_name_are_refused(run, images, tmp_path):

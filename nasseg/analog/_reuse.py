@@ -15,11 +15,21 @@ from nasseg.analog.fused import fused_layers
 
 
 def cached_batches(loader: Iterable[Any], device: torch.device) -> list[Any]:
-    """All batches, in memory; tensors in tuples and lists on ``device``, anything else as it is."""
+    """All batches, in memory; tensors in tuples and lists on ``device``, anything else as it is.
+
+    Maps (B, C, H, W) of floats have their channels side by side, as our networks want them: what
+    they then work on is this very tensor, which :func:`reused_inputs` recognises.
+    """
+
+    def moved(item: Any) -> Any:
+        if not isinstance(item, Tensor):
+            return item
+        if item.dim() == 4 and item.is_floating_point():
+            return item.to(device, memory_format=torch.channels_last)
+        return item.to(device)
+
     return [
-        tuple(item.to(device) if isinstance(item, Tensor) else item for item in batch)
-        if isinstance(batch, tuple | list)
-        else batch
+        tuple(moved(item) for item in batch) if isinstance(batch, tuple | list) else batch
         for batch in loader
     ]
 

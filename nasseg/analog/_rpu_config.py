@@ -134,8 +134,6 @@ def set_memory(tiles: Iterable[Any], spec: AnalogSpec) -> None:
     """Give tiles the noise model of ``spec``; their weights and converters stay as they are."""
     for tile in tiles:
         tile.rpu_config.noise_model = _noise_model(spec)
-        # AIHWKit's tile keeps a copy that its own programming uses.
-        tile.noise_model = _noise_model(spec)
 
 
 def set_weight_noise(config: TorchInferenceRPUConfig, std: float) -> None:

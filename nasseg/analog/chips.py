@@ -15,6 +15,7 @@ from aihwkit.inference import GlobalDriftCompensation
 from aihwkit.inference.compensation.drift import PerColumnDriftCompensation
 from aihwkit.inference.converter.conductance import SinglePairConductanceConverter
 from aihwkit.inference.noise.base import BaseNoiseModel
+from aihwkit.inference.noise.pcm import CustomDriftPCMLikeNoiseModel
 from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 from torch import Tensor, nn
 
@@ -85,7 +86,11 @@ class Crossbars:
                 return
             conductances, ratio = self._conductances(self._target)
             noisy = self._model.apply_programming_noise_to_conductance(conductances)
-            self._exponents = self._model.generate_drift_coefficients(conductances)
+            # AIHWKit's model of custom drift interpolates in NumPy.
+            custom = isinstance(self._model, CustomDriftPCMLikeNoiseModel)
+            source = conductances.cpu() if custom else conductances
+            exponents = self._model.generate_drift_coefficients(source)
+            self._exponents = exponents.to(self._device)
         self._programmed = (noisy[0] - noisy[1]) / ratio
         self._set(self._programmed)
         self._baseline = self._readout(self._programmed, derive_seed(seed, chip, 3))

@@ -63,7 +63,7 @@ class MemoryCoefficients:
             (
                 len(points) >= 2
                 and list(points) == sorted(set(points))
-                and points[0] <= 0
+                and points[0] == 0
                 and points[-1] >= self.g_max_us,
                 "drift_conductance_us",
                 "two or more, rising, from 0 to g_max_us",

@@ -14,7 +14,6 @@ from torch import nn
 from nasseg._registry import unknown_name
 from nasseg.analog.drift import Metric, evaluate_drift
 from nasseg.analog.fused import FusedAnalogConv2d, FusedAnalogLinear, fused_layers
-from nasseg.errors import ConfigError
 
 DAY = 86_400.0
 
@@ -166,10 +165,9 @@ def choose_digital_layers(
         loader, metric, recalibrate_with, chips, time_s, name, seed: as there.
 
     Returns:
-        Names of the layers, in the order of the network, and the metric reached.
-
-    Raises:
-        ConfigError: not even the network with a single analog layer reaches the target.
+        Names of the layers, in the order of the network, and the metric reached. Where not even a
+        single analog layer reaches the target, those with which the metric was highest; it says
+        then that it fell short.
     """
 
     def reached(names: Sequence[str]) -> float:
@@ -180,22 +178,21 @@ def choose_digital_layers(
     if value >= target:
         return [], value
     order = sorted(sensitivity, key=lambda s: s.loss / max(1, s.macs), reverse=True)
+    place = {entry.name: k for k, entry in enumerate(sensitivity)}
     chosen: list[str] = []
+    best: tuple[float, list[str]] = (value, [])
     for entry in order[:-1]:
         chosen.append(entry.name)
         value = reached(chosen)
+        best = max(best, (value, list(chosen)), key=lambda found: found[0])
         if value >= target:
             break
     else:
-        raise ConfigError(
-            f"the target {target:.4f} is not reached: with only {order[-1].name} analog the "
-            f"metric is {value:.4f}; lower the target"
-        )
+        return sorted(best[1], key=lambda n: place[n]), best[0]
     macs = {entry.name: entry.macs for entry in sensitivity}
     for candidate in sorted(chosen[:-1], key=lambda n: macs[n], reverse=True):
         fewer = [other for other in chosen if other != candidate]
         without = reached(fewer)
         if without >= target:
             chosen, value = fewer, without
-    place = {entry.name: k for k, entry in enumerate(sensitivity)}
     return sorted(chosen, key=lambda n: place[n]), value

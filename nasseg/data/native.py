@@ -231,7 +231,8 @@ class NativeData:
         return WholeLoader(self.images["val"], batch_size * self.crop**2)
 
     def calibration_loader(self, batch_size: int) -> CropLoader:
-        """One crop of each training image, unaugmented, the same ones every time."""
+        """One crop of nearly every training image (a last partial batch is left out), unaugmented,
+        the same ones every time."""
         return CropLoader(self.images["train"], self.crop, batch_size, augment=False)
 
     def image(self, split: Side, index: int) -> npt.NDArray[np.uint8]:

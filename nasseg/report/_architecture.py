@@ -59,15 +59,17 @@ def plan_unet(arch: Mapping[str, Any]) -> tuple[list[Box], list[Box]]:
 
 
 def draw_architecture(best: Mapping[str, Any] | None, image_size: int | None) -> Figure | None:
-    """A ``unet`` architecture as a picture; None for other spaces and unknown architectures.
+    """An architecture of a ``unet`` space as a picture; None for others and unknown ones.
 
     Args:
         best: ``best.json``: ``space`` and ``arch``.
         image_size: side of the input in pixels; None = resolutions are said as fractions.
     """
     arch = (best or {}).get("arch")
-    if not isinstance(arch, dict) or (best or {}).get("space") != "unet":
+    space = str((best or {}).get("space"))
+    if not isinstance(arch, dict) or not space.startswith("unet"):
         return None
+    stride = 2 if space.startswith("unet_half") else 1
     try:
         encoder, decoder = plan_unet(arch)
     except (KeyError, TypeError, ValueError):
@@ -91,9 +93,10 @@ def draw_architecture(best: Mapping[str, Any] | None, image_size: int | None) ->
     ax.set_xlim(left, right + 2.0)
     ax.set_ylim(low, high)
     for level in range(depth + 1):
-        text = f"1/{2**level}" if level else "full size"
+        factor = stride * 2**level
+        text = f"1/{factor}" if factor > 1 else "full size"
         if image_size:
-            text = f"{-(-image_size // 2**level)} px"
+            text = f"{-(-image_size // factor)} px"
         ax.text(left, -level * ROW, text, ha="left", va="center", fontsize=7.5, color=MUTED)
     for k, (box, centre) in enumerate(zip(boxes, centres, strict=True)):
         _draw_box(ax, box, centre, size(box))

@@ -21,6 +21,7 @@ from nasseg.analog import (
     noise_source,
 )
 from nasseg.analog._rpu_config import set_weight_noise
+from nasseg.analog.calibrate import batch_norms
 from nasseg.analog.chips import all_tiles
 from nasseg.analog.noise import derive_seed, seeded
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
@@ -222,8 +223,9 @@ def _noise_ramp(analog: nn.Module, config: AnalogConfig) -> Callable[[int], dict
     profile = NoiseProfile.of(spec) if memory else None
 
     def set_noise(epoch: int) -> dict[str, Any]:
-        span = max(1.0, config.noise_ramp * config.epochs)
-        share = min(1.0, 0.25 + 0.75 * epoch / span)
+        # Full from the epoch at which the ramp ends; with no ramp, or a single epoch, at once.
+        span = config.noise_ramp * (config.epochs - 1)
+        share = min(1.0, 0.25 + 0.75 * epoch / span) if span > 0 else 1.0
         if profile is not None:
             scale = config.noise_scale * share
             source.profile = dataclasses.replace(profile, scale=scale)
@@ -237,14 +239,19 @@ def _noise_ramp(analog: nn.Module, config: AnalogConfig) -> Callable[[int], dict
 
 
 def recalibration_loader(
-    data: Data, train: TrainConfig, drift: DriftConfig, seed: int
+    data: Data,
+    train: TrainConfig,
+    drift: DriftConfig,
+    seed: int,
+    net: nn.Module | None = None,
 ) -> list[tuple[Tensor, Tensor]] | None:
-    """Batches that each drifted chip is recalibrated with; none where that is switched off.
+    """Batches that each drifted chip is recalibrated with; none where that is switched off, or
+    where ``net`` has no BatchNorm.
 
     Training images as training showed them, augmented: BatchNorm statistics of plain images are
     not those that the network learned under. In memory, since every chip sees the same ones.
     """
-    if not drift.recalibrate:
+    if not drift.recalibrate or (net is not None and not batch_norms(net)):
         return None
     loader = data.train_loader(train.batch_size, seed=derive_seed(seed, SEED_RECALIBRATE))
     wanted = drift.recalibrate_images or len(data.train_ids)

@@ -124,7 +124,7 @@ class Upsample(nn.Module):
 
 
 GROUP_SIZE = 4
-"""Channels that GroupNorm takes together; every width is a multiple of it."""
+"""Channels that GroupNorm takes together; all of them where their number is no multiple."""
 
 
 def group_norms(net: nn.Module) -> nn.Module:

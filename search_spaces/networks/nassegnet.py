@@ -132,7 +132,9 @@ class NASSegNet(nn.Module):
         top, bottom = _padding(height, self.factor)
         left, right = _padding(width, self.factor)
         if top or bottom or left or right:
-            x = F.pad(x, (left, right, top, bottom), mode="reflect")
+            # A reflection is shorter than what it reflects.
+            mode = "reflect" if bottom < height and right < width else "replicate"
+            x = F.pad(x, (left, right, top, bottom), mode=mode)
 
         # Convolutions with few channels run up to twice as fast on a CPU with the channels side by
         # side, and no slower on CUDA; all that follows keeps the order.
