@@ -295,7 +295,7 @@ class SearchSpaceContract:
             for name, module in network.named_modules():
                 if next(module.parameters(recurse=False), None) is None:
                     continue
-                assert type(module) in (nn.Conv2d, nn.Linear, nn.BatchNorm2d), name
+                assert type(module) in (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.GroupNorm), name
                 assert getattr(module, "groups", 1) == 1, name
 
     def test_build_is_seeded_and_leaves_the_global_random_state(self, space: SearchSpace) -> None:
