@@ -146,8 +146,11 @@ def _analog(table: pd.DataFrame, digital: dict[int, dict[str, float]]) -> list[s
             ratios = [own.dice.mean() / digital[seed]["dice"] for seed, own in by_seed.items()]
             low = [own.dice.quantile(0.05) / digital[s]["dice"] for s, own in by_seed.items()]
             worst = min(own.dice.min() / digital[s]["dice"] for s, own in by_seed.items())
+            few = (
+                "" if len(by_seed) == len(digital) else f" ({len(by_seed)} of {len(digital)} seeds)"
+            )
             row = (
-                f"| {time_name(time_s)}, {state} | "
+                f"| {time_name(time_s)}, {state}{few} | "
                 f"{_spread(own.dice.mean() for own in by_seed.values())} | "
                 f"{_spread(ratios, 4)} | {_spread(low, 4)} | {worst:.4f} |"
             )
@@ -174,7 +177,9 @@ def _picture(table: pd.DataFrame, digital: dict[int, dict[str, float]]) -> Any:
     metrics = [(name, title) for name, title in metrics if name in table]
     figure = new_figure(9.6, 3.9)
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
-    times = sorted(table.time_s.unique())
+    # A time that only some seeds were measured at would bend the curve between seeds.
+    seeds = table.seed.nunique()
+    times = [t for t, own in table.groupby("time_s") if own.seed.nunique() == seeds]
     for ax, (name, title) in zip(axes, metrics, strict=True):
         for recalibrated, state, colour, marker in STATES:
             groups = [
@@ -189,6 +194,8 @@ def _picture(table: pd.DataFrame, digital: dict[int, dict[str, float]]) -> Any:
                     label=state)  # fmt: skip
         value = float(np.mean([scores[name] for scores in digital.values()]))
         ax.axhline(value, color=INK, linestyle=(0, (5, 3)), linewidth=1.2, label="digital")
+        # At least a twentieth of the value, so that a non-event looks like one.
+        ax.set_ylim(bottom=min(ax.get_ylim()[0], 0.95 * value))
         ax.set_xscale("log")
         ax.set_xticks(times, [time_name(t) for t in times])
         ax.minorticks_off()
