@@ -97,8 +97,9 @@ def _command(run: Path) -> str:
 
 def _spread(values: Any, digits: int = 3) -> str:
     values = np.asarray(list(values), dtype=float)
-    std = values.std(ddof=1) if len(values) > 1 else 0.0
-    return f"{values.mean():.{digits}f} ± {std:.{digits}f}"
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
 
 
 def _digital(summaries: list[dict[str, Any]], baselines: list[dict[str, Any]]) -> list[str]:
@@ -110,7 +111,9 @@ def _digital(summaries: list[dict[str, Any]], baselines: list[dict[str, Any]]) -
         "ap": "AP 0.5 to 0.95",
     }
     lines = [
-        f"Digital, mean ± standard deviation over {len(summaries)} seeds.\n",
+        f"Digital, mean ± standard deviation over {len(summaries)} seeds.\n"
+        if len(summaries) > 1
+        else "Digital.\n",
         "| network | parameters | " + " | ".join(titles[n] for n in names) + " |",
         "|---" * (len(names) + 2) + "|",
     ]
@@ -130,8 +133,9 @@ def _analog(table: pd.DataFrame, digital: dict[int, dict[str, float]]) -> list[s
     chips = table.groupby("seed").chip.nunique().min()
     lines = [
         f"Analog, {chips} chips a seed: Dice, its multiple of the digital network's, the same of "
-        "the 5th percentile chip and of the worst; "
-        + ("average precision at IoU 0.5." if "ap50" in names else ""),
+        "the 5th percentile chip and of the worst"
+        + ("; average precision at IoU 0.5" if "ap50" in names else "")
+        + (". ± is over seeds." if len(digital) > 1 else ". ± is over chips."),
         "",
         "| | Dice | x digital | p05 chip x digital | worst chip x digital |"
         + (" AP at IoU 0.5 |" if "ap50" in names else ""),
@@ -143,6 +147,15 @@ def _analog(table: pd.DataFrame, digital: dict[int, dict[str, float]]) -> list[s
             if part.empty:
                 continue
             by_seed = dict(list(part.groupby("seed")))
+            if len(digital) == 1:
+                (scores,) = digital.values()
+                ratio = part.dice / scores["dice"]
+                lines.append(
+                    f"| {time_name(time_s)}, {state} | {_spread(part.dice)} | "
+                    f"{_spread(ratio, 4)} | {ratio.quantile(0.05):.4f} | {ratio.min():.4f} |"
+                    + (f" {_spread(part.ap50)} |" if "ap50" in names else "")
+                )
+                continue
             ratios = [own.dice.mean() / digital[seed]["dice"] for seed, own in by_seed.items()]
             low = [own.dice.quantile(0.05) / digital[s]["dice"] for s, own in by_seed.items()]
             worst = min(own.dice.min() / digital[s]["dice"] for s, own in by_seed.items())
