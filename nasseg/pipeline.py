@@ -213,6 +213,11 @@ class Job:
         load_weights(self.folder / "analog.safetensors", analog)
         return analog.eval()
 
+    def recalibration(self, net: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
+        """What chips of ``net`` are recalibrated with, as the settings say."""
+        config = self.config
+        return recalibration_loader(self.data, config.train, config.drift, config.seed, net)
+
     # --- stages -----------------------------------------------------------------------------
 
     def search(self, timer: Timer) -> None:
@@ -327,9 +332,7 @@ class Job:
         metric, monitor = drift_metrics(self.task), self.task.monitor
         loader = cached_batches(self.data.val_loader(self.config.train.batch_size), self.device)
         shared: dict[str, Any] = {
-            "recalibrate_with": recalibration_loader(
-                self.data, self.config.train, self.config.drift, self.config.seed, analog
-            ),
+            "recalibrate_with": self.recalibration(analog),
             "name": monitor,
             # Not the chips of the evaluation: layers must not be chosen on what is reported.
             "seed": derive_seed(self.config.seed, SEED_SENSITIVITY),
@@ -385,9 +388,7 @@ class Job:
         config = self.config.drift
         path = self.folder / "drift.csv"
         rows = _read_drift(path)
-        recalibrate_with = recalibration_loader(
-            self.data, self.config.train, config, self.config.seed, self.analog_net
-        )
+        recalibrate_with = self.recalibration(self.analog_net)
         complete = len(config.times) * (1 if recalibrate_with is None else 2)
         rows = [row for row in rows if sum(r["chip"] == row["chip"] for r in rows) == complete]
         done = {row["chip"] for row in rows}
@@ -621,9 +622,7 @@ def plan(
             share=share,
             chips=chips,
             name=job.task.monitor,
-            recalibrate_with=recalibration_loader(
-                job.data, config.train, config.drift, config.seed, job.analog_net
-            ),
+            recalibrate_with=job.recalibration(job.analog_net),
             seed=derive_seed(config.seed, SEED_PLAN),
             progress=progress,
         ).to_dict()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,9 +29,7 @@ from nasseg.errors import ConfigError, DataError, NassegError, RunError
 from nasseg.instances import Ids, depth_map, split_instances
 from nasseg.pipeline import Job
 from nasseg.tasks import predict_whole
-from nasseg.training.recipe import SEED_DRIFT, recalibration_loader
-
-log = logging.getLogger(__name__)
+from nasseg.training.recipe import SEED_DRIFT
 
 _UNITS = {
     "s": 1.0,
@@ -242,9 +239,7 @@ class _Chips:
         self.images = None
         if recalibrate and batch_norms(self.net):
             try:
-                self.images = recalibration_loader(
-                    job.data, job.config.train, job.config.drift, job.config.seed
-                )
+                self.images = job.recalibration(self.net)
             except NassegError as error:
                 raise RunError(
                     f"the images of the run, which chips are recalibrated with, cannot be used "

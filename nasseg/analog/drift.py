@@ -37,6 +37,13 @@ def _measure(net: nn.Module, loader: Iterable[Any], metric: Metric) -> dict[str,
     return dict(value) if isinstance(value, Mapping) else {"value": float(value)}
 
 
+def metric_value(net: nn.Module, loader: Iterable[Any], metric: Metric, name: str) -> float:
+    """One value of ``metric`` on a network in evaluation mode: the one called ``name``, where it
+    gives several."""
+    values = _measure(net, loader, metric)
+    return values[name] if name in values else values["value"]
+
+
 ChipRows = list[dict[str, Any]]
 
 

@@ -12,7 +12,7 @@ from aihwkit.nn import AnalogConv2d
 from torch import nn
 
 from nasseg._registry import unknown_name
-from nasseg.analog.drift import Metric, evaluate_drift
+from nasseg.analog.drift import Metric, evaluate_drift, metric_value
 from nasseg.analog.fused import FusedAnalogConv2d, FusedAnalogLinear, fused_layers
 
 DAY = 86_400.0
@@ -127,9 +127,7 @@ def layer_sensitivity(
     """
     names = [layer for layer, _ in fused_layers(analog)]
     digital = keep_digital(analog, names)
-    with torch.no_grad():
-        value = metric(digital.eval(), loader)
-    best = float(value if isinstance(value, (int, float)) else value[name])
+    best = metric_value(digital, loader, metric, name)
     found = []
     for layer in names:
         alone = keep_digital(analog, [other for other in names if other != layer])

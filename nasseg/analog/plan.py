@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -26,7 +25,7 @@ from nasseg.analog.calibrate import (
 )
 from nasseg.analog.chips import Crossbars, programmable
 from nasseg.analog.convert import noise_source
-from nasseg.analog.drift import Metric
+from nasseg.analog.drift import Metric, metric_value
 from nasseg.analog.noise import derive_seed
 from nasseg.errors import ConfigError
 
@@ -240,9 +239,7 @@ class _Fleet:
             self._age(chip, age)
             for norm, state in zip(self.norms, states, strict=True):
                 norm.load_state_dict(state)
-            with torch.no_grad():
-                value = self.metric(self.analog, self.shown)
-            found.append(float(value if isinstance(value, (int, float)) else value[self.name]))
+            found.append(metric_value(self.analog, self.shown, self.metric, self.name))
         return np.array(found)
 
     def recalibrate(self, age: float) -> bool:
