@@ -14,11 +14,15 @@ from nasseg.evaluators.cost import Cost, CostEvaluator
 from nasseg.evaluators.scores import Scores
 
 if TYPE_CHECKING:
+    from nasseg.evaluators.bench import NASSegBench
+    from nasseg.evaluators.ensemble import Ensemble
     from nasseg.evaluators.measured import MeasuredEvaluator
     from nasseg.evaluators.xgboost import XGBoostEvaluator, fit_table
 
 _LAZY = {
+    "Ensemble": "nasseg.evaluators.ensemble",
     "MeasuredEvaluator": "nasseg.evaluators.measured",
+    "NASSegBench": "nasseg.evaluators.bench",
     "XGBoostEvaluator": "nasseg.evaluators.xgboost",
     "fit_table": "nasseg.evaluators.xgboost",
 }
@@ -26,8 +30,10 @@ _LAZY = {
 __all__ = [
     "Cost",
     "CostEvaluator",
+    "Ensemble",
     "Evaluator",
     "MeasuredEvaluator",
+    "NASSegBench",
     "Scores",
     "XGBoostEvaluator",
     "fit_table",

@@ -314,6 +314,20 @@ class SearchSpace(AnalogNASProtocol):
         networks = (self.build(a, in_channels, out_channels) for a in self._dicts(indices))
         return np.array([sum(count_macs(n, example).values()) / 64**2 for n in networks])
 
+    def describe_matrix(self, matrix: object) -> dict[str, NDArray[np.float64]]:
+        """What follows from encoded architectures (n, F) and says more than single
+        hyperparameters do: name to float64 (n,), for surrogates. Empty where a space has none.
+
+        Raises:
+            ArchError: as :meth:`decode`.
+        """
+        found = self._describe(self._columns(self._schema.decode(matrix)))
+        return {name: np.asarray(values, dtype=np.float64) for name, values in found.items()}
+
+    def _describe(self, columns: Columns) -> Columns:
+        """As :meth:`describe_matrix`, from the values of each hyperparameter, (n,) each."""
+        return {}
+
     def _columns(self, indices: Indices) -> Columns:
         columns: Columns = {
             name: np.full(len(indices), value) for name, value in self._fixed.items()

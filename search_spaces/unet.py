@@ -104,6 +104,39 @@ class UNetSpace(SearchSpace):
         shares = [whole * 0.25 ** np.where(isotropic, min(i - 1, 1), i - 1) for i in STAGES]
         return _count(columns, in_channels, out_channels * self.stride**2, shares, norm=0)
 
+    def _describe(self, columns: Columns) -> Columns:
+        """Blocks, branches and convolutions one after another of the encoder, widths of its first
+        and last stage, field of view of the deepest map in pixels, halvings, decoder levels' skip.
+        """
+        widths, stages = _widths(columns), columns["M"]
+        isotropic = columns["topology"] == "isotropic"
+        blocks = branches = convolutions = 0 * stages
+        view = 1.0 + (columns["kernel0"] - 1.0)
+        total_width = np.zeros(len(stages))
+        for i, width in zip(STAGES, widths, strict=True):
+            there = i <= stages
+            # Pixels of the image between neighbours of the stage's map.
+            jump = self.stride * 2.0 ** np.where(isotropic, min(i - 1, 1), i - 1)
+            basic = columns[f"convblock{i}"] == 1
+            repeats = np.where(there, columns[f"R{i}"], 0)
+            pooled = there & (i > 1) & ~(isotropic & (i > 2))
+            view = view + np.where(pooled, jump / 2, 0.0)
+            view = view + repeats * np.where(basic, 2, 1) * 2 * jump
+            blocks = blocks + repeats
+            branches = branches + repeats * columns[f"B{i}"]
+            convolutions = convolutions + repeats * np.where(basic, 2, 3)
+            total_width = total_width + repeats * width
+        return {
+            "blocks": blocks,
+            "branches": branches / blocks,
+            "convolutions": convolutions,
+            "width_first": widths[0],
+            "width_last": widths[-1],
+            "width_mean": total_width / blocks,
+            "field_of_view": np.log(view),
+            "halvings": np.where(isotropic, 1, stages - 1),
+        }
+
 
 class HalfUNetSpace(UNetSpace):
     """The ``unet`` space at half the resolution inside, for images at their own scale.

@@ -278,8 +278,9 @@ def scores_from_drift(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str,
     """``day1``, ``avm``, ``std``, ``p05`` as all evaluators define them, from rows of chips.
 
     ``day1``, ``std`` and ``p05`` are of the metric at 86,400 s over chips; ``avm`` is its mean at
-    1 s minus its mean at 30 days, in points (hundredths). The plain names are with
-    recalibration where it was measured; ``..._uncalibrated`` are without.
+    1 s minus its mean at 30 days, in points (hundredths). ``mean_3600s``, ``std_3600s`` and
+    ``p05_3600s`` are over chips at each time measured. The plain names are with recalibration
+    where it was measured; ``..._uncalibrated`` are without.
     """
     import numpy as np
 
@@ -302,4 +303,11 @@ def scores_from_drift(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str,
         scores[f"std{suffix}"] = float(day.std(ddof=1)) if len(day) > 1 else 0.0
         scores[f"p05{suffix}"] = float(np.quantile(day, 0.05))
         scores[f"avm{suffix}"] = float(100.0 * (at(1.0).mean() - at(2_592_000.0).mean()))
+        for time_s in sorted({row["time_s"] for row in rows}):
+            values = at(time_s)
+            scores[f"mean_{time_s:.15g}s{suffix}"] = float(values.mean())
+            scores[f"std_{time_s:.15g}s{suffix}"] = (
+                float(values.std(ddof=1)) if len(values) > 1 else 0.0
+            )
+            scores[f"p05_{time_s:.15g}s{suffix}"] = float(np.quantile(values, 0.05))
     return scores
