@@ -16,8 +16,8 @@ from nasseg.errors import ArchError
 from nasseg.search_spaces._layers import (
     GROUP_NORM_OPERATIONS,
     INTERPOLATION_OPERATIONS,
-    LayerTable,
     Layers,
+    LayerTable,
 )
 
 # Operations of ATen by name, each with what an element of its result costs.
