@@ -34,11 +34,11 @@ _WINDOWS = ("max_pool2d_with_indices", "avg_pool2d")
 _FREE = ("relu", "clone", "copy", "_to_copy", "detach", "fill", "zero", "zeros_like", "ones_like")
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the digital operations of everything that runs under it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.since = 0
         """Operations since it was last set to 0."""
 
@@ -66,7 +66,8 @@ def _operations(func: Any, args: Sequence[Any], result: Any) -> int:
     if name in _WINDOWS:
         size = args[1]
         # One number stands for both sides of a square window.
-        return out.numel() * (math.prod(size) if len(size) > 1 else size[0] ** 2)
+        area: int = math.prod(size) if len(size) > 1 else size[0] ** 2
+        return out.numel() * area
     if torch.Tag.pointwise in func.tags and name not in _FREE:
         return out.numel()
     return 0

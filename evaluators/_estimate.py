@@ -88,7 +88,8 @@ class Estimate:
     @property
     def energy_uj(self) -> FloatArray:
         """Energy of one image in microjoules."""
-        return np.sum([getattr(self, f"{part}_uj") for part in COMPONENTS], axis=0)
+        total: FloatArray = np.sum([getattr(self, f"{part}_uj") for part in COMPONENTS], axis=0)
+        return total
 
     @classmethod
     def join(cls, parts: Sequence[Estimate]) -> Estimate:
@@ -132,13 +133,13 @@ def estimate(table: LayerTable, hardware: Hardware) -> Estimate:
         tiles=tiles * hardware.replication,
         utilisation=used / np.maximum(capacity, 1),
         mvms=mvms,
-        array_uj=macs * (cells * cycles * hardware.cell_fj * 1e-9),
-        dac_uj=drives * (cycles * hardware.dac_pj * 1e-6),
-        adc_uj=conversions * (cells * cycles * hardware.adc_pj * 1e-6),
-        tile_uj=mvms * (cycles * hardware.tile_pj * 1e-6),
-        digital_uj=conversions * (hardware.scale_pj * 1e-6)
-        + operations * (hardware.operation_pj * 1e-6),
-        traffic_uj=moved * (hardware.activation_bytes * hardware.byte_pj * 1e-6),
+        array_uj=_microjoules(macs, cells * cycles * hardware.cell_fj * 1e-3),
+        dac_uj=_microjoules(drives, cycles * hardware.dac_pj),
+        adc_uj=_microjoules(conversions, cells * cycles * hardware.adc_pj),
+        tile_uj=_microjoules(mvms, cycles * hardware.tile_pj),
+        digital_uj=_microjoules(conversions, hardware.scale_pj)
+        + _microjoules(operations, hardware.operation_pj),
+        traffic_uj=_microjoules(moved, hardware.activation_bytes * hardware.byte_pj),
         latency_us=(turns * hardware.mvm_ns + digital_ns) * 1e-3,
         interval_us=np.maximum(longest * hardware.mvm_ns, digital_ns) * 1e-3,
     )
@@ -147,6 +148,12 @@ def estimate(table: LayerTable, hardware: Hardware) -> Estimate:
 def _blocks(values: IntArray, size: int) -> IntArray:
     """Blocks of ``size`` that hold ``values``."""
     return (values + (size - 1)) // size
+
+
+def _microjoules(counts: IntArray, picojoules: float) -> FloatArray:
+    """Energy of ``counts`` events."""
+    energy: FloatArray = counts.astype(np.float64) * (picojoules * 1e-6)
+    return energy
 
 
 def _sum(slots: IntArray) -> IntArray:

@@ -271,7 +271,8 @@ def count_network(net: nn.Module, tile_shape: tuple[int, int] = TILE_SHAPE) -> C
     tiles = 0
     for _, module, weights in weight_layers(net):
         if not why_off_tiles(module):
-            outputs = int(module.weight.shape[0])  # type: ignore[union-attr,operator]
+            weight: Any = module.weight
+            outputs = len(weight)
             tiles += math.ceil(weights // outputs / rows) * math.ceil(outputs / columns)
     return Cost(sum(p.numel() for p in net.parameters() if p.requires_grad), tiles)
 

@@ -124,10 +124,13 @@ def _totals(cost: Estimate) -> str:
         ("MACs", f"{cost.macs[0]:,}"),
         ("crossbars", f"{cost.tiles[0]:,}, of whose weights {cost.utilisation[0]:.1%} are used"),
         ("products", f"{cost.mvms[0]:,} of a crossbar with a vector"),
-        ("energy", f"{energy:,.4g} uJ an image ({shares})"),
+        ("energy", f"{_figure(energy)} uJ an image ({shares})"),
         ("", f"{2e-6 * cost.macs[0] / energy:.3g} TOPS/W"),
-        ("latency", f"{latency:,.4g} us, layer after layer"),
-        ("pipeline", f"{interval:,.4g} us from image to image, {1e6 / interval:,.4g} a second"),
+        ("latency", f"{_figure(latency)} us, layer after layer"),
+        (
+            "pipeline",
+            f"{_figure(interval)} us from image to image, {_figure(1e6 / interval)} a second",
+        ),
     )
     return "\n".join(f"{name:12}{text}" for name, text in rows)
 
@@ -148,10 +151,15 @@ def format_layers(layers: Sequence[LayerCost]) -> str:
             f"{layer.utilisation:.0%}",
             f"{layer.mvms}",
             *(f"{value:.3g}" for value in (layer.energy_uj, *layer.energy.values())),
-            f"{layer.latency_us:.4g}",
+            f"{layer.latency_us:.5g}",
         )
         lines.append("  ".join([f"{layer.name:{width}}", *_right(cells, sizes)]))
     return "\n".join(lines)
+
+
+def _figure(value: float) -> str:
+    """Three figures at least, and never an exponent for what is large."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _right(cells: Sequence[str], sizes: Sequence[int]) -> list[str]:

@@ -52,7 +52,7 @@ class LayerTable:
     """Multiply-accumulates of layers that have no place on a crossbar; 0 in our own spaces."""
 
     def __len__(self) -> int:
-        return self.rows.shape[1]
+        return int(self.rows.shape[1])
 
     def params(self) -> Counts:
         """Trainable parameters, ``(n,)``."""
@@ -173,12 +173,12 @@ def residual_stage(
 
     add("first", front * inputs, middle, front_area, first, first * inputs * before)
     add("front", front * outputs, middle, area, rest, rest * outputs * area)
-    read = every * middle * area
-    if strided:
+    read: Any = every * middle * area
+    if strided:  # A bottleneck's first one reads the map before the stride.
         read = read + np.where(bottleneck, first * middle * (before - area), 0)
     # Every branch is added to the shortcut.
     add("middle", 9 * middle, middle, area, every, read, every * outputs * area)
-    back = np.where(bottleneck, every, 0)
+    back: Any = np.where(bottleneck, every, 0)
     add("back", inner, outputs, area, back, back * inner * area)
     projected = (blocks > 0) & ((inputs != outputs) | strided)
     add("shortcut", inputs, outputs, area, projected, projected * inputs * before)

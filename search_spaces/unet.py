@@ -156,7 +156,7 @@ class UNetSpace(SearchSpace):
             low, high = areas[i - 1], areas[i - 2]
             width, before = widths[i - 1], widths[i - 2]
             outputs = before * high
-            work = np.where(transposed, norm, norm + INTERPOLATION_OPERATIONS) * outputs
+            work: Any = np.where(transposed, norm, norm + INTERPOLATION_OPERATIONS) * outputs
             work = work + np.where(joining == "add", outputs, 0)
             # And the pooling that led to stage i: four numbers compared for one.
             work = work + 4 * before * low
