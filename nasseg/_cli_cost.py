@@ -125,7 +125,7 @@ def _totals(cost: Estimate) -> str:
         ("crossbars", f"{cost.tiles[0]:,}, of whose weights {cost.utilisation[0]:.1%} are used"),
         ("products", f"{cost.mvms[0]:,} of a crossbar with a vector"),
         ("energy", f"{_figure(energy)} uJ an image ({shares})"),
-        ("", f"{2e-6 * cost.macs[0] / energy:.3g} TOPS/W"),
+        ("efficiency", f"{2e-6 * cost.macs[0] / energy:.3g} TOPS/W"),
         ("latency", f"{_figure(latency)} us, layer after layer"),
         (
             "pipeline",
