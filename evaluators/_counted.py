@@ -84,7 +84,7 @@ def layer_table(net: nn.Module, input_shape: tuple[int, int, int, int]) -> Layer
         input_shape: ``(1, C, H, W)``.
 
     Raises:
-        ArchError: the network has no weight layer, or one that never ran.
+        ArchError: the network has no weight layer, or none that runs.
     """
     kept: dict[str, dict[str, int]] = {}
     counter = _Counter()
@@ -132,23 +132,25 @@ def layer_table(net: nn.Module, input_shape: tuple[int, int, int, int]) -> Layer
         for name, module, _ in weight_layers(net)
         if isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
     }
+    if not layers:
+        raise ArchError(f"{type(net).__name__} has no convolution or linear layer")
     handles = [
         module.register_forward_hook(hook(name, not why_off_tiles(module)))
         for name, module in layers.items()
     ]
-    device = next(net.parameters()).device
     training = net.training
     try:
         net.eval()
+        example = torch.zeros(input_shape, device=next(net.parameters()).device)
         with torch.no_grad(), counter:
-            net(torch.empty(input_shape, device=device))
+            net(example)
         settle()
     finally:
         net.train(training)
         for handle in handles:
             handle.remove()
     if not kept:
-        raise ArchError(f"{type(net).__name__} has no convolution or linear layer that runs")
+        raise ArchError(f"no convolution or linear layer of {type(net).__name__} runs")
     # What belongs to no layer (BatchNorm, embeddings) is counted with the first.
     everything = sum(p.numel() for p in net.parameters() if p.requires_grad)
     first = next(iter(kept.values()))

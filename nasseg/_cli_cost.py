@@ -117,7 +117,8 @@ def _totals(cost: Estimate) -> str:
 
     energy = float(cost.energy_uj[0])
     parts = [(part, float(getattr(cost, f"{part}_uj")[0])) for part in COMPONENTS]
-    shares = ", ".join(f"{part} {value / energy:.0%}" for part, value in parts)
+    # A chip may be given without energies, for the sake of its times.
+    shares = ", ".join(f"{part} {value / (energy or 1):.0%}" for part, value in parts)
     latency, interval = float(cost.latency_us[0]), float(cost.interval_us[0])
     rows = (
         ("parameters", f"{cost.params[0]:,}"),
@@ -125,7 +126,7 @@ def _totals(cost: Estimate) -> str:
         ("crossbars", f"{cost.tiles[0]:,}, of whose weights {cost.utilisation[0]:.1%} are used"),
         ("products", f"{cost.mvms[0]:,} of a crossbar with a vector"),
         ("energy", f"{_figure(energy)} uJ an image ({shares})"),
-        ("efficiency", f"{2e-6 * cost.macs[0] / energy:.3g} TOPS/W"),
+        ("efficiency", f"{2e-6 * cost.macs[0] / energy:.3g} TOPS/W" if energy else "unknown"),
         ("latency", f"{_figure(latency)} us, layer after layer"),
         (
             "pipeline",

@@ -75,10 +75,14 @@ class LayerTable:
 
 
 class Layers:
-    """Collects the slots of a population of ``n``."""
+    """Collects the slots of a population of ``n``.
 
-    def __init__(self, n: int) -> None:
+    ``norm_operations`` is what an element of the networks' normalisation costs digitally.
+    """
+
+    def __init__(self, n: int, norm_operations: int = 0) -> None:
         self.n = n
+        self.norm_operations = norm_operations
         self._names: list[str] = []
         self._slots: list[tuple[ArrayLike, ...]] = []
 
@@ -101,6 +105,30 @@ class Layers:
             (rows, columns, positions, count, other, inputs, operations, digital_macs)
         )
 
+    def conv_bn(
+        self,
+        name: str,
+        rows: Counts,
+        columns: Counts,
+        positions: Counts | int,
+        count: Counts | int,
+        inputs: Counts,
+        operations: Counts | int = 0,
+    ) -> None:
+        """A convolution without bias, and the normalisation after it."""
+        if self.norm_operations:
+            operations = operations + self.norm_operations * count * columns * positions
+        self.add(
+            name,
+            rows,
+            columns,
+            positions,
+            count,
+            other=2 * columns,
+            inputs=inputs,
+            operations=operations,
+        )
+
     def table(self) -> LayerTable:
         """The table of what was added."""
         stacked = np.empty((8, len(self._slots), self.n), dtype=np.int64)
@@ -120,7 +148,6 @@ def residual_stage(
     blocks: Counts,
     area: Counts | int,
     area_before: Counts | int | None = None,
-    norm_operations: int = 0,
 ) -> None:
     """Add ``blocks`` residual blocks; ``blocks`` and ``branches`` are 0 where there is no stage.
 
@@ -133,7 +160,6 @@ def residual_stage(
         blocks: Residual blocks.
         area: Positions of the stage's map.
         area_before: Positions of the map before, where the first block has a stride; none = equal.
-        norm_operations: Digital operations an element of the normalisation.
     """
     strided = area_before is not None
     before: Any = area if area_before is None else area_before
@@ -148,40 +174,21 @@ def residual_stage(
     # Of a bottleneck the second convolution has the stride, else the first one.
     front_area = np.where(bottleneck, before, area) if strided else area
 
-    def add(
-        part: str,
-        rows: Counts,
-        columns: Counts,
-        positions: Any,
-        count: Counts,
-        read: Counts,
-        sums: Counts | int = 0,
-    ) -> None:
-        operations = sums
-        if norm_operations:
-            operations = operations + norm_operations * count * columns * positions
-        layers.add(
-            f"{name}.{part}",
-            rows,
-            columns,
-            positions,
-            count,
-            other=2 * columns,
-            inputs=read,
-            operations=operations,
-        )
-
-    add("first", front * inputs, middle, front_area, first, first * inputs * before)
-    add("front", front * outputs, middle, area, rest, rest * outputs * area)
+    layers.conv_bn(
+        f"{name}.first", front * inputs, middle, front_area, first, first * inputs * before
+    )
+    layers.conv_bn(f"{name}.front", front * outputs, middle, area, rest, rest * outputs * area)
     read: Any = every * middle * area
     if strided:  # A bottleneck's first one reads the map before the stride.
         read = read + np.where(bottleneck, first * middle * (before - area), 0)
     # Every branch is added to the shortcut.
-    add("middle", 9 * middle, middle, area, every, read, every * outputs * area)
+    layers.conv_bn(f"{name}.middle", 9 * middle, middle, area, every, read, every * outputs * area)
     back: Any = np.where(bottleneck, every, 0)
-    add("back", inner, outputs, area, back, back * inner * area)
+    layers.conv_bn(f"{name}.back", inner, outputs, area, back, back * inner * area)
     projected = (blocks > 0) & ((inputs != outputs) | strided)
-    add("shortcut", inputs, outputs, area, projected, projected * inputs * before)
+    layers.conv_bn(
+        f"{name}.shortcut", inputs, outputs, area, projected, projected * inputs * before
+    )
 
 
 def _total(slots: Counts) -> Counts:

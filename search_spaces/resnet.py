@@ -77,15 +77,9 @@ class ResNetSpace(SearchSpace):
         channels = columns["out_channel0"]
         layers = Layers(len(channels))
         pixels = height * width
-        layers.add(
-            "stem",
-            in_channels * 7**2,
-            channels,
-            pixels,
-            1,
-            other=2 * channels,
-            inputs=in_channels * pixels,
-        )
+        taps = np.full_like(channels, in_channels * 7**2)
+        read = np.full_like(channels, in_channels * pixels)
+        layers.conv_bn("stem", taps, channels, pixels, 1, read)
         last = np.zeros_like(channels)
         for i, wider in zip(GROUPS, _widths(columns), strict=True):
             before = height * width

@@ -109,25 +109,9 @@ class UNetSpace(SearchSpace):
         areas = self._areas(np.where(isotropic, 2, stages), input_size)
         norm = self.norm_operations
         before = columns["out_channel0"]
-        layers = Layers(len(stages))
-
-        def conv_bn(
-            name: str, rows: Counts, columns: Counts, area: Counts, count: Any, read: Counts
-        ) -> None:
-            operations = norm * count * columns * area if norm else 0
-            layers.add(
-                name,
-                rows,
-                columns,
-                area,
-                count,
-                other=2 * columns,
-                inputs=count * read,
-                operations=operations,
-            )
-
+        layers = Layers(len(stages), norm)
         pixels = areas[0] * self.stride**2
-        conv_bn(
+        layers.conv_bn(
             "stem", in_channels * columns["kernel0"] ** 2, before, areas[0], 1, in_channels * pixels
         )
         for i, width in zip(STAGES, widths, strict=True):
@@ -143,7 +127,6 @@ class UNetSpace(SearchSpace):
                 branches,
                 blocks,
                 area,
-                norm_operations=norm,
             )
             before = width
         taps = columns["dec_kernel"] ** 2
@@ -171,9 +154,13 @@ class UNetSpace(SearchSpace):
                 operations=there * work,
             )
             joined = before * np.where(joining == "concat", 2, 1)
-            conv_bn(f"decoder{i}.first", joined * taps, before, high, there, joined * high)
+            layers.conv_bn(
+                f"decoder{i}.first", joined * taps, before, high, there, there * joined * high
+            )
             rest = there * (columns["dec_depth"] - 1)
-            conv_bn(f"decoder{i}.rest", before * taps, before, high, rest, before * high)
+            layers.conv_bn(
+                f"decoder{i}.rest", before * taps, before, high, rest, rest * before * high
+            )
         logits = out_channels * self.stride**2
         layers.add(
             "head", widths[0], logits, areas[0], 1, other=logits, inputs=widths[0] * areas[0]

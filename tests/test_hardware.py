@@ -9,7 +9,7 @@ import pytest
 import yaml
 from torch import nn
 
-from nasseg.errors import ConfigError, UnknownName
+from nasseg.errors import ArchError, ConfigError, UnknownName
 from nasseg.evaluators import CostEvaluator, Hardware, list_hardware
 from nasseg.evaluators._counted import layer_table
 from nasseg.evaluators._estimate import COMPONENTS, estimate
@@ -113,6 +113,12 @@ def test_digital_operations_are_counted(module, operations):
     cost = estimate(table, SMALL)
     assert cost.params[0] == sum(p.numel() for p in net.parameters())
     assert cost.tiles[0] == 1
+
+
+@pytest.mark.parametrize("net", [nn.ReLU(), nn.BatchNorm2d(3)])
+def test_a_network_without_weight_layers_is_refused(net):
+    with pytest.raises(ArchError, match="no convolution or linear layer"):
+        layer_costs(net, (1, 3, 8, 8), SMALL)
 
 
 def test_copies_of_a_layer_share_its_positions():
