@@ -8,9 +8,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from nasseg.evaluators._estimate import Estimate
+from nasseg.evaluators._hardware import Hardware, list_hardware
 from nasseg.evaluators._shipped import list_surrogates, load_surrogate, shipped
 from nasseg.evaluators.base import Evaluator
-from nasseg.evaluators.cost import Cost, CostEvaluator
+from nasseg.evaluators.cost import Cost, CostEvaluator, LayerCost
 from nasseg.evaluators.scores import Scores
 
 if TYPE_CHECKING:
@@ -31,12 +33,16 @@ __all__ = [
     "Cost",
     "CostEvaluator",
     "Ensemble",
+    "Estimate",
     "Evaluator",
+    "Hardware",
+    "LayerCost",
     "MeasuredEvaluator",
     "NASSegBench",
     "Scores",
     "XGBoostEvaluator",
     "fit_table",
+    "list_hardware",
     "list_surrogates",
     "load_surrogate",
     "shipped",

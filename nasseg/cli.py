@@ -40,6 +40,7 @@ _TOOLS = {
     "label": "measure sampled architectures into a table",
     "fit": "fit a surrogate to such a table",
     "spaces": "list the search spaces, or show one",
+    "cost": "energy and time of an architecture on a crossbar chip",
     "doctor": "versions, devices, and one analog forward",
 }
 _RUN_NOTES = (
@@ -102,6 +103,7 @@ def _dispatch(words: list[str]) -> int:
         "label": _label,
         "fit": _fit,
         "spaces": _spaces,
+        "cost": _cost,
         "doctor": _doctor,
     }
     if command not in tools:
@@ -400,6 +402,53 @@ def _spaces(words: list[str], helped: bool) -> int:
     if not seed.isdecimal():
         raise ConfigError(f"seed is {seed!r}; allowed: a whole number, 0 or more")
     _say(list_all() if name is None else describe_space(name, int(seed)))
+    return 0
+
+
+def _cost(words: list[str], helped: bool) -> int:
+    if helped:
+        flags = [
+            ("--space NAME", "Search space of the architecture. [unet; a run's own]"),
+            ("--image-size N", "Side of the image in pixels. [256; what a run is trained on]"),
+            ("--channels N", "Image channels. [3; a run's own]"),
+            ("--out-channels N", "Output channels. [1; a run's own]"),
+            ("--hardware CHIP", "hermes, hermes_1phase, isaac, or a YAML file. [hermes]"),
+            ("--figure FILE.png", "Also draw the energy of every layer."),
+        ]
+        purpose = (
+            "Estimate crossbars, energy and time of an architecture (a JSON file, or that of a "
+            "run folder) on a chip, in all and layer by layer. No measurement: docs/hardware.md "
+            "says how, and what is left out."
+        )
+        _say(simple_help("cost ARCH.json|RUN [--hardware CHIP]", purpose, flags))
+        return 0
+    names = ["space", "image_size", "channels", "out_channels", "hardware", "figure"]
+    given, source = _simple(words, names, "ARCH")
+    if source is None:
+        raise ConfigError("which architecture? nasseg cost ARCH.json, or a run folder")
+    if not given.get("figure", ".png").endswith(".png"):
+        raise ConfigError(f"figure is {given['figure']!r}; allowed: a name that ends in .png")
+    from nasseg._cli_cost import describe_cost, read_subject
+    from nasseg.evaluators import CostEvaluator, Hardware
+
+    chip = Hardware.load(given.get("hardware", "hermes"))
+    subject = read_subject(source, given)
+    evaluator = CostEvaluator(
+        subject.space,
+        subject.in_channels,
+        subject.out_channels,
+        hardware=chip,
+        input_size=(subject.image_size, subject.image_size),
+    )
+    layers = evaluator.layer_costs(subject.arch)
+    _say(describe_cost(subject, evaluator, layers))
+    if "figure" in given:
+        from nasseg._io import write_bytes
+        from nasseg.report import cost_png
+
+        title = f"{chip.name}: energy of one image of {subject.image_size} x {subject.image_size}"
+        write_bytes(Path(given["figure"]), cost_png(layers, title))
+        _say(f"figure: {given['figure']}")
     return 0
 
 
