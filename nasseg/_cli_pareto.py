@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class Front:
     objectives: tuple[tuple[str, bool], ...]
     """Columns, and whether they are maximised."""
     constraints: tuple[str, ...]
-    """As in ``params < 1e+06``."""
+    """As in ``params < 1000000``."""
     reference: Mapping[str, float]
     """Reference point of the hypervolumes."""
     taken: str
@@ -142,7 +143,7 @@ def format_front(front: Front) -> str:
         if must or 17 + sum(widths) + width <= _WIDTH:
             columns.append(name)
             widths.append(width)
-    lines = [f"Pareto front: {goals_text(front)}"]
+    lines = [textwrap.fill(f"Pareto front: {goals_text(front)}", _WIDTH, subsequent_indent="  ")]
     lines.append(f"{'architecture':17}" + _cells(columns, widths))
     for row in shown:
         mark = "knee" if row["knee"] else ""

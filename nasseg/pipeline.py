@@ -266,6 +266,8 @@ class Job:
         )
         if found.front:
             write_text(self.folder / "pareto.csv", front_csv(found.front))
+        else:
+            (self.folder / "pareto.csv").unlink(missing_ok=True)
         result = found.to_dict()
         history = [
             {"run": number, **generation}

@@ -77,7 +77,7 @@ class Constraint:
             raise ConfigError(f"constraint on {self.name}: {self.value}; allowed: a finite number")
 
     def __str__(self) -> str:
-        return f"{self.name} {self.op} {self.value:g}"
+        return f"{self.name} {self.op} {self.value:.12g}"
 
     def violation(self, values: FloatArray) -> FloatArray:
         """By how much ``values`` ``(n,)`` miss the bound, as a fraction of it; 0 where they keep

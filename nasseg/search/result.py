@@ -71,7 +71,7 @@ class SearchResult:
     objectives: tuple[str, ...] = ()
     """Objectives of one's own, as in ``maximize day1``; none = AnalogNAS's."""
     constraints: tuple[str, ...] = ()
-    """Constraints of one's own, as in ``params < 1e+06``."""
+    """Constraints of one's own, as in ``params < 1000000``."""
     reference: dict[str, float] = field(default_factory=dict)
     """Reference point of the hypervolumes, a value for each objective: the worst values of the
     first feasible population of the first run."""
