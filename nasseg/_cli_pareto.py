@@ -152,7 +152,7 @@ def format_front(front: Front) -> str:
         lines.append(f"{row['arch_id']:12}{mark:5}" + _cells(cells, widths))
     count = len(front.first)
     more = f"{len(shown)} of {count}" if count > len(shown) else f"all {count}"
-    lines.append(f"{more} architectures that no other dominates; * is taken (pareto.csv has all)")
+    lines.append(f"{more} that no other dominates; * is taken (all are in pareto.csv)")
     return "\n".join(lines)
 
 

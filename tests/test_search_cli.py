@@ -211,7 +211,7 @@ def test_a_long_front_is_shown_by_its_ends_and_what_is_taken(run: tuple[Path, st
     assert {"000000000099", "000000000000", "000000000050", "000000000033", "twin"} <= set(ids)
     assert "000000000089" not in ids
     text = format_front(long)
-    assert "15 of 101 architectures" in text
+    assert "15 of 101 that no other dominates" in text
     assert max(map(len, text.splitlines())) < 80
 
 
