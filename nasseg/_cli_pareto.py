@@ -128,8 +128,9 @@ def some_of(front: Front, most: int = MOST_ROWS) -> list[Mapping[str, Any]]:
 def goals_text(front: Front) -> str:
     """Objectives and constraints in one line."""
     goals = [f"{'maximize' if up else 'minimize'} {name}" for name, up in front.objectives]
-    bounds = f"; {', '.join(front.constraints)}" if front.constraints else ""
-    return ", ".join(goals) + bounds
+    # Without spaces, so that no line ends within one.
+    bounds = ", ".join(text.replace(" ", "") for text in front.constraints)
+    return ", ".join(goals) + (f"; {bounds}" if bounds else "")
 
 
 def format_front(front: Front) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import math
 
 import numpy as np
@@ -575,6 +576,16 @@ def test_one_objective_of_ones_own_has_no_front():
     assert result.scores["avm"] < 0.5
     assert result.scores["std"] == evaluator.evaluate([result.arch]).std[0]
     assert result.mean >= result.scores["std"]
+
+
+def test_a_bound_that_is_tighter_than_a_constraint_is_said(caplog, monkeypatch):
+    # The command line, once used, keeps the package's log to itself.
+    monkeypatch.setattr(logging.getLogger("nasseg"), "propagate", True)
+    study(max_params=2000, constraints=("params<3000",))
+    assert "search.max_params is 2,000 and holds beside params < 3000" in caplog.text
+    caplog.clear()
+    study(max_params=2000, constraints=("params<1500",))
+    assert caplog.text == ""
 
 
 def test_the_front_as_a_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from nasseg.evaluators.cost import CostEvaluator
 from nasseg.search.evolution import EAOptimizer
 from nasseg.search.front import merge_runs
 from nasseg.search.nsga2 import NSGA2Optimizer
-from nasseg.search.objectives import goals_of
+from nasseg.search.objectives import Constraint, goals_of
 from nasseg.search.result import RunSummary, SearchResult
 from nasseg.search.worker import Worker
 
@@ -79,6 +80,7 @@ def search(
         "max_macs_per_pixel": config.max_macs_per_pixel,
     }
     if objectives:
+        _say_tighter_bounds(config, constraints)
         cost = cost or CostEvaluator(space, in_channels, out_channels)
         nsga2 = NSGA2Optimizer(
             surrogate, objectives, constraints, pick=config.pick, cost=cost, **settings
@@ -144,6 +146,21 @@ def _search_front(
         reference=reference,
         front=rows if len(optimizer.objectives) > 1 else (),
     )
+
+
+def _say_tighter_bounds(config: SearchConfig, constraints: Sequence[Constraint]) -> None:
+    """Bounds hold beside constraints; one that is the tighter of the two may be forgotten."""
+    bounds = {"params": ("max_params", config.max_params), "avm": ("max_avm", config.max_avm)}
+    for constraint in constraints:
+        setting, bound = bounds.get(constraint.name, ("", None))
+        if bound is not None and constraint.op.startswith("<") and bound < constraint.value:
+            logger.warning(
+                "search.%s is %s and holds beside %s; --search.%s none lifts it",
+                setting,
+                f"{bound:,}",
+                constraint,
+                setting,
+            )
 
 
 def _budget(config: SearchConfig) -> dict[str, Any]:
