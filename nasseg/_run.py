@@ -34,6 +34,12 @@ def read_run_config(run: str | Path, **changes: Any) -> RunConfig:
     return build_config(RunConfig, values, {key: str(file) for key in values if key not in changes})
 
 
+# Settings that runs made before them do not have; empty, they change nothing.
+_ADDED: dict[str, dict[str, Any]] = {
+    "search": {"maximize": [], "minimize": [], "constraints": [], "pick": "knee"}
+}
+
+
 class RunFolder:
     """The files of one run, or of one labelling.
 
@@ -68,6 +74,7 @@ class RunFolder:
                 raise RunError(f"{file} cannot be read: {error}") from None
             if not isinstance(saved, dict):
                 raise RunError(f"{file} is not a run's configuration")
+            saved = _completed(saved)
             absent = _absent(_fixed(saved, free), _fixed(wanted, free))
             if absent:
                 raise RunError(
@@ -181,6 +188,14 @@ class Timer:
         facts["seconds"] = facts.get("seconds", 0.0) + now - self._last
         self._last = now
         self._folder._save()
+
+
+def _completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved configuration, the settings added since as they were then."""
+    return {
+        key: {**_ADDED[key], **value} if key in _ADDED and isinstance(value, dict) else value
+        for key, value in saved.items()
+    }
 
 
 def _absent(saved: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:

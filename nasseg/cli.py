@@ -134,7 +134,13 @@ def read_config(
     """
     leaves: dict[str, Setting] = settings(config)
     own = [*names, *switches, "quiet", "config"]
-    flags, extra = split_flags(words, [*leaves, *names, "config"], aliases, [*switches, "quiet"])
+    flags, extra = split_flags(
+        words,
+        [*leaves, *names, "config"],
+        aliases,
+        [*switches, "quiet"],
+        [key for key, leaf in leaves.items() if leaf.texts],
+    )
     if extra:
         raise ConfigError(f"unexpected {extra[0]!r}; settings are given as --name value")
     other = {name: flags.pop(name) for name in own if name in flags}
@@ -173,6 +179,11 @@ def _run(command: str, words: list[str], helped: bool) -> int:
     out = Path(config.out)
     if question is not None:
         _answer(config, question, summary, progress)
+    if command == "search":
+        from nasseg._cli_pareto import format_front, read_front
+
+        if front := read_front(out):
+            _say("\n" + format_front(front))
     report = out / "report.html"
     _say(f"report: {report}" if command == "run" and report.is_file() else f"run folder: {out}")
     return 0

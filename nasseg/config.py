@@ -91,6 +91,16 @@ class SearchConfig:
     none = no bound. The default U-Net of widths 16 to 128 has 38,000."""
     max_avm: float | None = 10.0
     """Upper bound of the predicted one-month accuracy variation in points; none = no bound."""
+    maximize: tuple[str, ...] = ()
+    """Columns of the scores to maximise. With neither these nor ``minimize``, the metric after a
+    day is maximised; with several of both, the search looks for all best compromises
+    (``pareto.csv``)."""
+    minimize: tuple[str, ...] = ()
+    """Columns of the scores to minimise; those to maximise come first, where the order matters."""
+    constraints: tuple[str, ...] = ()
+    """What an architecture must keep, as in ``params<1e6,p05>0.85``, beside the bounds above."""
+    pick: Literal["knee", "best"] = "knee"
+    """Which compromise is trained: the front's knee, or the best in the first objective."""
 
     def __post_init__(self) -> None:
         _check(
@@ -101,6 +111,7 @@ class SearchConfig:
         for name in ("max_params", "max_macs_per_pixel"):
             value = getattr(self, name)
             _check(value is None or value > 0, f"search.{name}", value, "above 0, or null")
+        _check(self.pick in ("knee", "best"), "search.pick", self.pick, "knee or best")
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.config import LabelConfig, RunConfig
 from nasseg.data import Data, load_data
 from nasseg.errors import ConfigError, DataError, NassegError, RunError
+from nasseg.search.objectives import goals_of
 from nasseg.search_spaces import SearchSpace, get_space, list_spaces
 from nasseg.tasks import Task, get_task, predict_whole
 from nasseg.training import evaluate, load_weights, save_weights
@@ -92,6 +93,7 @@ def run(
     set_threads(config.threads)
     # Looked up before anything is written or takes long.
     _segmentation_space(config.search.space)
+    goals_of(config.search)
     if not (Path(config.out) / "memory.yaml").exists():
         analog_spec(config.analog)
     select_device(config.device)
@@ -250,10 +252,10 @@ class Job:
 
     def _evolve(self) -> dict[str, Any]:
         from nasseg.evaluators import load_surrogate
-        from nasseg.search import search
+        from nasseg.search import front_csv, search
 
         surrogate = load_surrogate(self.config.search.surrogate, self.space)
-        result = search(
+        found = search(
             self.space,
             surrogate,
             self.config.search,
@@ -261,14 +263,24 @@ class Job:
             self.progress,
             in_channels=self.data.in_channels,
             out_channels=self.task.out_channels,
-        ).to_dict()
+        )
+        if found.front:
+            write_text(self.folder / "pareto.csv", front_csv(found.front))
+        else:
+            (self.folder / "pareto.csv").unlink(missing_ok=True)
+        result = found.to_dict()
         history = [
             {"run": number, **generation}
             for number, run in enumerate(result["runs"])
             for generation in run["history"]
         ]
+        goals = {}
+        if found.objectives:
+            goals = {key: result[key] for key in ("objectives", "constraints", "reference")}
+            goals["pick"] = self.config.search.pick
         return {
             "arch": result["arch"],
+            **goals,
             "predicted": {name: result["scores"].get(name) for name in ("day1", "avm", "std")},
             "surrogate": result["surrogate"],
             "budget": result["budget"],

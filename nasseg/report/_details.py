@@ -216,5 +216,5 @@ def _as_flag(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):
-        return ",".join(f"{item:.16g}" for item in value)
+        return ",".join(item if isinstance(item, str) else f"{item:.16g}" for item in value)
     return str(value)
