@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 
 class Features:
-    """Encoded rows to the features of a surrogate.
-
-    The encoding first, then the logarithms of parameters and multiply-accumulates per pixel and
-    the space's own ``describe_matrix`` (depth, widths, field of view ...), where it has one.
+    """Encoded rows to the features of a surrogate: the encoding, then what
+    :meth:`~nasseg.search_spaces.SearchSpace.describe_matrix` says of it.
 
     Args:
         space: the space of the rows.
@@ -31,16 +29,15 @@ class Features:
     def __init__(self, space: SearchSpace, in_channels: int = 3, out_channels: int = 1) -> None:
         self.space = space
         self.channels = (in_channels, out_channels)
-        own = space.describe_matrix(np.empty((0, len(space.feature_names)), dtype=np.float32))
-        self.names = [*space.feature_names, "log_params", "log_macs", *own]
+        own = space.encode([space.default()])
+        self.names = [*space.feature_names, *space.describe_matrix(own, *self.channels)]
         """Names of the columns."""
 
     def matrix(self, X: Matrix) -> Matrix:
         """float32 ``(n, F)`` to float32 ``(n, len(names))``."""
-        columns = [
-            np.log(self.space.count_params(X, *self.channels)),
-            np.log(self.space.count_macs_per_pixel(X, *self.channels)),
-            *self.space.describe_matrix(X).values(),
-        ]
-        more = np.stack(columns, axis=1).astype(np.float32)
-        return np.concatenate([np.asarray(X, dtype=np.float32), more], axis=1)
+        more = self.space.describe_matrix(X, *self.channels)
+        found = np.empty((len(X), len(self.names)), dtype=np.float32)
+        found[:, : X.shape[1]] = X
+        for j, values in enumerate(more.values(), X.shape[1]):
+            found[:, j] = values
+        return found

@@ -251,10 +251,18 @@ class Job:
         self.folder.finish("search")
 
     def _evolve(self) -> dict[str, Any]:
-        from nasseg.evaluators import load_surrogate
+        from nasseg.evaluators import CostEvaluator, Hardware, load_surrogate
         from nasseg.search import front_csv, search
 
         surrogate = load_surrogate(self.config.search.surrogate, self.space)
+        hardware, size = self.config.search.hardware, self.config.data.size
+        cost = CostEvaluator(
+            self.space,
+            self.data.in_channels,
+            self.task.out_channels,
+            hardware=None if hardware is None else Hardware.load(hardware),
+            input_size=(size, size),
+        )
         found = search(
             self.space,
             surrogate,
@@ -263,6 +271,7 @@ class Job:
             self.progress,
             in_channels=self.data.in_channels,
             out_channels=self.task.out_channels,
+            cost=cost,
         )
         if found.front:
             write_text(self.folder / "pareto.csv", front_csv(found.front))

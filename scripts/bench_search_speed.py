@@ -65,8 +65,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     surrogate = load_surrogate(args.surrogate, space, args.threads)
     X = space.sample_matrix(args.rows, np.random.default_rng(0))
     whole = best_of(args.repeats, lambda: surrogate.evaluate_matrix(X))
-    heads = list(surrogate._heads.values())
-    bare = best_of(args.repeats, lambda: [head.inplace_predict(X) for head in heads])
+    heads, seen = list(surrogate.heads.values()), surrogate.features.matrix(X)
+    bare = best_of(args.repeats, lambda: [head.inplace_predict(seen) for head in heads])
     result: dict[str, Any] = {
         "rows": args.rows,
         "heads": len(heads),
