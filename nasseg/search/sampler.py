@@ -9,7 +9,7 @@ function of those alone, however often the study was interrupted.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -331,7 +331,12 @@ class Proposal:
     """What the sampler remembers of it (the generation)."""
 
 
-def propose(name: str, request: Request, history: Sequence[FrozenTrial]) -> Proposal:
+def propose(
+    name: str,
+    request: Request,
+    history: Sequence[FrozenTrial],
+    taken: Collection[str] = (),
+) -> Proposal:
     """Ask a sampler for an architecture that is new and within the bounds.
 
     Args:
@@ -339,10 +344,11 @@ def propose(name: str, request: Request, history: Sequence[FrozenTrial]) -> Prop
         request: space, seed, slot and bounds.
         history: the trials of all slots before this one, in order: finished, failed, and those
             under way with their parameters.
+        taken: ids of further architectures that are not to be proposed.
 
     Returns:
-        The proposal: a function of the arguments. It is none of ``history`` while the space has
-        others within the bounds.
+        The proposal: a function of the arguments. It is none of ``history`` or ``taken`` while
+        the space has others within the bounds.
 
     Raises:
         UnknownName: no such sampler.
@@ -356,7 +362,7 @@ def propose(name: str, request: Request, history: Sequence[FrozenTrial]) -> Prop
     copy.add_trials(history)
     values = [t.value for t in history if t.state == TrialState.COMPLETE and t.value is not None]
     worst = min(values, default=0.0)
-    seen = {arch_id for t in history if (arch_id := t.user_attrs.get("arch_id")) is not None}
+    seen = {*taken, *(i for t in history if (i := t.user_attrs.get("arch_id")) is not None)}
     again: dict[str, Any] | None = None
     attrs: dict[str, Any] = {}
     for _ in range(strategy.attempts):
