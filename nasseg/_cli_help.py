@@ -18,11 +18,15 @@ RUN_ALIASES = {
     "channels": "data.channels",
     "arch": "search.arch",
     "digital_layers": "analog.digital_layers",
+    "measure": "search.measure",
+    "sampler": "search.sampler",
+    "proxy": "search.proxy",
+    "storage": "search.storage",
+    "study": "search.study",
+    "workers": "search.workers",
 }
 """Short flags of the commands that take a whole run's settings."""
-LABEL_ALIASES = {
-    name: key for name, key in RUN_ALIASES.items() if name not in ("arch", "digital_layers")
-}
+LABEL_ALIASES = {name: key for name, key in RUN_ALIASES.items() if key.startswith("data.")}
 
 COMMON = (
     ("--config FILE", "YAML file of settings; flags go before it."),
@@ -99,7 +103,15 @@ def config_help(
 
 
 def _alias_name(name: str) -> str:
-    value = {"data": "FOLDER", "arch": "FILE.json", "digital_layers": "auto|NAMES"}.get(name, "N")
+    value = {
+        "data": "FOLDER",
+        "arch": "FILE.json",
+        "digital_layers": "auto|NAMES",
+        "sampler": "NAME",
+        "proxy": "FILE.yaml",
+        "storage": "URL",
+        "study": "NAME",
+    }.get(name, "N")
     return f"--{name.replace('_', '-')} {value}"
 
 
