@@ -123,7 +123,10 @@ def draw_search(run: RunFiles) -> Figure | None:
         mean = [math.nan if e.get("mean") is None else float(e["mean"]) for e in own]
         ax.plot(x, mean, color=colour, alpha=0.55, linewidth=1.1, linestyle="--")
     ax.plot([], [], color=MUTED, linewidth=1.1, linestyle="--", label="mean of the population")
-    ax.set_title("predicted Dice after a day")
+    measured = isinstance((run.best or {}).get("measured"), dict)
+    ax.set_title(
+        "measured Dice after a day, short training" if measured else "predicted Dice after a day"
+    )
     ax.set_xlabel("generation")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     quiet(ax)
