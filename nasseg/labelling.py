@@ -27,8 +27,9 @@ from nasseg.config import STUDY_KEYS, LabelConfig, RunConfig, to_dict
 from nasseg.data import load_data
 from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators.measured import Budget, MeasuredTable, measure
+from nasseg.search._trials import Slot
 from nasseg.search.bounds import SizeBounds, spread_architectures
-from nasseg.search.measured import MeasuredStudy, Slot, terminable
+from nasseg.search.measured import MeasuredStudy, terminable
 from nasseg.search.sampler import POPULATION, SAMPLERS
 from nasseg.search.storage import shown
 from nasseg.search_spaces import SearchSpace, get_space, list_spaces

@@ -8,10 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
+import optuna
 import pandas as pd
 import pytest
+import toy_worker
 import yaml
 
 from nasseg import labelling, pipeline
@@ -153,34 +156,66 @@ def test_a_proxy_says_how_a_search_measures(tmp_path):
             labelling.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
 
 
-def nasseg(*words):
-    return subprocess.Popen(
-        [sys.executable, "-m", "nasseg", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+def test_two_local_workers_make_one_table(tmp_path):
+    config = labels(tmp_path / "labels", workers=2)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
+    done = subprocess.run(
+        [sys.executable, "-m", "nasseg", "label", "--config", str(tmp_path / "config.yaml")],
+        capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         text=True,
+        timeout=280,
     )
+    assert done.returncode == 0, done.stderr
+    assert "table.csv" in done.stdout
+    assert len(pd.read_csv(tmp_path / "labels" / "table.csv")) == 2
+    study = optuna.load_study(
+        study_name="nasseg", storage=f"sqlite:///{tmp_path / 'labels' / 'study.db'}"
+    )
+    assert {trial.state.name for trial in study.trials} == {"COMPLETE"}
 
 
-def test_two_local_workers_measure_and_ctrl_c_stops_them(tmp_path):
-    config = labels(tmp_path / "labels", workers=2, heartbeat=1.0)
-    file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(to_dict(config)))
-    stopped = nasseg("label", "--config", str(file), "--count", "40")
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "labels" / "table.csv").exists() and time.monotonic() < deadline:
-        assert stopped.poll() is None, stopped.communicate()
-        time.sleep(0.2)
-    stopped.send_signal(signal.SIGINT)
-    _, errors = stopped.communicate(timeout=60)
-    assert stopped.returncode == 130, errors
-    assert "the same command continues" in errors
-    before = len(pd.read_csv(tmp_path / "labels" / "table.csv"))
-    assert 1 <= before < 40
-    finished = nasseg("label", "--config", str(file), "--count", str(before + 2))
-    output, errors = finished.communicate(timeout=120)
-    assert finished.returncode == 0, errors
-    assert "table.csv" in output
-    table = pd.read_csv(tmp_path / "labels" / "table.csv")
-    assert len(table) == table.arch_id.nunique() == before + 2
+@pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_the_command_stops_its_workers(word, tmp_path, monkeypatch):
+    where, log = f"journal:{tmp_path}/j", tmp_path / "log"
+    study = toy_worker.open_study(where)
+    words = [where, 40, "lhs", log, tmp_path / "t.csv", 60]
+    started = []
+
+    def start(config, place):
+        command = [sys.executable, toy_worker.__file__, *map(str, words)]
+        started.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+        return started[-1]
+
+    def stop_when_busy():
+        while not log.exists() or len(log.read_text().splitlines()) < 2:
+            time.sleep(0.1)
+        os.kill(os.getpid(), word)
+
+    monkeypatch.setattr(labelling, "_start", start)
+    threading.Thread(target=stop_when_busy, daemon=True).start()
+    config = dataclasses.replace(labels(tmp_path / "labels", workers=2), count=40)
+    with pytest.raises(KeyboardInterrupt):
+        labelling.run_workers(study, config, None, lambda: None, progress=False)
+    assert all(worker.poll() is not None for worker in started)
+    states = [trial.state.name for trial in study.study.trials]
+    assert sorted(states) == ["FAIL", "FAIL", "WAITING", "WAITING"]
+
+
+def test_workers_that_all_fail_are_an_error(tmp_path, monkeypatch):
+    study = toy_worker.open_study(f"journal:{tmp_path}/j")
+    broken = [sys.executable, "-c", "raise SystemExit(2)"]
+    monkeypatch.setattr(labelling, "_start", lambda *_: subprocess.Popen(broken))
+    config = labels(tmp_path / "labels", workers=2)
+    with pytest.raises(RunError, match=r"exit statuses 2, 2\) with 0 of 2"):
+        labelling.run_workers(study, config, None, lambda: None, progress=False)
+
+
+def test_threads_and_gpus_are_shared_out(monkeypatch):
+    config = LabelConfig(threads=8, workers=3)
+    assert [p.threads for p in labelling._places(config)] == [2, 2, 2]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert [p.visible for p in labelling._places(config)] == ["4", "6", "4"]
+    one = dataclasses.replace(config, device="cuda:1")
+    assert {(p.device, p.visible) for p in labelling._places(one)} == {("cuda:1", None)}

@@ -331,17 +331,16 @@ class TrialQueue:
         """Set a trial to FAIL with an attribute; whether it was this worker that did."""
         try:
             self.storage.set_trial_user_attr(trial._trial_id, key, value)
-            done: bool = self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            return bool(self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL))
         except UpdateFinishedTrialError:
             return False
-        return done
 
     def _being_handed_over(self, slot: Slot) -> bool:
         """Whether the worker that freed it may be about to queue its retry."""
         ended = slot.last.datetime_complete
         if slot.arch is None or ended is None:
             return False
-        return 0 <= datetime.now().timestamp() - ended.timestamp() < HANDOVER_SECONDS
+        return bool(0 <= datetime.now().timestamp() - ended.timestamp() < HANDOVER_SECONDS)
 
     # --- deciding and finishing -------------------------------------------------------------
 

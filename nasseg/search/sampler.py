@@ -113,7 +113,7 @@ class _ProposesArchitectures:
         return before[number % len(before)]
 
 
-class HypercubeSampler(_ProposesArchitectures, BaseSampler):
+class HypercubeSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[misc]
     """Latin hypercubes over the space, evened out over sizes; looks at no result.
 
     Args:
@@ -130,7 +130,7 @@ class HypercubeSampler(_ProposesArchitectures, BaseSampler):
         return self.from_hypercube(trial.number, self.seen(study, trial))
 
 
-class AnalogNASSampler(_ProposesArchitectures, BaseGASampler):
+class AnalogNASSampler(_ProposesArchitectures, BaseGASampler):  # type: ignore[misc]
     """The evolution of AnalogNAS (Benmeziane et al. 2023, arXiv:2305.10459) on an Optuna study.
 
     The first generation is a Latin hypercube. Later ones are children of the best
@@ -286,12 +286,13 @@ def _optuna_seed(seed: int, slot: int) -> int:
     return int(np.random.SeedSequence([seed, 3, slot]).generate_state(1)[0]) >> 1
 
 
-@register_sampler("analognas")
+# These two know by themselves what is new and within the bounds.
+@register_sampler("analognas", attempts=8)
 def _analognas(request: Request) -> BaseSampler:
     return AnalogNASSampler(request.space, request.seed, bounds=request.bounds)
 
 
-@register_sampler("lhs")
+@register_sampler("lhs", attempts=8)
 def _lhs(request: Request) -> BaseSampler:
     return HypercubeSampler(request.space, request.seed, request.bounds)
 

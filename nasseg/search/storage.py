@@ -115,7 +115,8 @@ def shown(where: str) -> str:
         return where
     if url.password is None:
         return where
-    return url.set(password=None).render_as_string(hide_password=False)
+    # URL.set() takes None for "as it is".
+    return str(url._replace(password=None).render_as_string(hide_password=False))
 
 
 def _open_journal(path: Path) -> BaseStorage:
@@ -156,13 +157,14 @@ def _serialise(engine: Engine) -> None:
     """
     from sqlalchemy import event
 
-    @event.listens_for(engine, "connect")
-    def _manual(connection: Any, _: Any) -> None:
+    def manual(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver shall begin nothing by itself
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
+    def begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", manual)
+    event.listen(engine, "begin", begin)
 
     engine.dispose()  # the connections made until now are of the other kind
 
