@@ -426,30 +426,28 @@ def check_measured_search(config: RunConfig) -> None:
     _check(proxy_config(config))
 
 
-def measured_search(config: RunConfig, progress: bool = True) -> None:
+def measured_search(config: RunConfig, data: Data, progress: bool = True) -> dict[str, Any]:
     """Measure ``config.search.measure`` architectures, with whoever else works on the study.
 
+    Args:
+        config: of the run.
+        data: the run's images; where the proxy has others, they are loaded here.
+        progress: show a bar.
+
+    Returns:
+        What was found, as ``best.json`` holds it.
+
     Raises:
-        RunError: the study has other settings.
+        RunError: the study has other settings, or nothing could be measured.
         ConfigError: a setting that is not possible.
     """
     proxy = proxy_config(config)
-    data = load_data(proxy.data)
-    study = open_study(proxy, segmentation_space(proxy.space), data.fingerprint)
+    space = segmentation_space(proxy.space)
+    if proxy.data != config.data:
+        data = load_data(proxy.data)
+    study = open_study(proxy, space, data.fingerprint)
     run_workers(study, proxy, data, lambda: None, progress)
     report(study)
-
-
-def measured_result(config: RunConfig) -> dict[str, Any]:
-    """What a finished measured search found, as ``best.json`` holds it.
-
-    Raises:
-        RunError: nothing could be measured.
-    """
-    proxy = proxy_config(config)
-    data = load_data(proxy.data)
-    space = segmentation_space(proxy.space)
-    study = open_study(proxy, space, data.fingerprint)
     best = study.best()
     if best is None:
         reasons = "; ".join(sorted({str(f["reason"]) for f in study.failures()}))

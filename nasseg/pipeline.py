@@ -41,7 +41,6 @@ from nasseg.labelling import (
     check_measured_search,
     draw_architectures,
     label,
-    measured_result,
     measured_search,
     segmentation_space,
     set_threads,
@@ -108,32 +107,19 @@ def run(
     if measuring:
         check_measured_search(config)
     folder = RunFolder(without_password(config))
-    spent = 0.0
+    job = Job(config, folder, progress)
     if measuring and "search" in chosen and not folder.done("search"):
-        spent = _measure(config, folder, progress)
+        job.measure()
     # Workers of a measured search find the stage done by the first of them.
     with folder.locked(wait=measuring and chosen == ("search",)):
         for name in ("train", "analog"):
             if folder.done(name):
                 (folder / f"{name}.ckpt").unlink(missing_ok=True)
-        job = Job(config, folder, progress)
         for stage in STAGES:
             if stage in chosen and not (folder.done(stage) and stage != "report"):
                 with folder.timed(stage) as timer:
                     getattr(job, stage)(timer)
-                    if stage == "search":
-                        timer.tick(spent)
         return job.summarise()
-
-
-def _measure(config: RunConfig, folder: RunFolder, progress: bool) -> float:
-    """The measured search, in a folder that its workers share; the seconds it took here."""
-    start = time.monotonic()
-    with folder.locked(wait=True):
-        # The data are looked at before anything takes long, and bind the folder.
-        _ = Job(config, folder, progress).data
-    measured_search(config, progress)
-    return time.monotonic() - start
 
 
 def _with_own_memory(config: RunConfig, folder: RunFolder) -> RunConfig:
@@ -165,6 +151,7 @@ class Job:
         self.folder = folder
         self.progress = progress
         self.task: Task = get_task(config.data.task)
+        self.measured: tuple[dict[str, Any], float] | None = None
 
     @cached_property
     def data(self) -> Data:
@@ -239,7 +226,10 @@ class Job:
             arch = _read_arch(Path(config.search.arch), self.space)
             found: dict[str, Any] = {"arch": arch, "runs": {}, "history": []}
         elif config.search.measure:
-            found = measured_result(config)
+            if self.measured is None:
+                raise RunError("a measured search is begun with Job.measure(), before the folder")
+            found, seconds = self.measured
+            timer.tick(seconds)
         else:
             found = self._evolve()
         arch = found["arch"]
@@ -260,6 +250,16 @@ class Job:
             },
         )
         self.folder.finish("search")
+
+    def measure(self) -> tuple[dict[str, Any], float]:
+        """The measured search and the seconds it took here; in a folder that workers share."""
+        start = time.monotonic()
+        with self.folder.locked(wait=True):
+            # The data are looked at before anything takes long, and bind the folder.
+            data = self.data
+        found = measured_search(self.config, data, self.progress)
+        self.measured = found, time.monotonic() - start
+        return self.measured
 
     def _evolve(self) -> dict[str, Any]:
         from nasseg.evaluators import load_surrogate

@@ -307,10 +307,11 @@ class TrialQueue:
         alive = _process.alive(who)
         if alive is not None:
             return not alive
-        began = trial.datetime_start or datetime.now()
-        # A trial taken from the queue has the attributes of nobody yet for a moment.
-        beat = max(float(trial.system_attrs.get(BEAT, 0.0)), began.timestamp())
-        return time.time() - beat > self.grace
+        beat = trial.system_attrs.get(BEAT)
+        if beat is None:
+            # Taken from the queue a moment ago, or by a worker that died at that very moment.
+            beat = (trial.datetime_start or datetime.now()).timestamp()
+        return bool(time.time() - float(beat) > self.grace)
 
     def release(self, taken: Taken, why: str = STOPPED) -> None:
         """Free a trial of this worker for others, at once."""
