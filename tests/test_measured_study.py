@@ -19,9 +19,15 @@ from nasseg.errors import ConfigError, MissingDependencyError, RunError, Unknown
 from nasseg.search import AnalogNASSampler, MeasuredStudy, suggest
 from nasseg.search._process import alive, identity
 from nasseg.search._trials import BEAT, PROCESS
-from nasseg.search.bounds import SizeBounds, spread_architectures
+from nasseg.search.bounds import SizeBounds, iterate_spread, spread_architectures
 from nasseg.search.distributions import distributions, from_params, to_params
-from nasseg.search.sampler import SAMPLERS, Request, list_samplers, propose
+from nasseg.search.sampler import (
+    SAMPLERS,
+    HypercubeSampler,
+    Request,
+    list_samplers,
+    propose,
+)
 from nasseg.search.storage import database_url, journal_path, open_storage, shown
 from nasseg.search_spaces import get_space, list_spaces
 
@@ -299,6 +305,17 @@ def test_rows_from_before_there_was_a_study_are_not_measured_again(storage):
     assert measured.calls == [row["arch_id"] for row in rows[3:]]
     assert ids(other) == [rows[0]["arch_id"], *(row["arch_id"] for row in rows[2:])]
     assert other.failures() == [failure]
+
+
+def test_a_hypercube_that_is_used_up_begins_again_and_an_empty_one_is_an_error(monkeypatch):
+    monkeypatch.setattr("nasseg.search.bounds.LHS_BLOCKS", 1)
+    sampler = HypercubeSampler(SPACE, bounds=BOUNDS)
+    known = {SPACE.arch_id(arch) for arch in iterate_spread(SPACE, 0, BOUNDS)}
+    assert SPACE.arch_id(sampler.from_hypercube(0, known)) in known
+    one = sorted(known)[0]
+    assert SPACE.arch_id(sampler.from_hypercube(10_000, known - {one})) == one
+    with pytest.raises(ConfigError, match="widen the bounds"):
+        HypercubeSampler(SPACE, bounds=SizeBounds(max_params=10)).from_hypercube(0, set())
 
 
 # --- what the study is to others ------------------------------------------------------------

@@ -105,12 +105,14 @@ class MeasuredStudy:
 
     def _remember(self, settings: dict[str, Any]) -> None:
         """Write the settings of a new study; refuse one that has others."""
-        attrs = self.study.user_attrs
-        if "settings" not in attrs:
-            if self.study.get_trials(deepcopy=False):
+        if "settings" not in self.study.user_attrs:
+            foreign = bool(self.study.get_trials(deepcopy=False))
+            # Looked at again: another worker may have begun the study between the two.
+            if foreign and "settings" not in self.study.user_attrs:
                 raise RunError(f"the {self.where} is not one of nasseg's; use another --study")
-            self.study.set_user_attr("settings", settings)
-            self.study.set_metric_names([METRIC])
+            if not foreign:
+                self.study.set_user_attr("settings", settings)
+                self.study.set_metric_names([METRIC])
         # Read back: two workers may have begun at once, with different settings.
         changed = differences(self.study.user_attrs["settings"], settings)
         if changed:

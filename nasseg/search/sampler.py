@@ -97,20 +97,18 @@ class _ProposesArchitectures:
         Raises:
             ConfigError: none is within the bounds.
         """
-        before: list[dict[str, Any]] = []
+        passed: list[dict[str, Any]] = []
         for place, arch in enumerate(iterate_spread(self.space, self.seed, self.bounds)):
-            new = self.space.arch_id(arch) not in seen
-            if new and place >= number:
+            if place >= number and self.space.arch_id(arch) not in seen:
                 return arch
-            if new or place < number:
-                before.append(arch)
-        before = [a for a in before if self.space.arch_id(a) not in seen] or before
-        if not before:
+            passed.append(arch)
+        if not passed:
             raise ConfigError(
                 f"no architecture of {self.space.name!r} found within {self.bounds}: widen the "
                 "bounds"
             )
-        return before[number % len(before)]
+        left = [arch for arch in passed if self.space.arch_id(arch) not in seen] or passed
+        return left[number % len(left)]
 
 
 class HypercubeSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[misc]
