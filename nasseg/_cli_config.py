@@ -177,6 +177,15 @@ def _hint(name: str, names: Iterable[str], prefix: str = "") -> str:
     return f"; did you mean {' or '.join(prefix + key for key in near)}?" if near else ""
 
 
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted ones, which :func:`build_config` takes."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        inner = flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else None
+        flat |= {f"{prefix}{key}": value} if inner is None else inner
+    return flat
+
+
 def read_yaml(path: str | Path, config: type[Any]) -> dict[str, Any]:
     """The settings in a YAML file, flat: ``{"train.epochs": 80}``; values are as YAML gives them.
 

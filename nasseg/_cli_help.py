@@ -21,13 +21,15 @@ RUN_ALIASES = {
     "minimize": "search.minimize",
     "constraint": "search.constraints",
     "digital_layers": "analog.digital_layers",
+    "measure": "search.measure",
+    "sampler": "search.sampler",
+    "proxy": "search.proxy",
+    "storage": "search.storage",
+    "study": "search.study",
+    "workers": "search.workers",
 }
 """Short flags of the commands that take a whole run's settings."""
-LABEL_ALIASES = {
-    name: key
-    for name, key in RUN_ALIASES.items()
-    if not key.startswith("search.") and name != "digital_layers"
-}
+LABEL_ALIASES = {name: key for name, key in RUN_ALIASES.items() if key.startswith("data.")}
 
 COMMON = (
     ("--config FILE", "YAML file of settings; flags go before it."),
@@ -121,15 +123,18 @@ def config_help(
 
 
 def _alias_name(name: str) -> str:
-    values = {
+    value = {
         "data": "FOLDER",
         "arch": "FILE.json",
         "digital_layers": "auto|NAMES",
         "maximize": "NAME,NAME",
         "minimize": "NAME,NAME",
         "constraint": "TEXT",
-    }
-    value = values.get(name, "N")
+        "sampler": "NAME",
+        "proxy": "FILE.yaml",
+        "storage": "URL",
+        "study": "NAME",
+    }.get(name, "N")
     return f"--{name.replace('_', '-')} {value}"
 
 

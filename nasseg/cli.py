@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from nasseg._cli_config import Setting, build_config, read_yaml, settings, split_flags
 from nasseg._cli_help import LABEL_ALIASES, RUN_ALIASES, config_help, main_help, simple_help
-from nasseg._cli_summary import format_summary
+from nasseg._cli_summary import format_measured, format_summary
 from nasseg._registry import nearest
 from nasseg._version import __version__
 from nasseg.config import LabelConfig, RunConfig
@@ -29,7 +29,7 @@ STAGES = ("search", "train", "analog", "drift", "report")
 
 _RUNS = {
     "run": "search, train, analog, drift and report: a whole run",
-    "search": "find an architecture with the surrogate",
+    "search": "find an architecture with the surrogate, or by measuring (--measure N)",
     "train": "the same, then train it digitally",
     "analog": "the same, then convert to tiles and retrain hardware-aware",
     "drift": "the same, then evaluate programmed chips over time",
@@ -177,6 +177,10 @@ def _run(command: str, words: list[str], helped: bool) -> int:
     summary = pipeline.run(config, stages=_stages(command), progress=progress)
     _say(f"\n{format_summary(summary)}")
     out = Path(config.out)
+    if command == "search" and (out / "best.json").is_file():
+        from nasseg._io import read_json
+
+        _say(format_measured(read_json(out / "best.json")))
     if question is not None:
         _answer(config, question, summary, progress)
     if command == "search":
@@ -277,7 +281,10 @@ def _label(words: list[str], helped: bool) -> int:
             "Measure sampled architectures (short training, hardware-aware retraining, drift) "
             "into a table, from which `nasseg fit` makes a surrogate."
         )
-        notes = "The same command continues the table in --out."
+        notes = (
+            "The same command continues the table in --out. Started again while it runs, here or "
+            "with the same --storage on another machine, it is one more worker of the same study."
+        )
         _say(config_help("label", purpose, LabelConfig, LABEL_ALIASES, notes))
         return 0
     config, flags = read_config(LabelConfig, words, LABEL_ALIASES)

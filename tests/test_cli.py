@@ -221,6 +221,15 @@ def test_label_has_its_own_settings(
     assert str(Path("t") / "table.csv") in capsys.readouterr().out
 
 
+def test_a_measured_search_has_short_flags(pipeline: FakePipeline) -> None:
+    words = ["--measure", "5", "--sampler", "tpe", "--workers", "2", "--storage", "journal:j"]
+    assert main(["search", *words, "--device", "cuda:1"]) == 0
+    search = pipeline.config.search
+    assert (search.measure, search.sampler, search.workers) == (5, "tpe", 2)
+    assert (search.storage, search.study) == ("journal:j", "nasseg")
+    assert pipeline.config.device == "cuda:1"
+
+
 # -- messages -------------------------------------------------------------------------------
 
 
@@ -244,6 +253,10 @@ def test_label_has_its_own_settings(
         (["run", "folder"], ["unexpected 'folder'"]),
         (["run", "--config", "nowhere.yaml"], ["nowhere.yaml", "No such file"]),
         (["label", "--count", "0"], ["count is 0"]),
+        (["label", "--workers", "0"], ["workers is 0", "1 to 256"]),
+        (["label", "--heartbeat", "0"], ["heartbeat is 0"]),
+        (["search", "--measure", "-1"], ["search.measure is -1"]),
+        (["run", "--device", "cuda:x"], ["device is 'cuda:x'", "cuda:1 for the second"]),
         (["fit"], ["which table?"]),
         (["fit", "nowhere.csv"], ["nowhere.csv"]),
         (["report"], ["which run?"]),

@@ -38,13 +38,21 @@ def select_device(name: str) -> torch.device:
     """``auto`` is CUDA where there is one. An explicit ``cuda`` without one is an error."""
     from nasseg.errors import ConfigError
 
-    if name == "cuda" and not torch.cuda.is_available():
+    if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(
-            "device is 'cuda', but this torch finds no CUDA device; allowed here: auto, cpu"
+            f"device is {name!r}, but this torch finds no CUDA device; allowed here: auto, cpu"
         )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    device = torch.device(name)
+    if device.index is not None:
+        if device.index >= torch.cuda.device_count():
+            raise ConfigError(
+                f"device is {name!r}; allowed here: cuda:0 to cuda:{torch.cuda.device_count() - 1}"
+            )
+        # What takes "the" device (graphs, generators) shall take this one.
+        torch.cuda.set_device(device)
+    return device
 
 
 def initialise(build: Callable[[int], nn.Module], seed: int, device: torch.device) -> nn.Module:
