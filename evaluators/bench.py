@@ -85,7 +85,7 @@ class NASSegBench(Evaluator):
         return [dict(arch) for arch in self._archs.values()]
 
     @cached_property
-    def X(self) -> Matrix:
+    def matrix(self) -> Matrix:
         """The architectures, encoded: float32 ``(n, F)``."""
         return self.space.encode(list(self._archs.values()))
 

@@ -76,8 +76,8 @@ def write_card(
         "",
         "![importance](importance.png)",
         "",
-        "Gain of each feature in the head of `day1`: what its splits take off the squared error, as "
-        "a share of all.",
+        "Gain of each feature in the head of `day1`: what its splits take off the squared error, "
+        "as a share of all.",
         "",
     ]
     write_bytes(target / "importance.png", _picture(evaluator))

@@ -30,9 +30,10 @@ from nasseg.evaluators._boosting import (
 from nasseg.evaluators.base import Matrix
 from nasseg.evaluators.scores import FloatArray
 
-MEMBERS = 10
-"""Members of an ensemble. An architecture is unseen by a few of them."""
-SHARE = 0.7
+MEMBERS = 16
+"""Members of an ensemble. An architecture is unseen by six or seven of them, whose disagreement is
+like that of all on an architecture outside the table."""
+SHARE = 0.6
 """Share of the architectures that a member is fitted to."""
 FLOOR = 0.25
 """Least disagreement counted, as a share of the mean one: members agree by chance too."""
@@ -150,10 +151,13 @@ class Ensemble:
     def _calibrate(self, said: NDArray[np.float64], seen: NDArray[np.bool_], y: FloatArray) -> None:
         hidden = ~seen
         counted = hidden.sum(0)
-        known = counted > 0
-        out_of_bag = np.where(hidden, said, 0.0).sum(0)[known] / counted[known]
-        error = np.abs(out_of_bag - y[known])
-        spread = said.std(0)[known]
+        known = counted > 1
+        count = counted[known]
+        mean = np.where(hidden, said, 0.0).sum(0)[known] / count
+        error = np.abs(mean - y[known])
+        # Those who saw an architecture agree on it better than anyone will on a new one.
+        deviation = np.where(hidden, said, 0.0)[:, known] - np.where(hidden[:, known], mean, 0.0)
+        spread = np.sqrt((deviation**2).sum(0) / (count - 1))
         self._floor = FLOOR * max(float(spread.mean()), 1e-12)
         # The factor that makes nine of ten errors lie within the interval of 90 %, and not the
         # mean square: a few hopeless architectures would make all intervals too wide.
@@ -170,7 +174,7 @@ class Ensemble:
         said = np.stack([predict(head, X) for head in self._heads])
         distance = self.distance(X)
         return Prediction(
-            said.mean(0), self.scale * (said.std(0) + self._floor), distance > self._far
+            said.mean(0), self.scale * (said.std(0, ddof=1) + self._floor), distance > self._far
         )
 
     def distance(self, X: Matrix) -> FloatArray:

@@ -91,7 +91,8 @@ def _of_bench(file: Path) -> bytes:
     from nasseg.evaluators.bench import PROXY, read_bench
 
     table = read_bench(file)
-    return table[table.budget == PROXY].to_csv(index=False).encode("utf-8")
+    text: str = table[table.budget == PROXY].to_csv(index=False)
+    return text.encode("utf-8")
 
 
 def read_tables(paths: Sequence[str | Path], space: SearchSpace) -> Table:

@@ -1,8 +1,8 @@
 """Scores predicted by gradient-boosted trees, as in AnalogNAS (Benmeziane et al. 2023).
 
 Heads for the 1-day metric, the AVM, the chip-to-chip standard deviation and, where the table has
-it, the 5th percentile chip are fitted to a table of measured architectures; an ensemble says how far
-off the 1-day metric may be. A fitted surrogate is a folder: one UBJ model a head, those of the
+it, the 5th percentile chip are fitted to a table of measured architectures; an ensemble says how
+far off the 1-day metric may be. A fitted surrogate is a folder: one UBJ model a head, those of the
 ensemble, ``schema.json`` that says what they were fitted to and how well they rank, and the table.
 """
 

@@ -122,9 +122,9 @@ class SearchConfig:
     measure: int = 0
     """Architectures to train, put onto chips and measure, instead of asking the surrogate; 0 =
     ask the surrogate."""
-    sampler: str = "analognas"
-    """What proposes the architectures that are measured: ``analognas``, ``tpe``, ``nsgaii``,
-    ``gp``, ``random`` or ``lhs``."""
+    sampler: str = "surrogate"
+    """What proposes the architectures that are measured: ``surrogate`` (an ensemble fitted to
+    what was measured), ``analognas``, ``tpe``, ``nsgaii``, ``gp``, ``random`` or ``lhs``."""
     proxy: str | None = None
     """YAML file with sections train, analog, drift and data: how they are measured, where that is
     not as ``nasseg label`` does by itself."""
@@ -379,7 +379,7 @@ class LabelConfig:
     """Nor those with more multiply-accumulates per input pixel; none = no bound."""
     sampler: str = "lhs"
     """What proposes the architectures: ``lhs`` (a Latin hypercube, which fits surrogates best),
-    ``random``, or a search: ``analognas``, ``tpe``, ``nsgaii``, ``gp``."""
+    ``random``, or a search: ``surrogate``, ``analognas``, ``tpe``, ``nsgaii``, ``gp``."""
     storage: str | None = None
     """Where the study is kept, so that many workers share it: sqlite:///FILE, journal:FILE,
     postgresql://... or mysql://...; none = study.db in the folder."""

@@ -6,8 +6,8 @@ for; what it proposes beside the table becomes the nearest row that it has not a
     python scripts/bench_search.py --out docs/results/bench_search
     python scripts/bench_search.py --table my.csv --score accuracy --columns depth,width,kernel
 
-Without ``--table`` it is NASSeg-Bench. ``runs.csv`` in the folder of ``--out`` gets one row a query,
-strategy by strategy and seed by seed; the same command continues.
+Without ``--table`` it is NASSeg-Bench. ``runs.csv`` in the folder of ``--out`` gets one row a
+query, strategy by strategy and seed by seed; the same command continues.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def from_bench(path: str | None, score: str) -> tuple[TableDomain, np.ndarray[An
 
     bench = NASSegBench(path)
     see = Features(bench.space).matrix
-    domain = TableDomain(bench.X, bench.space.feature_names, see)
+    domain = TableDomain(bench.matrix, bench.space.feature_names, see)
     return domain, bench.values(score), f"NASSeg-Bench v1 ({len(bench)} architectures, {score})"
 
 

@@ -28,8 +28,11 @@ from optuna.trial import TrialState
 
 from nasseg._registry import Registry
 from nasseg.errors import ArchError, ConfigError
+from nasseg.evaluators.features import Features
 from nasseg.search.bounds import SizeBounds, iterate_spread
 from nasseg.search.distributions import distributions, from_params, suggest, to_params
+from nasseg.search.domain import SpaceDomain
+from nasseg.search.strategies import INITIAL, History, SurrogateAssisted
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -213,6 +216,57 @@ class AnalogNASSampler(_ProposesArchitectures, BaseGASampler):  # type: ignore[m
         return children
 
 
+class SurrogateSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[misc]
+    """Surrogate-assisted search: an ensemble fitted to the finished trials says what is next.
+
+    :class:`~nasseg.search.strategies.SurrogateAssisted` on an Optuna study; what is under way
+    counts as known, so that many workers measure different things. The first generation is a
+    Latin hypercube.
+
+    Args:
+        space: The search space.
+        seed: Of all proposals.
+        bounds: What is proposed; none = everything.
+        initial: Architectures of the hypercube measured first.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int = 0,
+        bounds: SizeBounds | None = None,
+        initial: int = INITIAL,
+    ) -> None:
+        self.space, self.seed, self.bounds = space, seed, bounds or SizeBounds()
+        self.initial = initial
+
+    def propose(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        """The most promising architecture that no trial has."""
+        if trial.number < self.initial:
+            return self.from_hypercube(trial.number, self.seen(study, trial))
+        bounds = self.bounds
+        features = Features(self.space, bounds.in_channels, bounds.out_channels)
+        domain = SpaceDomain(self.space, lambda X: bounds.within(self.space, X), features.matrix)
+        strategy = SurrogateAssisted(domain, self.initial)
+        rng = np.random.default_rng([self.seed, 5, trial.number])
+        X = strategy.propose(self._history(study, trial), 1, rng)
+        return self.space.decode(X)[0]
+
+    def _history(self, study: Study, trial: FrozenTrial) -> History:
+        done, scores, rest = [], [], []
+        for other in study.get_trials(deepcopy=False):
+            arch = None if other.number == trial.number else self._arch(other)
+            if arch is None:
+                continue
+            if other.state == TrialState.COMPLETE and other.value is not None:
+                done.append(arch)
+                scores.append(other.value)
+            else:
+                rest.append(arch)
+        encode = self.space.encode
+        return History(encode(done), np.array(scores), encode(rest))
+
+
 def _best_first(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Finished trials by falling value; of equal ones the earlier."""
     done = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
@@ -237,7 +291,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Strategy:
+class SamplerEntry:
     """A sampler by name."""
 
     make: Callable[[Request], BaseSampler]
@@ -250,7 +304,7 @@ class Strategy:
     that models values would else make the same one again."""
 
 
-SAMPLERS: Registry[Strategy] = Registry("sampler")
+SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
 """Samplers of measured studies by name."""
 
 
@@ -268,7 +322,7 @@ def register_sampler(
     """
 
     def add(make: Callable[[Request], BaseSampler]) -> Callable[[Request], BaseSampler]:
-        SAMPLERS.register(name, Strategy(make, attempts, penalise))
+        SAMPLERS.register(name, SamplerEntry(make, attempts, penalise))
         return make
 
     return add
@@ -293,6 +347,11 @@ def _analognas(request: Request) -> BaseSampler:
 @register_sampler("lhs", attempts=8)
 def _lhs(request: Request) -> BaseSampler:
     return HypercubeSampler(request.space, request.seed, request.bounds)
+
+
+@register_sampler("surrogate", attempts=8)
+def _surrogate(request: Request) -> BaseSampler:
+    return SurrogateSampler(request.space, request.seed, request.bounds)
 
 
 @register_sampler("random")
@@ -354,17 +413,17 @@ def propose(
         ConfigError: no architecture is within the bounds.
     """
 
-    strategy = SAMPLERS[name]
+    entry = SAMPLERS[name]
     space = request.space
     # Asked in a copy in memory, where proposals that cannot be measured leave no trace.
-    copy = optuna.create_study(direction="maximize", sampler=strategy.make(request))
+    copy = optuna.create_study(direction="maximize", sampler=entry.make(request))
     copy.add_trials(history)
     values = [t.value for t in history if t.state == TrialState.COMPLETE and t.value is not None]
     worst = min(values, default=0.0)
     seen = {*taken, *(i for t in history if (i := t.user_attrs.get("arch_id")) is not None)}
     again: dict[str, Any] | None = None
     attrs: dict[str, Any] = {}
-    for _ in range(strategy.attempts):
+    for _ in range(entry.attempts):
         trial = copy.ask()
         arch = suggest(trial, space)
         attrs = dict(copy.get_trials(deepcopy=False)[-1].system_attrs)
@@ -372,7 +431,7 @@ def propose(
             if space.arch_id(arch) not in seen:
                 return Proposal(arch, attrs)
             again = again or arch
-        if strategy.penalise:
+        if entry.penalise:
             copy.tell(trial, worst)
         else:
             copy.tell(trial, state=TrialState.FAIL)

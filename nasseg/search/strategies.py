@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from nasseg._registry import Registry
 from nasseg.errors import ConfigError
 from nasseg.evaluators.cost import row_keys
 from nasseg.search.domain import Domain, Matrix
+
+if TYPE_CHECKING:
+    from nasseg.evaluators.ensemble import Ensemble
 
 FloatArray = NDArray[np.float64]
 
@@ -170,7 +174,7 @@ class SurrogateAssisted(Strategy):
         kappa: float = 0.5,
         generations: int = 20,
         population: int = 200,
-        members: int = 10,
+        members: int = 16,
     ) -> None:
         super().__init__(domain, max(initial, 10))
         self.kappa = kappa
@@ -189,7 +193,8 @@ class SurrogateAssisted(Strategy):
         if not len(pool):
             return pool
         said = model.predict(self.domain.features(pool))
-        return pool[self._batch(said.mean, said.std, pool, history, n)]
+        best: Matrix = pool[self._batch(said.mean, said.std, pool, history, n)]
+        return best
 
     def expected_gain(self, history: History, rng: np.random.Generator) -> float:
         """By how much the best proposal is expected to beat the best that is measured.
@@ -211,7 +216,7 @@ class SurrogateAssisted(Strategy):
 
     def _pool(
         self,
-        model: object,
+        model: Ensemble,
         history: History,
         X: Matrix,
         y: FloatArray,
@@ -223,7 +228,7 @@ class SurrogateAssisted(Strategy):
             return every[[key not in history.taken for key in row_keys(every)]]
 
         def bound(rows: Matrix) -> FloatArray:
-            said = model.predict(self.domain.features(rows))  # type: ignore[attr-defined]
+            said = model.predict(self.domain.features(rows))
             # Outside the region of the table the trees repeat what they say at its edge.
             return np.where(said.outside, -np.inf, said.mean + self.kappa * said.std)
 
