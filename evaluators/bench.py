@@ -105,7 +105,7 @@ class NASSegBench(Evaluator):
             )
         return np.asarray(self._means[metric], dtype=np.float64)
 
-    def query(self, arch: Arch, metric: str | None = None, seed: int | None = None) -> Any:
+    def lookup(self, arch: Arch, metric: str | None = None, seed: int | None = None) -> Any:
         """What was measured of one architecture.
 
         Args:

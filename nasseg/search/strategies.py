@@ -141,7 +141,7 @@ class AnalogNASEvolution(Strategy):
 def offspring(domain: Domain, X: Matrix, n: int, rng: np.random.Generator) -> Matrix:
     """``n`` children of a population sorted best first ``(P, F)``, by tournament."""
     first, second = rng.integers(len(X), size=(2, 2, n)).min(axis=1)
-    children = X[first]
+    children: Matrix = X[first]
     mixed = np.flatnonzero((rng.random(n) < 0.5) & (first != second))
     if len(mixed):
         children[mixed] = domain.crossover(children[mixed], X[second[mixed]], rng)
