@@ -375,15 +375,17 @@ def _fit(words: list[str], helped: bool) -> int:
         flags = [
             ("--space NAME", "Search space of the table's architectures. [unet]"),
             ("--out FOLDER", "Folder of the surrogate. [surrogate/ beside the table]"),
+            ("--tuned", "Choose the hyperparameters by cross-validation; takes minutes."),
         ]
         purpose = (
             "Fit a surrogate to tables of measured architectures (`nasseg label` makes them) and "
-            "write it with its schema and its cross-validated rank correlation. "
+            "write it with its model card (card.md): rank correlations, coverage of its "
+            "intervals, what it looks at. "
             "`--search.surrogate FOLDER` of `nasseg run` then uses it."
         )
         _say(simple_help("fit TABLE.csv ... [--space NAME] [--out FOLDER]", purpose, flags))
         return 0
-    given, tables = split_flags(words, ["space", "out"])
+    given, tables = split_flags(words, ["space", "out"], switches=["tuned"])
     if not tables:
         raise ConfigError("which table? nasseg fit TABLE.csv")
     tables = [str(Path(table) / "table.csv") if Path(table).is_dir() else table for table in tables]
@@ -395,7 +397,10 @@ def _fit(words: list[str], helped: bool) -> int:
     from nasseg.search_spaces import get_space
 
     evaluator = fit_table(
-        [Path(table) for table in tables], get_space(given.get("space", "unet")), out
+        [Path(table) for table in tables],
+        get_space(given.get("space", "unet")),
+        out,
+        tuned="tuned" in given,
     )
     schema = evaluator.schema
     _say(f"fitted to {schema['n']} architectures; cross-validated Kendall tau:")
@@ -403,7 +408,10 @@ def _fit(words: list[str], helped: bool) -> int:
         tau, spread = entry["tau_mean"], entry["tau_std"]
         known = "unknown" if tau is None else f"{tau:.3f} ± {spread:.3f}"
         _say(f"  {target:6}{known}")
-    _say(f"surrogate: {out}")
+    held = schema["uncertainty"]["coverage"]
+    if held is not None:
+        _say(f"intervals of 90 % for day1 hold {held:.1%} of held-out architectures")
+    _say(f"surrogate: {out}, described in {out / 'card.md'}")
     return 0
 
 

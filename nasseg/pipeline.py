@@ -304,6 +304,7 @@ class Job:
             "arch": result["arch"],
             **goals,
             "predicted": {name: result["scores"].get(name) for name in ("day1", "avm", "std")},
+            "interval": result["interval"],
             "surrogate": result["surrogate"],
             "budget": result["budget"],
             "runs": {

@@ -58,7 +58,9 @@ def describe(bench: NASSegBench) -> str:
     day1 = bench.values()
     see = Features(bench.space)
     X = see.matrix(bench.matrix)
-    plain = [np.asarray(X[:, see.names.index(n)], dtype=np.float64) for n in ("log_params", "log_macs")]
+    plain = [
+        np.asarray(X[:, see.names.index(n)], dtype=np.float64) for n in ("log_params", "log_macs")
+    ]
     deviation, ceiling, several = bench.noise()
     proxy, full = bench.proxy_tau()
     rows = bench.table

@@ -357,10 +357,12 @@ def test_fit_reads_a_table_and_says_how_well_it_ranks(
 ) -> None:
     asked: list[tuple[list[Path], str, Path]] = []
 
-    def fit_table(path: list[Path], space: Any, out: Path) -> Any:
+    def fit_table(path: list[Path], space: Any, out: Path, *, tuned: bool) -> Any:
         asked.append((path, space.name, out))
+        assert tuned
         entry = {"tau_mean": 0.5, "tau_std": 0.1}
-        return types.SimpleNamespace(schema={"n": 48, "targets": {"day1": entry}})
+        schema = {"n": 48, "targets": {"day1": entry}, "uncertainty": {"coverage": 0.91}}
+        return types.SimpleNamespace(schema=schema)
 
     import nasseg.evaluators
 
@@ -369,11 +371,12 @@ def test_fit_reads_a_table_and_says_how_well_it_ranks(
     table.write_text("x\n")
     other = tmp_path / "other.csv"
     other.write_text("x\n")
-    assert main(["fit", str(table), str(other), "--space", "resnet"]) == 0
+    assert main(["fit", str(table), str(other), "--space", "resnet", "--tuned"]) == 0
     assert asked == [([table, other], "resnet", tmp_path / "surrogate")]
     out = capsys.readouterr().out
     assert "48 architectures" in out
     assert "0.500 ± 0.100" in out
+    assert "hold 91.0% of held-out" in out
 
 
 def test_report_needs_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

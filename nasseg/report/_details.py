@@ -46,6 +46,12 @@ def search_facts(run: RunFiles) -> str:
             if predicted.get(score) is not None
         ]
         facts.append((title, ", ".join(parts)))
+    said = best.get("interval")
+    if isinstance(said, dict) and said.get("low") is not None:
+        text = f"{number(said['low'], 3)} to {number(said.get('high'), 3)}"
+        if said.get("outside"):
+            text += "; unlike every architecture that was measured, so a guess"
+        facts.append(("90 % of such predictions lie within", text))
     surrogate = best.get("surrogate")
     if isinstance(surrogate, dict) and surrogate.get("n") is not None:
         text = f"fitted to {in_words(surrogate['n'])} measured architectures"

@@ -67,6 +67,9 @@ class SearchResult:
     """Settings of the evolution."""
     surrogate: dict[str, Any] = field(default_factory=dict)
     """Size and cross-validated rank correlations of the surrogate, where it tells them."""
+    interval: dict[str, Any] = field(default_factory=dict)
+    """``low`` and ``high`` end of what holds the 1-day metric of the architecture in ``share`` of
+    all cases, and whether it lies ``outside`` the surrogate's table; empty where it cannot say."""
 
     objectives: tuple[str, ...] = ()
     """Objectives of one's own, as in ``maximize day1``; none = AnalogNAS's."""

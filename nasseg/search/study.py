@@ -104,6 +104,7 @@ def search(
         ),
         budget=_budget(config),
         surrogate=_surrogate(surrogate),
+        interval=_interval(surrogate, arch),
     )
 
 
@@ -141,11 +142,27 @@ def _search_front(
         runs=tuple(runs),
         budget=_budget(config),
         surrogate=_surrogate(optimizer.surrogate),
+        interval=_interval(optimizer.surrogate, rows[taken].arch),
         objectives=tuple(map(str, optimizer.objectives)),
         constraints=tuple(map(str, optimizer.constraints)),
         reference=reference,
         front=rows if len(optimizer.objectives) > 1 else (),
     )
+
+
+def _interval(surrogate: Any, arch: dict[str, Any]) -> dict[str, Any]:
+    """What a surrogate says of its own prediction, where it says anything."""
+    if not hasattr(surrogate, "predict_day1"):
+        return {}
+    said = surrogate.predict_day1([arch])
+    low, high = said.interval(0.9)
+    outside = bool(said.outside[0])
+    if outside:
+        logger.warning(
+            "the architecture found is farther from those that the surrogate was fitted to than "
+            "they are from each other: its prediction is a guess"
+        )
+    return {"low": float(low[0]), "high": float(high[0]), "share": 0.9, "outside": outside}
 
 
 def _say_tighter_bounds(config: SearchConfig, constraints: Sequence[Constraint]) -> None:
