@@ -8,17 +8,23 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from nasseg.evaluators._estimate import Estimate
+from nasseg.evaluators._hardware import Hardware, list_hardware
 from nasseg.evaluators._shipped import list_surrogates, load_surrogate, shipped
 from nasseg.evaluators.base import Evaluator
-from nasseg.evaluators.cost import Cost, CostEvaluator
+from nasseg.evaluators.cost import Cost, CostEvaluator, LayerCost
 from nasseg.evaluators.scores import Scores
 
 if TYPE_CHECKING:
+    from nasseg.evaluators.bench import NASSegBench
+    from nasseg.evaluators.ensemble import Ensemble
     from nasseg.evaluators.measured import MeasuredEvaluator
     from nasseg.evaluators.xgboost import XGBoostEvaluator, fit_table
 
 _LAZY = {
+    "Ensemble": "nasseg.evaluators.ensemble",
     "MeasuredEvaluator": "nasseg.evaluators.measured",
+    "NASSegBench": "nasseg.evaluators.bench",
     "XGBoostEvaluator": "nasseg.evaluators.xgboost",
     "fit_table": "nasseg.evaluators.xgboost",
 }
@@ -26,11 +32,17 @@ _LAZY = {
 __all__ = [
     "Cost",
     "CostEvaluator",
+    "Ensemble",
+    "Estimate",
     "Evaluator",
+    "Hardware",
+    "LayerCost",
     "MeasuredEvaluator",
+    "NASSegBench",
     "Scores",
     "XGBoostEvaluator",
     "fit_table",
+    "list_hardware",
     "list_surrogates",
     "load_surrogate",
     "shipped",

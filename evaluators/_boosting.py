@@ -29,7 +29,22 @@ DEFAULTS: dict[str, Any] = {
     "colsample_bynode": 0.3,
     "min_child_weight": 1,
     "reg_lambda": 10.0,
+    "objective": "reg:squarederror",
 }
+
+OBJECTIVES = ("reg:squarederror", "reg:absoluteerror", "rank:pairwise")
+"""Errors of values, or of the order of pairs. Predictions of the latter are only an order."""
+
+GRID: dict[str, tuple[Any, ...]] = {
+    "rounds": (100, 200, 400),
+    "max_depth": (2, 3, 4, 6),
+    "eta": (0.03, 0.05, 0.1),
+    "subsample": (0.6, 0.8, 0.9),
+    "colsample_bynode": (0.2, 0.3, 0.6),
+    "min_child_weight": (1, 3),
+    "reg_lambda": (1.0, 3.0, 10.0),
+}
+"""What :func:`tune` chooses from."""
 
 
 def hyperparameters(changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -39,7 +54,12 @@ def hyperparameters(changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         raise ConfigError(
             f"unknown surrogate hyperparameters {unknown}; allowed: {', '.join(DEFAULTS)}"
         )
-    return {**DEFAULTS, **(changes or {})}
+    settings = {**DEFAULTS, **(changes or {})}
+    if settings["objective"] not in OBJECTIVES:
+        raise ConfigError(
+            f"objective is {settings['objective']!r}; allowed: {', '.join(OBJECTIVES)}"
+        )
+    return settings
 
 
 def check_rows(X: Matrix, y: FloatArray, name: str) -> None:
@@ -62,17 +82,16 @@ def fit_head(
     seed: int = 0,
     nthread: int = 1,
 ) -> xgb.Booster:
-    """Squared-error boosting of ``y`` ``(n,)`` on ``X`` ``(n, F)``; same arguments, same trees."""
+    """Boosting of ``y`` ``(n,)`` on ``X`` ``(n, F)``; same arguments, same trees."""
     settings = hyperparameters(params)
     rounds = settings.pop("rounds")
-    settings |= {
-        "objective": "reg:squarederror",
-        "tree_method": "hist",
-        "base_score": float(np.mean(y)),
-        "seed": seed,
-        "nthread": nthread,
-    }
+    settings |= {"tree_method": "hist", "seed": seed, "nthread": nthread}
     data = xgb.DMatrix(X, label=y, nthread=nthread)
+    if settings["objective"].startswith("rank"):
+        # One group: the order of all architectures is what is learned.
+        data.set_group([len(y)])
+    else:
+        settings["base_score"] = float(np.mean(y))
     return xgb.train(settings, data, num_boost_round=rounds)
 
 
@@ -91,12 +110,14 @@ def cross_validate(
     *,
     repeats: int = 3,
     params: Mapping[str, Any] | None = None,
+    tuned: bool = False,
     nthread: int = 1,
 ) -> tuple[float, float]:
     """Kendall's tau of held-out predictions: mean and standard deviation over all folds.
 
     Rows of the same architecture stay in one fold. Every repeat divides the rows anew. A fold
     whose tau is undefined (constant targets) is left out; (NaN, NaN) where none is defined.
+    ``tuned`` chooses the hyperparameters in every fold from the rows that it is fitted to.
 
     Raises:
         ConfigError: fewer than ``2 k`` different architectures, or targets not finite.
@@ -105,12 +126,40 @@ def cross_validate(
     taus = []
     rng = np.random.default_rng(seed)
     for repeat in range(repeats):
-        for fold, held_out in enumerate(_folds(X, k, rng)):
+        for fold, held_out in enumerate(folds(X, k, rng)):
             fit_seed = seed + repeat * k + fold
-            head = fit_head(X[~held_out], y[~held_out], params, fit_seed, nthread)
+            inner = {**(params or {})}
+            if tuned:
+                inner |= tune(X[~held_out], y[~held_out], fit_seed, nthread=nthread)
+            head = fit_head(X[~held_out], y[~held_out], inner, fit_seed, nthread)
             taus.append(tau(y[held_out], predict(head, X[held_out])))
     known = [value for value in taus if math.isfinite(value)]
     return (float(np.mean(known)), float(np.std(known))) if known else (math.nan, math.nan)
+
+
+def tune(
+    X: Matrix, y: FloatArray, seed: int = 0, *, tries: int = 24, k: int = 5, nthread: int = 1
+) -> dict[str, Any]:
+    """Hyperparameters by cross-validation: of ``tries`` drawn from :data:`GRID` and the defaults,
+    those whose held-out predictions rank best.
+
+    The tau that made them win is no measure of them; cross-validate around this whole function
+    for one (:func:`cross_validate` with ``tuned``).
+
+    Returns:
+        Changes to the defaults.
+    """
+    rng = np.random.default_rng([seed, 7])
+    drawn: list[dict[str, Any]] = [{}]
+    drawn += [
+        {name: choices[rng.integers(len(choices))] for name, choices in GRID.items()}
+        for _ in range(tries)
+    ]
+    found = [
+        cross_validate(X, y, k, seed, repeats=1, params=params, nthread=nthread)[0]
+        for params in drawn
+    ]
+    return drawn[int(np.nanargmax(found))] if np.isfinite(found).any() else {}
 
 
 def tau(truth: FloatArray, predicted: FloatArray) -> float:
@@ -124,7 +173,12 @@ def tau(truth: FloatArray, predicted: FloatArray) -> float:
         return float(kendalltau(truth, predicted).statistic)
 
 
-def _folds(X: Matrix, k: int, rng: np.random.Generator) -> Iterator[NDArray[np.bool_]]:
+def folds(X: Matrix, k: int, rng: np.random.Generator) -> Iterator[NDArray[np.bool_]]:
+    """Masks of the held-out rows of ``k`` folds; equal rows are in one fold.
+
+    Raises:
+        ConfigError: fewer than ``2 k`` different rows.
+    """
     unique, group = np.unique(X, axis=0, return_inverse=True)
     if k < 2 or len(unique) < 2 * k:
         raise ConfigError(

@@ -1,21 +1,24 @@
-"""What an architecture costs: parameters, crossbars, multiply-accumulates.
+"""What an architecture costs: parameters, crossbars, energy and time.
 
-Parameters come from the space's own formula, thousands of architectures a second. Crossbars and
-multiply-accumulates are counted on the network, built on torch's meta device where weights take
-no memory (about ten a second); torch is imported with the first of them.
+Spaces that give the table of their layers by formula (ours do) are counted without building
+anything, hundreds of thousands of architectures a second. For other spaces every network is built
+on torch's meta device, where weights take no memory (about ten a second); torch is imported with
+the first of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nasseg.errors import ConfigError
+from nasseg.evaluators._estimate import COMPONENTS, Estimate, estimate
+from nasseg.evaluators._hardware import Hardware
 from nasseg.evaluators.base import Arch, Evaluator, Matrix
 from nasseg.evaluators.scores import Scores
 
@@ -25,6 +28,13 @@ if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
 
 IntArray = NDArray[np.int64]
+K = TypeVar("K")
+
+TILE_SHAPE = (512, 256)
+"""Rows and columns of a crossbar where nothing else is said: those of the ``pcm`` preset, on which
+networks are trained and drift."""
+BLOCK = 1024
+"""Architectures estimated at a time, so that a table stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +47,56 @@ class Cost:
     """Crossbars for all Conv2d and Linear weights, every layer beginning a crossbar of its own."""
 
 
-class CostEvaluator(Evaluator):
-    """Parameters, crossbars and multiply-accumulates of architectures of ``space``.
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer that holds weights, with the digital operations up to the next one."""
 
-    What is counted on a network is remembered for its architecture. For bounds on whole
-    populations call :meth:`params_matrix`, which builds none.
+    name: str
+    """Of the module."""
+    rows: int
+    """Inputs of its weight matrix; 0 = not on crossbars."""
+    columns: int
+    """Outputs of its weight matrix; 0 = not on crossbars."""
+    positions: int
+    """Output positions of one image."""
+    macs: int
+    """Multiply-accumulates of one image."""
+    tiles: int
+    """Crossbars."""
+    utilisation: float
+    """Share of their weights that are used, 0 to 1."""
+    mvms: int
+    """Multiplications by a crossbar for one image."""
+    energy: Mapping[str, float]
+    """Microjoules of one image, by component: ``array``, ``dac``, ``adc``, ``tile``, ``digital``,
+    ``traffic``."""
+    latency_us: float
+    """Its share of the time of one image in microseconds."""
+
+    @property
+    def energy_uj(self) -> float:
+        """Microjoules of one image."""
+        return sum(self.energy.values())
+
+
+class CostEvaluator(Evaluator):
+    """Parameters, crossbars, energy and time of architectures of ``space``.
+
+    The estimate is that of :mod:`nasseg.evaluators._estimate`; ``docs/hardware.md`` says what is
+    not in it.
 
     Args:
         space: The search space.
         in_channels: Image channels of the networks.
         out_channels: Output channels of the networks.
-        tile_shape: Rows and columns of a crossbar. A k x k convolution of C to D channels takes
+        tile_shape: Rows and columns of a crossbar, in weights; none = those of ``hardware``, and
+            512 x 256 where that is not given either. A k x k convolution of C to D channels takes
             ``ceil(C k k / rows) * ceil(D / columns)`` of them; biases stay digital.
+        hardware: The chip; none = the ``hermes`` preset.
+        input_size: Height and width in pixels of the image that energy and time are of.
 
     Raises:
-        ConfigError: a channel count or tile side is below 1.
+        ConfigError: a channel count, a tile side or the image is below 1.
     """
 
     def __init__(
@@ -59,12 +104,17 @@ class CostEvaluator(Evaluator):
         space: SearchSpace,
         in_channels: int = 3,
         out_channels: int = 1,
-        tile_shape: tuple[int, int] = (512, 256),
+        tile_shape: tuple[int, int] | None = None,
+        hardware: Hardware | None = None,
+        input_size: tuple[int, int] = (64, 64),
     ) -> None:
+        if tile_shape is None:
+            tile_shape = TILE_SHAPE if hardware is None else hardware.tile_shape
         for key, value in (
             ("in_channels", in_channels),
             ("out_channels", out_channels),
             ("tile_shape", min(tile_shape)),
+            ("input_size", min(input_size)),
         ):
             if value < 1:
                 raise ConfigError(f"{key} is {value!r}; allowed: 1 or more")
@@ -72,27 +122,54 @@ class CostEvaluator(Evaluator):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.tile_shape = tile_shape
-        self._costs: dict[bytes, Cost] = {}
-        self._macs: dict[tuple[bytes, int, int], int] = {}
+        self.hardware = (hardware or Hardware.preset()).replace(
+            tile_rows=tile_shape[0], tile_columns=tile_shape[1]
+        )
+        self.input_size = input_size
+        self._built: dict[tuple[bytes, int, int], Estimate] = {}
 
     def evaluate(self, archs: Sequence[Arch]) -> Scores:
-        """Scores with ``params`` and ``tiles`` known."""
+        """Scores with ``params``, ``tiles``, ``energy_uj`` and ``latency_us`` known."""
         return self.evaluate_matrix(self.space.encode(archs))
 
     def evaluate_matrix(self, X: Matrix) -> Scores:
-        """Scores with ``params`` and ``tiles`` known, of float32 rows ``(n, F)``."""
-        costs = self.costs_matrix(X)
+        """As :meth:`evaluate`, of float32 rows ``(n, F)``."""
+        counted = self.estimate_matrix(X)
         return Scores.of(
-            len(costs), params=[c.params for c in costs], tiles=[c.tiles for c in costs]
+            len(counted),
+            params=counted.params,
+            tiles=counted.tiles,
+            energy_uj=counted.energy_uj,
+            latency_us=counted.latency_us,
         )
 
+    def estimate(self, archs: Sequence[Arch]) -> Estimate:
+        """All that is counted and estimated, column by column."""
+        return self.estimate_matrix(self.space.encode(archs))
+
+    def estimate_matrix(self, X: Matrix, input_size: tuple[int, int] | None = None) -> Estimate:
+        """As :meth:`estimate`, of float32 rows ``(n, F)``; ``input_size`` none = the evaluator's.
+
+        Raises:
+            ArchError: a row is no architecture, or the image is smaller than the networks accept.
+        """
+        size = self.input_size if input_size is None else input_size
+        parts = []
+        for start in range(0, max(len(X), 1), BLOCK):
+            block = X[start : start + BLOCK]
+            table = self.space.layer_table(block, self.in_channels, self.out_channels, size)
+            if table is None:
+                return self._estimate_built(X, size)
+            parts.append(estimate(table, self.hardware))
+        return Estimate.join(parts)
+
     def costs_matrix(self, X: Matrix) -> list[Cost]:
-        """The :class:`Cost` of every row; equal rows are counted once."""
-        keys = row_keys(X)
-        new = _first_of_each(keys, self._costs)
-        for key, arch in zip(new, self._decode(X, new.values()), strict=True):
-            self._costs[key] = count_network(self._build(arch), self.tile_shape)
-        return [self._costs[key] for key in keys]
+        """The :class:`Cost` of every row."""
+        counted = self.estimate_matrix(X)
+        return [
+            Cost(params, tiles)
+            for params, tiles in zip(counted.params.tolist(), counted.tiles.tolist(), strict=True)
+        ]
 
     def params_matrix(self, X: Matrix) -> IntArray:
         """Number of parameters of every row, int64 ``(n,)``."""
@@ -104,14 +181,31 @@ class CostEvaluator(Evaluator):
 
     def macs_matrix(self, X: Matrix, input_size: tuple[int, int] = (64, 64)) -> IntArray:
         """As :meth:`macs`, of float32 rows ``(n, F)``."""
-        height, width = input_size
-        keys = row_keys(X)
-        known = {key for key in keys if (key, height, width) in self._macs}
-        new = _first_of_each(keys, known)
+        return self.estimate_matrix(X, input_size).macs
+
+    def layer_costs(self, network: Arch | nn.Module) -> list[LayerCost]:
+        """What every layer costs, of an architecture or of a network that is built.
+
+        In the order in which layers run. Sums are those of :meth:`estimate`.
+
+        Raises:
+            ArchError: no architecture of the space, or a network without weight layers.
+        """
+        net = self._build(network) if isinstance(network, Mapping) else network
+        return layer_costs(net, (1, self.in_channels, *self.input_size), self.hardware)
+
+    def _estimate_built(self, X: Matrix, size: tuple[int, int]) -> Estimate:
+        """Of networks that are built; equal rows are built once, and remembered."""
+        from nasseg.evaluators._counted import layer_table
+        from nasseg.search_spaces._layers import Layers
+
+        keys = [(key, *size) for key in row_keys(X)]
+        new = _first_of_each(keys, self._built)
         for key, arch in zip(new, self._decode(X, new.values()), strict=True):
-            shape = (1, self.in_channels, height, width)
-            self._macs[key, height, width] = count_macs(self._build(arch), shape)
-        return np.array([self._macs[key, height, width] for key in keys], dtype=np.int64)
+            table = layer_table(self._build(arch), (1, self.in_channels, *size))
+            self._built[key] = estimate(table, self.hardware)
+        nothing = estimate(Layers(0).table(), self.hardware)
+        return Estimate.join([self._built[key] for key in keys] or [nothing])
 
     def _decode(self, X: Matrix, index: Any) -> list[dict[str, Any]]:
         rows = list(index)
@@ -133,17 +227,53 @@ class CostEvaluator(Evaluator):
             return build().to("meta")
 
 
-def count_network(net: nn.Module, tile_shape: tuple[int, int] = (512, 256)) -> Cost:
+def layer_costs(
+    net: nn.Module, input_shape: tuple[int, int, int, int], hardware: Hardware
+) -> list[LayerCost]:
+    """What every layer of a network that is built costs, in the order in which layers run.
+
+    Args:
+        net: On any device; on meta nothing is computed.
+        input_shape: ``(1, C, H, W)``.
+        hardware: The chip.
+
+    Raises:
+        ArchError: the network has no weight layers.
+    """
+    from nasseg.evaluators._counted import layer_table
+
+    whole = layer_table(net, input_shape)
+    table = whole.each()
+    cost = estimate(table, hardware)
+    energies = {part: getattr(cost, f"{part}_uj").tolist() for part in COMPONENTS}
+    return [
+        LayerCost(
+            name=name,
+            rows=int(table.rows[0, i]),
+            columns=int(table.columns[0, i]),
+            positions=int(table.positions[0, i]),
+            macs=int(cost.macs[i]),
+            tiles=int(cost.tiles[i]),
+            utilisation=float(cost.utilisation[i]),
+            mvms=int(cost.mvms[i]),
+            energy={part: values[i] for part, values in energies.items()},
+            latency_us=float(cost.latency_us[i]),
+        )
+        for i, name in enumerate(whole.names)
+    ]
+
+
+def count_network(net: nn.Module, tile_shape: tuple[int, int] = TILE_SHAPE) -> Cost:
     """The :class:`Cost` of a network that is built, on any device."""
-    from torch import nn
+    from nasseg._macs import weight_layers, why_off_tiles
 
     rows, columns = tile_shape
     tiles = 0
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            outputs = module.weight.shape[0]
-            inputs = module.weight.numel() // outputs
-            tiles += math.ceil(inputs / rows) * math.ceil(outputs / columns)
+    for _, module, weights in weight_layers(net):
+        if not why_off_tiles(module):
+            weight: Any = module.weight
+            outputs = len(weight)
+            tiles += math.ceil(weights // outputs / rows) * math.ceil(outputs / columns)
     return Cost(sum(p.numel() for p in net.parameters() if p.requires_grad), tiles)
 
 
@@ -168,9 +298,9 @@ def row_keys(X: Matrix) -> list[bytes]:
     return [row.tobytes() for row in rows]
 
 
-def _first_of_each(keys: Sequence[bytes], known: Any) -> dict[bytes, int]:
+def _first_of_each(keys: Sequence[K], known: Any) -> dict[K, int]:
     """Keys not in ``known``, with the index at which each occurs first."""
-    new: dict[bytes, int] = {}
+    new: dict[K, int] = {}
     for i, key in enumerate(keys):
         if key not in known:
             new.setdefault(key, i)

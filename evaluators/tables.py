@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TARGETS: tuple[str, ...] = ("day1", "avm", "std")
 """The columns of scores that a surrogate learns."""
+MORE: tuple[str, ...] = ("p05",)
+"""Those that it learns too where a table has them, known in every row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +48,9 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
     """Read a CSV table of measured architectures.
 
     One row an architecture: either a column ``arch`` with its canonical JSON, or one column for
-    every name in ``space.feature_names``; and the columns ``day1``, ``avm`` and ``std``. Other
-    columns are ignored.
+    every name in ``space.feature_names``; and the columns ``day1``, ``avm`` and ``std``. ``p05`` is
+    read where it is a column, other columns are ignored. A Parquet file is a bench
+    (:class:`~nasseg.evaluators.NASSegBench`), of which the proxy budget is read.
 
     Raises:
         DataError: the file cannot be read, lacks a column, or has a cell that is no architecture
@@ -56,7 +59,7 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
     """
     file = Path(path)
     try:
-        data = file.read_bytes()
+        data = _of_bench(file) if file.suffix == ".parquet" else file.read_bytes()
         rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
     except FileNotFoundError:
         raise DataError(f"{file}: no such table") from None
@@ -70,17 +73,26 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
             raise DataError(f"{file}, row {number}: {len(row)} cells under {len(header)} columns")
     by_json = "arch" in header
     _check_header(file, header, by_json, space)
+    more = [name for name in MORE if name in header]
     columns = {
         name: [(number, row[header.index(name)]) for number, row in body]
-        for name in (*TARGETS, *(["arch"] if by_json else space.feature_names))
+        for name in (*TARGETS, *more, *(["arch"] if by_json else space.feature_names))
     }
     X = (
         _from_json(file, columns["arch"], space)
         if by_json
         else _from_features(file, columns, [number for number, _ in body], space)
     )
-    known = {name: _numbers(file, name, columns[name]) for name in TARGETS}
+    known = {name: _numbers(file, name, columns[name]) for name in (*TARGETS, *more)}
     return Table(X, Scores.of(len(body), **known), data)
+
+
+def _of_bench(file: Path) -> bytes:
+    from nasseg.evaluators.bench import PROXY, read_bench
+
+    table = read_bench(file)
+    text: str = table[table.budget == PROXY].to_csv(index=False)
+    return text.encode("utf-8")
 
 
 def read_tables(paths: Sequence[str | Path], space: SearchSpace) -> Table:

@@ -1,8 +1,9 @@
 """Scores predicted by gradient-boosted trees, as in AnalogNAS (Benmeziane et al. 2023).
 
-Three heads (1-day metric, AVM, chip-to-chip standard deviation) are fitted to a table of measured
-architectures. A fitted surrogate is a folder: one UBJ model a head, ``schema.json`` that says what
-they were fitted to and how well they rank, and the table.
+Heads for the 1-day metric, the AVM, the chip-to-chip standard deviation and, where the table has
+it, the 5th percentile chip are fitted to a table of measured architectures; an ensemble says how
+far off the 1-day metric may be. A fitted surrogate is a folder: one UBJ model a head, those of the
+ensemble, ``schema.json`` that says what they were fitted to and how well they rank, and the table.
 """
 
 from __future__ import annotations
@@ -24,15 +25,18 @@ from nasseg.evaluators._boosting import (
     fit_head,
     hyperparameters,
     predict,
+    tune,
 )
 from nasseg.evaluators.base import Arch, Evaluator, Matrix
+from nasseg.evaluators.ensemble import Ensemble, Prediction, coverage
+from nasseg.evaluators.features import Features
 from nasseg.evaluators.scores import Scores
-from nasseg.evaluators.tables import TARGETS, read_tables
+from nasseg.evaluators.tables import MORE, TARGETS, read_tables
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
 
-FORMAT = 1
+FORMAT = 2
 SCHEMA_FILE = "schema.json"
 TABLE_FILE = "table.csv"
 
@@ -40,7 +44,7 @@ __all__ = ["XGBoostEvaluator", "cross_validate", "fit_table", "read_schema"]
 
 
 class XGBoostEvaluator(Evaluator):
-    """Predicts ``day1``, ``avm`` and ``std`` from the encoding of an architecture.
+    """Predicts ``day1``, ``avm``, ``std`` and ``p05`` from the encoding of an architecture.
 
     Args:
         space: The space of the architectures.
@@ -52,6 +56,9 @@ class XGBoostEvaluator(Evaluator):
             raise ConfigError(f"nthread is {nthread!r}; allowed: 1 or more")
         self.space = space
         self.nthread = nthread
+        self.features = Features(space)
+        """What the heads see of an encoded architecture."""
+        self._ensemble: Ensemble | None = None
         self.schema: dict[str, Any] = {}
         """What the heads were fitted to, as ``schema.json`` has it; empty until fitted."""
         self._heads: dict[str, xgb.Booster] = {}
@@ -63,34 +70,50 @@ class XGBoostEvaluator(Evaluator):
         seed: int = 0,
         *,
         params: Mapping[str, Any] | None = None,
+        tuned: bool = False,
         folds: int = 5,
         repeats: int = 3,
     ) -> XGBoostEvaluator:
-        """Fit the three heads; returns the evaluator itself.
+        """Fit the heads; returns the evaluator itself.
 
         Args:
             archs: ``n`` architectures, or their encoding ``(n, F)``.
-            scores: Their scores, with ``day1``, ``avm`` and ``std`` known in every row.
+            scores: Their scores, with ``day1``, ``avm`` and ``std`` known in every row; ``p05``
+                gets a head too where it is.
             seed: Seed of the trees and of the folds.
             params: Changes to the default hyperparameters.
+            tuned: Choose the hyperparameters by cross-validation on ``day1``. The tau that is
+                stated is then of a cross-validation around that choice.
             folds: Folds of the cross-validation that says how well a head ranks.
-            repeats: Divisions into folds; 0 = no cross-validation (tau is unknown).
+            repeats: Divisions into folds; 0 = no cross-validation (tau and coverage are unknown).
 
         Raises:
             ConfigError: too few architectures, values not finite, unknown hyperparameter.
         """
-        X = self._features(archs)
-        settings = hyperparameters(params)
-        heads, targets = {}, {}
+        X = self.features.matrix(self._encoded(archs))
         for name in TARGETS:
+            check_rows(X, getattr(scores, name), name)
+        names = [*TARGETS, *(n for n in MORE if np.isfinite(getattr(scores, n)).all())]
+        inner = dict(params or {})
+        if tuned:
+            inner |= tune(X, scores.day1, seed, nthread=self.nthread)
+        settings = hyperparameters(inner)
+        heads, targets = {}, {}
+        for name in names:
             y = getattr(scores, name)
-            check_rows(X, y, name)
             mean, std = math.nan, math.nan
             if repeats:
                 mean, std = cross_validate(
-                    X, y, folds, seed, repeats=repeats, params=params, nthread=self.nthread
+                    X,
+                    y,
+                    folds,
+                    seed,
+                    repeats=1 if tuned else repeats,
+                    params=params if tuned else inner,
+                    tuned=tuned,
+                    nthread=self.nthread,
                 )
-            heads[name] = fit_head(X, y, params, seed, self.nthread)
+            heads[name] = fit_head(X, y, inner, seed, self.nthread)
             targets[name] = {
                 "file": f"{name}.ubj",
                 "min": float(y.min()),
@@ -99,11 +122,17 @@ class XGBoostEvaluator(Evaluator):
                 "tau_std": _finite(std),
             }
         self._heads = heads
+        self._ensemble = Ensemble(params=inner, nthread=self.nthread).fit(X, scores.day1, seed)
+        covered = math.nan
+        if repeats:
+            covered = coverage(X, scores.day1, folds, seed, params=inner, nthread=self.nthread)
         self.schema = {
             "format": FORMAT,
             "space": {"name": self.space.name, "version": self.space.version},
             "features": list(self.space.feature_names),
+            "inputs": list(self.features.names),
             "targets": targets,
+            "uncertainty": {"of": "day1", "interval": 0.9, "coverage": _finite(covered)},
             "n": len(X),
             "seed": seed,
             "cross_validation": {"folds": folds, "repeats": repeats},
@@ -114,7 +143,7 @@ class XGBoostEvaluator(Evaluator):
         return self
 
     def evaluate(self, archs: Sequence[Arch]) -> Scores:
-        """Scores with the three heads' predictions, of ``n`` architectures."""
+        """Scores with the heads' predictions, of ``n`` architectures."""
         return self.evaluate_matrix(self.space.encode(archs))
 
     def evaluate_matrix(self, X: Matrix) -> Scores:
@@ -125,8 +154,25 @@ class XGBoostEvaluator(Evaluator):
         """
         if not self._heads:
             raise ConfigError("the surrogate is not fitted; call fit() or XGBoostEvaluator.load()")
-        X = self._features(X)
+        X = self.features.matrix(self._encoded(X))
         return Scores.of(len(X), **{name: predict(head, X) for name, head in self._heads.items()})
+
+    def predict_day1(self, archs: Sequence[Arch] | Matrix) -> Prediction:
+        """The 1-day metric with its uncertainty, of architectures or float32 rows ``(n, F)``.
+
+        The mean is the ensemble's and differs a little from the head's.
+
+        Raises:
+            ConfigError: not fitted, or the number of columns is not the space's.
+        """
+        if self._ensemble is None:
+            raise ConfigError("the surrogate is not fitted; call fit() or XGBoostEvaluator.load()")
+        return self._ensemble.predict(self.features.matrix(self._encoded(archs)))
+
+    @property
+    def heads(self) -> Mapping[str, xgb.Booster]:
+        """The fitted models by target."""
+        return self._heads
 
     def tau(self, target: str = "day1") -> float:
         """Cross-validated Kendall tau of a head; NaN where it was not measured."""
@@ -147,6 +193,13 @@ class XGBoostEvaluator(Evaluator):
             model = bytes(head.save_raw("ubj"))
             write_bytes(target / f"{name}.ubj", model)
             schema["targets"][name] = {**self.schema["targets"][name], "sha256": _sha256(model)}
+        if self._ensemble is not None:
+            state, models = self._ensemble.dump()
+            files = {}
+            for k, model in enumerate(models):
+                files[f"ensemble{k}.ubj"] = _sha256(model)
+                write_bytes(target / f"ensemble{k}.ubj", model)
+            schema["uncertainty"] = {**schema["uncertainty"], **state, "files": files}
         if table is not None:
             write_bytes(target / TABLE_FILE, table)
             schema["table"] = {"file": TABLE_FILE, "sha256": _sha256(table)}
@@ -177,23 +230,24 @@ class XGBoostEvaluator(Evaluator):
             space = get_space(schema["space"]["name"])
         _check_space(source, schema, space)
         evaluator = cls(space, nthread)
-        for name in TARGETS:
-            entry = schema["targets"][name]
+        if list(schema["inputs"]) != evaluator.features.names:
+            raise ConfigError(
+                f"{source}: the surrogate sees {', '.join(schema['inputs'])}; this version makes "
+                f"{', '.join(evaluator.features.names)} (fit one anew: `nasseg fit`)"
+            )
+        for name, entry in schema["targets"].items():
             file = source / str(entry["file"])
-            try:
-                model = file.read_bytes()
-            except OSError as error:
-                raise ConfigError(f"{file}: model of the {name} head unreadable: {error}") from None
-            if _sha256(model) != entry["sha256"]:
-                raise ConfigError(f"{file}: not the model that {SCHEMA_FILE} describes")
-            head = xgb.Booster({"nthread": nthread})
-            head.load_model(bytearray(model))
-            head.set_param({"nthread": nthread})
-            evaluator._heads[name] = head
+            evaluator._heads[name] = _read_head(file, entry["sha256"], f"{name} head", nthread)
+        uncertainty = schema["uncertainty"]
+        members = [
+            _read_head(source / file, sha256, "ensemble", nthread)
+            for file, sha256 in uncertainty["files"].items()
+        ]
+        evaluator._ensemble = Ensemble.restore(uncertainty, members)
         evaluator.schema = schema
         return evaluator
 
-    def _features(self, archs: Sequence[Arch] | Matrix) -> Matrix:
+    def _encoded(self, archs: Sequence[Arch] | Matrix) -> Matrix:
         X = archs if isinstance(archs, np.ndarray) else self.space.encode(archs)
         X = np.ascontiguousarray(X, dtype=np.float32)
         if X.ndim != 2 or X.shape[1] != len(self.space.feature_names):
@@ -209,15 +263,21 @@ def fit_table(
     space: SearchSpace,
     out: str | Path | None = None,
     seed: int = 0,
+    *,
+    tuned: bool = False,
 ) -> XGBoostEvaluator:
-    """Fit a surrogate to one or more CSV tables; write its folder ``out`` with a copy of them.
+    """Fit a surrogate to one or more tables; write its folder ``out`` with a copy of them and a
+    model card (:func:`~nasseg.evaluators.card.write_card`).
 
     The columns are those of :func:`~nasseg.evaluators.tables.read_table`.
     """
     table = read_tables([path] if isinstance(path, str | Path) else list(path), space)
-    evaluator = XGBoostEvaluator(space).fit(table.X, table.scores, seed)
+    evaluator = XGBoostEvaluator(space).fit(table.X, table.scores, seed, tuned=tuned)
     if out is not None:
+        from nasseg.evaluators.card import write_card
+
         evaluator.save(out, table.data)
+        write_card(evaluator, table, out)
     return evaluator
 
 
@@ -233,7 +293,7 @@ def read_schema(folder: str | Path) -> dict[str, Any]:
     if not isinstance(schema, dict) or schema.get("format") != FORMAT:
         found = schema.get("format") if isinstance(schema, dict) else schema
         raise ConfigError(f"{file}: format is {found!r}; allowed: {FORMAT}")
-    for key in ("space", "features", "targets"):
+    for key in ("space", "features", "inputs", "targets", "uncertainty"):
         if key not in schema:
             raise ConfigError(f"{file}: key {key!r} is missing")
     missing = [name for name in TARGETS if name not in schema["targets"]]
@@ -262,6 +322,19 @@ def _check_space(folder: Path, schema: Mapping[str, Any], space: SearchSpace) ->
             f"{folder}: the surrogate does not fit the space: {'; '.join(differs)} "
             "(fit one anew: `nasseg fit`)"
         )
+
+
+def _read_head(file: Path, sha256: str, what: str, nthread: int) -> xgb.Booster:
+    try:
+        model = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file}: model of the {what} unreadable: {error}") from None
+    if _sha256(model) != sha256:
+        raise ConfigError(f"{file}: not the model that {SCHEMA_FILE} describes")
+    head = xgb.Booster({"nthread": nthread})
+    head.load_model(bytearray(model))
+    head.set_param({"nthread": nthread})
+    return head
 
 
 def _sha256(data: bytes) -> str:

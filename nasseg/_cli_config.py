@@ -50,6 +50,11 @@ class Setting:
         return type(None) in typing.get_args(self.type)
 
     @property
+    def texts(self) -> bool:
+        """Whether it is a list of texts; its flag may be said more than once."""
+        return typing.get_origin(self.type) is tuple and str in typing.get_args(self.type)
+
+    @property
     def allowed(self) -> str:
         """The kinds of value taken, in words."""
         return _in_words(self.type)
@@ -64,7 +69,8 @@ def _in_words(annotation: Any) -> str:
         kinds = [_in_words(a) for a in arguments if a is not type(None)]
         return ", ".join([*kinds, "or null"])
     if origin is tuple:
-        return "numbers, as in 1,3600,86400"
+        named = str in arguments
+        return "texts with commas between" if named else "numbers, as in 1,3600,86400"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return words[annotation]
 
@@ -114,17 +120,20 @@ def split_flags(
     known: Iterable[str],
     aliases: Mapping[str, str] | None = None,
     switches: Iterable[str] = (),
+    repeatable: Iterable[str] = (),
 ) -> tuple[dict[str, str], list[str]]:
     """Split command-line words into ``{flag: text}`` and positional words.
 
     ``--flag value`` and ``--flag=value`` are taken; flags in ``aliases`` come back under the name
-    they stand for and ``switches`` take no value (theirs is ``"true"``). A flag may be said once.
+    they stand for and ``switches`` take no value (theirs is ``"true"``). A flag may be said once,
+    a ``repeatable`` one more often: its texts come back with commas between.
 
     Raises:
         ConfigError: an unknown flag (with the nearest one), a flag without its value, or twice.
     """
     aliases = aliases or {}
     switches = set(switches)
+    repeatable = set(repeatable)
     names = {*known, *aliases, *switches}
     flags: dict[str, str] = {}
     words: list[str] = []
@@ -149,7 +158,9 @@ def split_flags(
                 raise ConfigError(f"{said} needs a value, as in {said} VALUE")
             value = rest.pop(0)
         name = aliases.get(name, name)
-        if name in flags:
+        if name in flags and name in repeatable:
+            value = f"{flags[name]},{value}"
+        elif name in flags:
             raise ConfigError(f"{said} is given twice: {flags[name]!r} and {value!r}")
         flags[name] = value
     return flags, words
@@ -164,6 +175,15 @@ def _hint(name: str, names: Iterable[str], prefix: str = "") -> str:
         one = nearest(name, known)
         near = [one] if one else []
     return f"; did you mean {' or '.join(prefix + key for key in near)}?" if near else ""
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted ones, which :func:`build_config` takes."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        inner = flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else None
+        flat |= {f"{prefix}{key}": value} if inner is None else inner
+    return flat
 
 
 def read_yaml(path: str | Path, config: type[Any]) -> dict[str, Any]:
@@ -231,6 +251,10 @@ def build_config(config: type[C], values: Mapping[str, Any], origins: Mapping[st
 def _convert(setting: Setting, value: Any, origin: str) -> Any:
     if isinstance(value, str) and setting.optional and value.lower() in ("none", "null", ""):
         value = None
+    if isinstance(value, str) and setting.texts:
+        # Not read as YAML: a text may hold any character but a comma.
+        words = tuple(word.strip() for word in value.strip("[]()").split(",") if word.strip())
+        return () if words in (("none",), ("null",)) else words
     if isinstance(value, str) and typing.get_origin(setting.type) is tuple:
         value = f"[{value.strip().strip('[]()')}]"
     where = f"{origin}: " if origin else ""

@@ -17,12 +17,19 @@ RUN_ALIASES = {
     "crop": "data.crop",
     "channels": "data.channels",
     "arch": "search.arch",
+    "maximize": "search.maximize",
+    "minimize": "search.minimize",
+    "constraint": "search.constraints",
     "digital_layers": "analog.digital_layers",
+    "measure": "search.measure",
+    "sampler": "search.sampler",
+    "proxy": "search.proxy",
+    "storage": "search.storage",
+    "study": "search.study",
+    "workers": "search.workers",
 }
 """Short flags of the commands that take a whole run's settings."""
-LABEL_ALIASES = {
-    name: key for name, key in RUN_ALIASES.items() if name not in ("arch", "digital_layers")
-}
+LABEL_ALIASES = {name: key for name, key in RUN_ALIASES.items() if key.startswith("data.")}
 
 COMMON = (
     ("--config FILE", "YAML file of settings; flags go before it."),
@@ -45,9 +52,25 @@ def rows(entries: Iterable[tuple[str, str]], indent: int = INDENT) -> str:
     return "\n".join(lines)
 
 
+_METAVARS = (
+    ("texts", "TEXT,TEXT"),
+    ("whole", "N"),
+    ("numbers", "X,X"),
+    ("number", "X"),
+    ("text", "TEXT"),
+)
+"""Words for the kind of a setting, and what stands for its value; the first that fits."""
+
+
 def _metavar(setting: Setting) -> str:
     kind = setting.allowed
-    for words, short in (("whole", "N"), ("numbers", "X,X"), ("number", "X"), ("text", "TEXT")):
+    for words, short in (
+        ("texts", "TEXT,TEXT"),
+        ("whole", "N"),
+        ("numbers", "X,X"),
+        ("number", "X"),
+        ("text", "TEXT"),
+    ):
         if words in kind:
             return short
     return kind.replace(" or ", "|").replace(", ", "|")
@@ -57,7 +80,8 @@ def _default(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, tuple):
-        return ",".join(f"{item:.16g}" for item in value)
+        texts = [item if isinstance(item, str) else f"{item:.16g}" for item in value]
+        return ",".join(texts) or "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -99,7 +123,18 @@ def config_help(
 
 
 def _alias_name(name: str) -> str:
-    value = {"data": "FOLDER", "arch": "FILE.json", "digital_layers": "auto|NAMES"}.get(name, "N")
+    value = {
+        "data": "FOLDER",
+        "arch": "FILE.json",
+        "digital_layers": "auto|NAMES",
+        "maximize": "NAME,NAME",
+        "minimize": "NAME,NAME",
+        "constraint": "TEXT",
+        "sampler": "NAME",
+        "proxy": "FILE.yaml",
+        "storage": "URL",
+        "study": "NAME",
+    }.get(name, "N")
     return f"--{name.replace('_', '-')} {value}"
 
 

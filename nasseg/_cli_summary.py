@@ -37,6 +37,25 @@ def duration_name(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def format_measured(best: Mapping[str, Any]) -> str:
+    """The winner of a measured search, from ``best.json``; empty where nothing was measured."""
+    measured = best.get("measured")
+    if not isinstance(measured, Mapping):
+        return ""
+    budget = best.get("budget", {})
+    parts = [
+        f"{title} {measured[key]:.4f}"
+        for key, title in (
+            ("day1", "Dice after a day"),
+            ("std", "chip-to-chip std"),
+            ("digital", "digital"),
+        )
+        if isinstance(measured.get(key), float)
+    ]
+    how = f"{budget.get('measure')} architectures asked for, sampler {budget.get('sampler')}"
+    return f"best measured: {best.get('arch_id')}: {', '.join(parts)} ({how}; short training)"
+
+
 def metrics_of(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Metrics to show with their titles: those of instances where they were measured."""
     return INSTANCE_METRICS if "ap50" in names else METRICS

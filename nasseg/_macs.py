@@ -17,6 +17,26 @@ def weight_layers(net: nn.Module) -> Iterator[tuple[str, nn.Module, int]]:
             yield name, module, count
 
 
+def why_off_tiles(module: nn.Module) -> str:
+    """Why a module that holds weights cannot go onto analog tiles; empty if it can."""
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        return (
+            "transposed convolution has no analog layer; "
+            "use a 1x1 convolution and PixelShuffle, which is the same product"
+        )
+    if type(module) is nn.Conv2d:
+        if module.groups != 1:
+            return f"grouped convolution (groups={module.groups}) has no analog layer"
+        if module.padding_mode != "zeros":
+            return f"padding mode {module.padding_mode!r} has no analog layer"
+        if isinstance(module.padding, str):
+            return f"padding {module.padding!r} given as a word; give numbers"
+        return ""
+    if type(module) is nn.Linear:
+        return ""
+    return f"{type(module).__name__} has no analog layer"
+
+
 def count_macs(net: nn.Module, example: Tensor) -> dict[str, int]:
     """Multiply-accumulates of every convolution and linear layer, for one image of ``example``.
 

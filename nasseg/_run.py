@@ -15,7 +15,7 @@ from nasseg.config import LabelConfig, RunConfig, differences, to_dict
 from nasseg.errors import RunError
 
 # Where a run is computed, not what: these may change when it is continued.
-_FREE_KEYS = ("out", "device", "threads")
+_FREE_KEYS = ("out", "device", "threads", "search.storage", "search.study", "search.workers")
 
 
 def read_run_config(run: str | Path, **changes: Any) -> RunConfig:
@@ -68,6 +68,7 @@ class RunFolder:
                 raise RunError(f"{file} cannot be read: {error}") from None
             if not isinstance(saved, dict):
                 raise RunError(f"{file} is not a run's configuration")
+            saved = _with_younger(saved, wanted, type(config)())
             absent = _absent(_fixed(saved, free), _fixed(wanted, free))
             if absent:
                 raise RunError(
@@ -142,8 +143,8 @@ class RunFolder:
         write_json(self._stages_file, self.stages)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder; a second process that wants it is told so.
+    def locked(self, wait: bool = False) -> Iterator[None]:
+        """Hold the folder; a second process that wants it is told so, or waits for its turn.
 
         The lock is the operating system's, so that it ends with the process however that ends.
         """
@@ -153,7 +154,7 @@ class RunFolder:
                 import fcntl
 
                 try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 except OSError:
                     raise RunError(
                         f"{self.path} is in use by another nasseg process; wait for it, "
@@ -174,11 +175,11 @@ class Timer:
         self._stage = stage
         self._last = time.monotonic()
 
-    def tick(self) -> None:
-        """Add the time since the last tick, and write it down."""
+    def tick(self, more: float = 0.0) -> None:
+        """Add the time since the last tick, and ``more`` seconds, and write it down."""
         now = time.monotonic()
         facts = self._folder.stages.setdefault(self._stage, {})
-        facts["seconds"] = facts.get("seconds", 0.0) + now - self._last
+        facts["seconds"] = facts.get("seconds", 0.0) + now - self._last + more
         self._last = now
         self._folder._save()
 
@@ -194,5 +195,20 @@ def _absent(saved: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> 
     return lacking
 
 
-def _fixed(config: dict[str, Any], free: Sequence[str]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in free}
+def _with_younger(saved: dict[str, Any], wanted: dict[str, Any], default: Any) -> dict[str, Any]:
+    """Saved settings with those of the search that are younger than the run.
+
+    Settings are added to the search with a default that leaves it as it was.
+    """
+    if not isinstance(saved.get("search"), dict) or not isinstance(default, RunConfig):
+        return saved
+    known = to_dict(default.search)
+    return {**saved, "search": {**{k: known[k] for k in wanted["search"]}, **saved["search"]}}
+
+
+def _fixed(config: dict[str, Any], free: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    return {
+        key: _fixed(value, free, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in config.items()
+        if f"{prefix}{key}" not in free
+    }

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from nasseg._cli_config import Setting, build_config, read_yaml, settings, split_flags
 from nasseg._cli_help import LABEL_ALIASES, RUN_ALIASES, config_help, main_help, simple_help
-from nasseg._cli_summary import format_summary
+from nasseg._cli_summary import format_measured, format_summary
 from nasseg._registry import nearest
 from nasseg._version import __version__
 from nasseg.config import LabelConfig, RunConfig
@@ -29,7 +29,7 @@ STAGES = ("search", "train", "analog", "drift", "report")
 
 _RUNS = {
     "run": "search, train, analog, drift and report: a whole run",
-    "search": "find an architecture with the surrogate",
+    "search": "find an architecture with the surrogate, or by measuring (--measure N)",
     "train": "the same, then train it digitally",
     "analog": "the same, then convert to tiles and retrain hardware-aware",
     "drift": "the same, then evaluate programmed chips over time",
@@ -40,6 +40,7 @@ _TOOLS = {
     "label": "measure sampled architectures into a table",
     "fit": "fit a surrogate to such a table",
     "spaces": "list the search spaces, or show one",
+    "cost": "energy and time of an architecture on a crossbar chip",
     "doctor": "versions, devices, and one analog forward",
 }
 _RUN_NOTES = (
@@ -102,6 +103,7 @@ def _dispatch(words: list[str]) -> int:
         "label": _label,
         "fit": _fit,
         "spaces": _spaces,
+        "cost": _cost,
         "doctor": _doctor,
     }
     if command not in tools:
@@ -132,7 +134,13 @@ def read_config(
     """
     leaves: dict[str, Setting] = settings(config)
     own = [*names, *switches, "quiet", "config"]
-    flags, extra = split_flags(words, [*leaves, *names, "config"], aliases, [*switches, "quiet"])
+    flags, extra = split_flags(
+        words,
+        [*leaves, *names, "config"],
+        aliases,
+        [*switches, "quiet"],
+        [key for key, leaf in leaves.items() if leaf.texts],
+    )
     if extra:
         raise ConfigError(f"unexpected {extra[0]!r}; settings are given as --name value")
     other = {name: flags.pop(name) for name in own if name in flags}
@@ -169,8 +177,17 @@ def _run(command: str, words: list[str], helped: bool) -> int:
     summary = pipeline.run(config, stages=_stages(command), progress=progress)
     _say(f"\n{format_summary(summary)}")
     out = Path(config.out)
+    if command == "search" and (out / "best.json").is_file():
+        from nasseg._io import read_json
+
+        _say(format_measured(read_json(out / "best.json")))
     if question is not None:
         _answer(config, question, summary, progress)
+    if command == "search":
+        from nasseg._cli_pareto import format_front, read_front
+
+        if front := read_front(out):
+            _say("\n" + format_front(front))
     report = out / "report.html"
     _say(f"report: {report}" if command == "run" and report.is_file() else f"run folder: {out}")
     return 0
@@ -264,7 +281,10 @@ def _label(words: list[str], helped: bool) -> int:
             "Measure sampled architectures (short training, hardware-aware retraining, drift) "
             "into a table, from which `nasseg fit` makes a surrogate."
         )
-        notes = "The same command continues the table in --out."
+        notes = (
+            "The same command continues the table in --out. Started again while it runs, here or "
+            "with the same --storage on another machine, it is one more worker of the same study."
+        )
         _say(config_help("label", purpose, LabelConfig, LABEL_ALIASES, notes))
         return 0
     config, flags = read_config(LabelConfig, words, LABEL_ALIASES)
@@ -355,15 +375,17 @@ def _fit(words: list[str], helped: bool) -> int:
         flags = [
             ("--space NAME", "Search space of the table's architectures. [unet]"),
             ("--out FOLDER", "Folder of the surrogate. [surrogate/ beside the table]"),
+            ("--tuned", "Choose the hyperparameters by cross-validation; takes minutes."),
         ]
         purpose = (
             "Fit a surrogate to tables of measured architectures (`nasseg label` makes them) and "
-            "write it with its schema and its cross-validated rank correlation. "
+            "write it with its model card (card.md): rank correlations, coverage of its "
+            "intervals, what it looks at. "
             "`--search.surrogate FOLDER` of `nasseg run` then uses it."
         )
         _say(simple_help("fit TABLE.csv ... [--space NAME] [--out FOLDER]", purpose, flags))
         return 0
-    given, tables = split_flags(words, ["space", "out"])
+    given, tables = split_flags(words, ["space", "out"], switches=["tuned"])
     if not tables:
         raise ConfigError("which table? nasseg fit TABLE.csv")
     tables = [str(Path(table) / "table.csv") if Path(table).is_dir() else table for table in tables]
@@ -375,7 +397,10 @@ def _fit(words: list[str], helped: bool) -> int:
     from nasseg.search_spaces import get_space
 
     evaluator = fit_table(
-        [Path(table) for table in tables], get_space(given.get("space", "unet")), out
+        [Path(table) for table in tables],
+        get_space(given.get("space", "unet")),
+        out,
+        tuned="tuned" in given,
     )
     schema = evaluator.schema
     _say(f"fitted to {schema['n']} architectures; cross-validated Kendall tau:")
@@ -383,7 +408,10 @@ def _fit(words: list[str], helped: bool) -> int:
         tau, spread = entry["tau_mean"], entry["tau_std"]
         known = "unknown" if tau is None else f"{tau:.3f} ± {spread:.3f}"
         _say(f"  {target:6}{known}")
-    _say(f"surrogate: {out}")
+    held = schema["uncertainty"]["coverage"]
+    if held is not None:
+        _say(f"intervals of 90 % for day1 hold {held:.1%} of held-out architectures")
+    _say(f"surrogate: {out}, described in {out / 'card.md'}")
     return 0
 
 
@@ -400,6 +428,53 @@ def _spaces(words: list[str], helped: bool) -> int:
     if not seed.isdecimal():
         raise ConfigError(f"seed is {seed!r}; allowed: a whole number, 0 or more")
     _say(list_all() if name is None else describe_space(name, int(seed)))
+    return 0
+
+
+def _cost(words: list[str], helped: bool) -> int:
+    if helped:
+        flags = [
+            ("--space NAME", "Search space of the architecture. [unet; a run's own]"),
+            ("--image-size N", "Side of the image in pixels. [256; what a run is trained on]"),
+            ("--channels N", "Image channels. [3; a run's own]"),
+            ("--out-channels N", "Output channels. [1; a run's own]"),
+            ("--hardware CHIP", "hermes, hermes_1phase, isaac, or a YAML file. [hermes]"),
+            ("--figure FILE.png", "Also draw the energy of every layer."),
+        ]
+        purpose = (
+            "Estimate crossbars, energy and time of an architecture (a JSON file, or that of a "
+            "run folder) on a chip, in all and layer by layer. No measurement: docs/hardware.md "
+            "says how, and what is left out."
+        )
+        _say(simple_help("cost ARCH.json|RUN [--hardware CHIP]", purpose, flags))
+        return 0
+    names = ["space", "image_size", "channels", "out_channels", "hardware", "figure"]
+    given, source = _simple(words, names, "ARCH")
+    if source is None:
+        raise ConfigError("which architecture? nasseg cost ARCH.json, or a run folder")
+    if not given.get("figure", ".png").endswith(".png"):
+        raise ConfigError(f"figure is {given['figure']!r}; allowed: a name that ends in .png")
+    from nasseg._cli_cost import describe_cost, read_subject
+    from nasseg.evaluators import CostEvaluator, Hardware
+
+    chip = Hardware.load(given.get("hardware", "hermes"))
+    subject = read_subject(source, given)
+    evaluator = CostEvaluator(
+        subject.space,
+        subject.in_channels,
+        subject.out_channels,
+        hardware=chip,
+        input_size=(subject.image_size, subject.image_size),
+    )
+    layers = evaluator.layer_costs(subject.arch)
+    _say(describe_cost(subject, evaluator, layers))
+    if "figure" in given:
+        from nasseg._io import write_bytes
+        from nasseg.report import cost_png
+
+        title = f"{chip.name}: energy of one image of {subject.image_size} x {subject.image_size}"
+        write_bytes(Path(given["figure"]), cost_png(layers, title))
+        _say(f"figure: {given['figure']}")
     return 0
 
 

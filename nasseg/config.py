@@ -7,14 +7,29 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nasseg.errors import ConfigError
 
-Device = Literal["auto", "cpu", "cuda"]
+STUDY_KEYS = ("count", "storage", "study", "workers", "sampler", "heartbeat")
+"""Settings of a labelling that may differ between its workers, and when it is continued."""
 DRIFT_TIMES: tuple[float, ...] = (1.0, 3600.0, 86_400.0, 2_592_000.0, 31_536_000.0)
 """Seconds after programming at which chips are evaluated: 1 s, 1 h, 1 day, 30 days, 1 year."""
+
+
+def _check_device(device: str) -> None:
+    _check(
+        re.fullmatch(r"auto|cpu|cuda(:\d+)?", device) is not None,
+        "device",
+        device,
+        "auto, cpu or cuda (cuda:1 for the second of several)",
+    )
+
+
+def _check_workers(workers: int, key: str) -> None:
+    _check(1 <= workers <= 256, key, workers, "1 to 256")
 
 
 def _check(ok: bool, key: str, value: object, allowed: str) -> None:
@@ -91,6 +106,36 @@ class SearchConfig:
     none = no bound. The default U-Net of widths 16 to 128 has 38,000."""
     max_avm: float | None = 10.0
     """Upper bound of the predicted one-month accuracy variation in points; none = no bound."""
+    maximize: tuple[str, ...] = ()
+    """Columns of the scores to maximise. With neither these nor ``minimize``, the metric after a
+    day is maximised; with several of both, the search looks for all best compromises
+    (``pareto.csv``)."""
+    minimize: tuple[str, ...] = ()
+    """Columns of the scores to minimise; those to maximise come first, where the order matters."""
+    constraints: tuple[str, ...] = ()
+    """What an architecture must keep, as in ``params<1e6,p05>0.85``, beside the bounds above."""
+    pick: Literal["knee", "best"] = "knee"
+    """Which compromise is trained: the front's knee, or the best in the first objective."""
+    hardware: str | None = None
+    """Chip that energy and time are estimated for: a name (``nasseg cost --help`` lists them) or a
+    YAML file; none = crossbars as the layers are put onto, with the circuits of ``hermes``."""
+    measure: int = 0
+    """Architectures to train, put onto chips and measure, instead of asking the surrogate; 0 =
+    ask the surrogate."""
+    sampler: str = "surrogate"
+    """What proposes the architectures that are measured: ``surrogate`` (an ensemble fitted to
+    what was measured), ``analognas``, ``tpe``, ``nsgaii``, ``gp``, ``random`` or ``lhs``."""
+    proxy: str | None = None
+    """YAML file with sections train, analog, drift and data: how they are measured, where that is
+    not as ``nasseg label`` does by itself."""
+    storage: str | None = None
+    """Where the study of measured architectures is kept, so that many workers share it:
+    sqlite:///FILE, journal:FILE, postgresql://... or mysql://...; none = study.db in the run
+    folder."""
+    study: str = "nasseg"
+    """Name of the study in that storage."""
+    workers: int = 1
+    """Worker processes on this machine, each with a GPU or a share of the CPU's threads."""
 
     def __post_init__(self) -> None:
         _check(
@@ -101,6 +146,10 @@ class SearchConfig:
         for name in ("max_params", "max_macs_per_pixel"):
             value = getattr(self, name)
             _check(value is None or value > 0, f"search.{name}", value, "above 0, or null")
+        _check(self.pick in ("knee", "best"), "search.pick", self.pick, "knee or best")
+        _check(self.measure >= 0, "search.measure", self.measure, "0 or more")
+        _check(bool(self.study), "search.study", self.study, "a name")
+        _check_workers(self.workers, "search.workers")
 
 
 @dataclass(frozen=True)
@@ -290,8 +339,8 @@ class RunConfig:
     """Run folder; the same command continues what is in it."""
     seed: int = 0
     """Seed of everything random."""
-    device: Device = "auto"
-    """``auto`` takes CUDA where there is one."""
+    device: str = "auto"
+    """``auto`` takes CUDA where there is one; ``cpu``, ``cuda``, or ``cuda:1`` of several."""
     threads: int = 0
     """CPU threads of torch; 0 = as many as it finds."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -302,6 +351,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _check(self.seed >= 0, "seed", self.seed, "0 or more")
+        _check_device(self.device)
         _check(self.threads >= 0, "threads", self.threads, "0 or more")
 
 
@@ -317,8 +367,8 @@ class LabelConfig:
     """Architectures drawn; those that cannot be measured are not replaced."""
     seed: int = 0
     """Seed of the sampling and of every training."""
-    device: Device = "auto"
-    """``auto`` takes CUDA where there is one."""
+    device: str = "auto"
+    """``auto`` takes CUDA where there is one; ``cpu``, ``cuda``, or ``cuda:1`` of several."""
     threads: int = 0
     """CPU threads of torch; 0 = as many as it finds."""
     max_params: int | None = 1_000_000
@@ -327,6 +377,19 @@ class LabelConfig:
     """Nor those below this one."""
     max_macs_per_pixel: int | None = 30_000
     """Nor those with more multiply-accumulates per input pixel; none = no bound."""
+    sampler: str = "lhs"
+    """What proposes the architectures: ``lhs`` (a Latin hypercube, which fits surrogates best),
+    ``random``, or a search: ``surrogate``, ``analognas``, ``tpe``, ``nsgaii``, ``gp``."""
+    storage: str | None = None
+    """Where the study is kept, so that many workers share it: sqlite:///FILE, journal:FILE,
+    postgresql://... or mysql://...; none = study.db in the folder."""
+    study: str = "nasseg"
+    """Name of the study in that storage."""
+    workers: int = 1
+    """Worker processes on this machine, each with a GPU or a share of the CPU's threads."""
+    heartbeat: float = 60.0
+    """Seconds between a worker's signs of life. After four without one, its architecture is
+    given to another."""
     data: DataConfig = field(default_factory=lambda: DataConfig(image_size=32))
     train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=8, eval_every=8))
     analog: AnalogConfig = field(default_factory=lambda: AnalogConfig(epochs=4))
@@ -338,6 +401,10 @@ class LabelConfig:
 
     def __post_init__(self) -> None:
         _check(self.count >= 1, "count", self.count, "1 or more")
+        _check_device(self.device)
+        _check(bool(self.study), "study", self.study, "a name")
+        _check_workers(self.workers, "workers")
+        _check(self.heartbeat > 0, "heartbeat", self.heartbeat, "seconds above 0")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

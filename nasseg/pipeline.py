@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -33,10 +34,20 @@ from nasseg.analog.mixed import choose_digital_layers, keep_digital, layer_sensi
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.plan import plan_refresh
 from nasseg.analog.state import load_tensors, named_tensors
-from nasseg.config import LabelConfig, RunConfig
+from nasseg.config import RunConfig
 from nasseg.data import Data, load_data
-from nasseg.errors import ConfigError, DataError, NassegError, RunError
-from nasseg.search_spaces import SearchSpace, get_space, list_spaces
+from nasseg.errors import ConfigError, NassegError, RunError
+from nasseg.labelling import (
+    check_measured_search,
+    draw_architectures,
+    label,
+    measured_search,
+    segmentation_space,
+    set_threads,
+    without_password,
+)
+from nasseg.search.objectives import goals_of
+from nasseg.search_spaces import SearchSpace
 from nasseg.tasks import Task, get_task, predict_whole
 from nasseg.training import evaluate, load_weights, save_weights
 from nasseg.training.recipe import (
@@ -53,14 +64,12 @@ from nasseg.training.recipe import (
     train_digital,
 )
 
+__all__ = ["STAGES", "Job", "draw_architectures", "label", "plan", "read_drift", "run"]
+
 log = logging.getLogger(__name__)
 
 STAGES = ("search", "train", "analog", "drift", "report")
 """Stages of a run, in order."""
-SIZE_BINS = 6
-"""Classes of parameter counts, evenly spaced in logarithm, that labelling draws from in turn."""
-LHS_BLOCK = 1024
-"""Architectures of one Latin hypercube of labelling."""
 PANELS = 6
 """Validation images shown in the report."""
 PANEL_SIDE = 256
@@ -91,38 +100,28 @@ def run(
         raise ConfigError(f"stages has {unknown[0]!r}; allowed: {', '.join(STAGES)}")
     set_threads(config.threads)
     # Looked up before anything is written or takes long.
-    _segmentation_space(config.search.space)
+    segmentation_space(config.search.space)
+    goals_of(config.search)
     if not (Path(config.out) / "memory.yaml").exists():
         analog_spec(config.analog)
     select_device(config.device)
-    folder = RunFolder(config)
-    with folder.locked():
+    measuring = config.search.measure > 0 and config.search.arch is None
+    if measuring:
+        check_measured_search(config)
+    folder = RunFolder(without_password(config))
+    job = Job(config, folder, progress)
+    if measuring and "search" in chosen and not folder.done("search"):
+        job.measure()
+    # Workers of a measured search find the stage done by the first of them.
+    with folder.locked(wait=measuring and chosen == ("search",)):
         for name in ("train", "analog"):
             if folder.done(name):
                 (folder / f"{name}.ckpt").unlink(missing_ok=True)
-        job = Job(config, folder, progress)
         for stage in STAGES:
             if stage in chosen and not (folder.done(stage) and stage != "report"):
                 with folder.timed(stage) as timer:
                     getattr(job, stage)(timer)
         return job.summarise()
-
-
-def _segmentation_space(name: str) -> SearchSpace:
-    """The space of that name, if its networks segment."""
-    space = get_space(name)
-    if space.task != "segmentation":
-        raise ConfigError(
-            f"space is {name!r}, whose networks do {space.task}; a run is segmentation: allowed "
-            f"are {', '.join(n for n in list_spaces() if get_space(n).task == 'segmentation')}"
-        )
-    return space
-
-
-def set_threads(threads: int) -> None:
-    """Set the CPU threads of torch; 0 leaves them as they are."""
-    if threads:
-        torch.set_num_threads(threads)
 
 
 def _with_own_memory(config: RunConfig, folder: RunFolder) -> RunConfig:
@@ -154,6 +153,7 @@ class Job:
         self.folder = folder
         self.progress = progress
         self.task: Task = get_task(config.data.task)
+        self.measured: tuple[dict[str, Any], float] | None = None
 
     @cached_property
     def data(self) -> Data:
@@ -168,7 +168,7 @@ class Job:
 
     @cached_property
     def space(self) -> SearchSpace:
-        return _segmentation_space(self.config.search.space)
+        return segmentation_space(self.config.search.space)
 
     @cached_property
     def best(self) -> dict[str, Any]:
@@ -227,6 +227,11 @@ class Job:
         if config.search.arch is not None:
             arch = _read_arch(Path(config.search.arch), self.space)
             found: dict[str, Any] = {"arch": arch, "runs": {}, "history": []}
+        elif config.search.measure:
+            if self.measured is None:
+                raise RunError("a measured search is begun with Job.measure(), before the folder")
+            found, seconds = self.measured
+            timer.tick(seconds)
         else:
             found = self._evolve()
         arch = found["arch"]
@@ -248,12 +253,30 @@ class Job:
         )
         self.folder.finish("search")
 
+    def measure(self) -> tuple[dict[str, Any], float]:
+        """The measured search and the seconds it took here; in a folder that workers share."""
+        start = time.monotonic()
+        with self.folder.locked(wait=True):
+            # The data are looked at before anything takes long, and bind the folder.
+            data = self.data
+        found = measured_search(self.config, data, self.progress)
+        self.measured = found, time.monotonic() - start
+        return self.measured
+
     def _evolve(self) -> dict[str, Any]:
-        from nasseg.evaluators import load_surrogate
-        from nasseg.search import search
+        from nasseg.evaluators import CostEvaluator, Hardware, load_surrogate
+        from nasseg.search import front_csv, search
 
         surrogate = load_surrogate(self.config.search.surrogate, self.space)
-        result = search(
+        hardware, size = self.config.search.hardware, self.config.data.size
+        cost = CostEvaluator(
+            self.space,
+            self.data.in_channels,
+            self.task.out_channels,
+            hardware=None if hardware is None else Hardware.load(hardware),
+            input_size=(size, size),
+        )
+        found = search(
             self.space,
             surrogate,
             self.config.search,
@@ -261,15 +284,27 @@ class Job:
             self.progress,
             in_channels=self.data.in_channels,
             out_channels=self.task.out_channels,
-        ).to_dict()
+            cost=cost,
+        )
+        if found.front:
+            write_text(self.folder / "pareto.csv", front_csv(found.front))
+        else:
+            (self.folder / "pareto.csv").unlink(missing_ok=True)
+        result = found.to_dict()
         history = [
             {"run": number, **generation}
             for number, run in enumerate(result["runs"])
             for generation in run["history"]
         ]
+        goals = {}
+        if found.objectives:
+            goals = {key: result[key] for key in ("objectives", "constraints", "reference")}
+            goals["pick"] = self.config.search.pick
         return {
             "arch": result["arch"],
+            **goals,
             "predicted": {name: result["scores"].get(name) for name in ("day1", "avm", "std")},
+            "interval": result["interval"],
             "surrogate": result["surrogate"],
             "budget": result["budget"],
             "runs": {
@@ -629,104 +664,3 @@ def plan(
         found = {"metric": job.task.monitor, **found}
         write_json(folder / "plan.json", found)
     return found
-
-
-# --- labelling ------------------------------------------------------------------------------
-
-
-def label(config: LabelConfig, progress: bool = True) -> Path:
-    """Measure sampled architectures into ``table.csv`` of a folder; continue what is there.
-
-    The architectures are a Latin hypercube over the space, thinned to those within the bounds and
-    evened out over sizes;
-    the same seed draws the same ones. What cannot be measured is in ``table_failures.csv`` with
-    its reason and is not tried again.
-
-    Returns:
-        The table.
-
-    Raises:
-        RunError: the folder holds labels made with other settings.
-        ConfigError: so few architectures are within the bounds that ``count`` cannot be drawn.
-    """
-    from nasseg.evaluators.measured import Budget, MeasuredEvaluator
-
-    set_threads(config.threads)
-    space = _segmentation_space(config.space)
-    budget = Budget(config.train, config.analog, config.drift, config.seed, config.device)
-    # A longer table of the same kind is a continuation, so the count is no part of its identity.
-    folder = RunFolder(config, free=("count",))
-    with folder.locked():
-        data = load_data(config.data)
-        _check_data(folder, data)
-        evaluator = MeasuredEvaluator(
-            space,
-            data,
-            get_task(config.data.task),
-            budget,
-            table=folder / "table.csv",
-        )
-        if evaluator.table is None:
-            raise DataError("labelling needs a table")
-        archs = draw_architectures(space, config)
-        with tqdm(total=config.count, desc="label", unit="arch", disable=not progress) as bar:
-            for arch in archs:
-                if space.arch_id(arch) in evaluator.table.failures:
-                    continue
-                try:
-                    row = evaluator.row(arch)
-                except NassegError as error:
-                    log.warning("%s cannot be measured: %s", space.arch_id(arch), error)
-                    continue
-                bar.update()
-                bar.set_postfix(day1=f"{float(row['day1']):.4f}")
-        if not evaluator.table.rows:
-            raise RunError(
-                f"no architecture could be measured; the reasons are in "
-                f"{evaluator.table.failures_path}"
-            )
-        return evaluator.table.path
-
-
-def draw_architectures(space: SearchSpace, config: LabelConfig) -> list[dict[str, Any]]:
-    """``config.count`` different architectures within the bounds, a function of the seed.
-
-    Drawn in hypercubes of a fixed size, so that a longer table begins with a shorter one's.
-    """
-    rng = np.random.default_rng([config.seed, 1])
-    channels, logits = config.data.channels, get_task(config.data.task).out_channels
-    found: dict[str, dict[str, Any]] = {}
-    for _ in range(200):
-        X = space.sample_lhs_matrix(LHS_BLOCK, rng)
-        params = space.count_params(X, channels, logits)
-        macs = space.count_macs_per_pixel(X, channels, logits)
-        keep = params >= config.min_params
-        if config.max_params is not None:
-            keep &= params <= config.max_params
-        if config.max_macs_per_pixel is not None:
-            keep &= macs <= config.max_macs_per_pixel
-        for arch in space.decode(X[_even_in_size(params, keep)]):
-            found.setdefault(space.arch_id(arch), arch)
-        if len(found) >= config.count:
-            return list(found.values())[: config.count]
-    raise ConfigError(
-        f"only {len(found)} architectures of {space.name!r} found within {config.min_params} to "
-        f"{config.max_params} parameters and max_macs_per_pixel {config.max_macs_per_pixel}; "
-        f"count is {config.count}: widen the bounds"
-    )
-
-
-def _even_in_size(params: np.ndarray[Any, Any], keep: np.ndarray[Any, Any]) -> Any:
-    """Indices of the rows to keep, a few of every size in turn, as many of each as there are.
-
-    A uniform sample of a space is mostly small networks; the good ones are among the larger.
-    """
-    index = np.flatnonzero(keep)
-    if not len(index):
-        return index
-    edges = np.geomspace(params[index].min(), params[index].max() + 1, SIZE_BINS + 1)
-    bins = np.digitize(params[index], edges[1:-1])
-    members = [index[bins == k] for k in range(SIZE_BINS)]
-    each = min(len(m) for m in members if len(m))
-    turns = [m[turn] for turn in range(max(each, 1)) for m in members if turn < len(m)]
-    return np.array(turns, dtype=np.intp)

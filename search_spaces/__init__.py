@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from nasseg._registry import Registry
 from nasseg.search_spaces._hyperparameters import Condition, Hyperparameter
+from nasseg.search_spaces._layers import LayerTable
 from nasseg.search_spaces.base import MIN_INPUT, Arch, SearchSpace
 from nasseg.search_spaces.resnet import ResNetSpace
 from nasseg.search_spaces.unet import (
@@ -27,6 +28,7 @@ __all__ = [
     "Arch",
     "Condition",
     "Hyperparameter",
+    "LayerTable",
     "ResNetSpace",
     "SearchSpace",
     "UNetSpace",

@@ -8,6 +8,7 @@ fixed number of random values from the generator they are given, so a seed fixes
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -27,6 +28,28 @@ EXTRA_CHANGES = 0.5
 """Mean number of further hyperparameters of the same kind that one mutation changes."""
 ENCODING_TOLERANCE = 1e-4
 """How far, relative to max(1, |code|), an encoded value may be from the code it stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """Columns of equal depth in the tree of conditions, with what governs them."""
+
+    columns: Indices
+    """The governed columns ``(c,)``."""
+    parents: Indices
+    """Parent column of every gate ``(g,)``, the gates of one column side by side."""
+    offsets: Indices
+    """Where each gate's table begins in ``table`` ``(g,)``."""
+    table: NDArray[np.bool_]
+    """All tables in a row: whether a parent's index lets its child be active."""
+    starts: Indices
+    """First gate of every column ``(c,)``."""
+
+    def active(self, indices: Indices) -> NDArray[np.bool_]:
+        """Which of ``columns`` matter where the parents of rows ``(n, F)`` are settled."""
+        gates = self.table[indices[:, self.parents] + self.offsets]
+        active: NDArray[np.bool_] = np.logical_and.reduceat(gates, self.starts, axis=1)
+        return active
 
 
 class Schema:
@@ -68,22 +91,54 @@ class Schema:
                         table[position] = True
                 gates.append((parent, table))
             self._gates.append(gates)
+        self._levels = self._by_depth()
+        self._nearest_code()
         self._conditional = np.array([bool(g) for g in self._gates])
         self._categorical = np.array([h.categorical for h in self.hyperparameters])
         self._kind = np.array([KINDS.index(h.kind) for h in self.hyperparameters])
         self._columns = np.arange(len(counts))
 
+    def _by_depth(self) -> list[_Level]:
+        """The governed columns, those without governed parents first."""
+        depth: list[int] = []
+        for gates in self._gates:
+            depth.append(1 + max((depth[parent] for parent, _ in gates), default=-1))
+        levels = []
+        for level in range(1, max(depth) + 1):
+            columns = [j for j, d in enumerate(depth) if d == level]
+            gates = [gate for j in columns for gate in self._gates[j]]
+            sizes = [len(table) for _, table in gates]
+            counts = [len(self._gates[j]) for j in columns]
+            levels.append(
+                _Level(
+                    np.array(columns, dtype=np.intp),
+                    np.array([parent for parent, _ in gates], dtype=np.intp),
+                    np.cumsum([0, *sizes[:-1]], dtype=np.intp),
+                    np.concatenate([table for _, table in gates]),
+                    np.cumsum([0, *counts[:-1]], dtype=np.intp),
+                )
+            )
+        return levels
+
+    def _nearest_code(self) -> None:
+        """Tables by which one search over the codes of all columns finds the index in each."""
+        every = np.unique(np.concatenate([self._codes[j, 1 : n + 1] for j, n in self._sizes()]))
+        self._edges = (every[1:] + every[:-1]) / 2
+        self._index_of = np.empty((len(self.names), len(every)), dtype=np.intp)
+        for j, count in self._sizes():
+            codes = self._codes[j, 1 : count + 1]
+            self._index_of[j] = np.searchsorted((codes[1:] + codes[:-1]) / 2, every) + 1
+
+    def _sizes(self) -> list[tuple[int, int]]:
+        return list(enumerate(self._counts.tolist()))
+
     # -- activity ---------------------------------------------------------------------------
 
     def settle(self, indices: Indices, fill: Indices) -> Indices:
         """Canonical rows: inactive columns become 0, active columns that are 0 take ``fill``."""
-        out = indices.copy()
-        for j, gates in enumerate(self._gates):
-            column = out[:, j]
-            filled = np.where(column == 0, fill[:, j], column)
-            for parent, table in gates:
-                filled = np.where(table[out[:, parent]], filled, 0)
-            out[:, j] = filled
+        out = np.where(indices == 0, fill, indices)
+        for level in self._levels:
+            out[:, level.columns] *= level.active(out)
         return out
 
     def inactive_reason(self, row: Indices, j: int) -> str | None:
@@ -207,11 +262,12 @@ class Schema:
             raise ArchError(
                 f"encoded architectures must have shape (n, {len(self.names)}); got {X.shape}"
             )
-        indices = np.empty(X.shape, dtype=np.intp)
-        for j, count in enumerate(self._counts):
-            codes = self._codes[j, 1 : count + 1]
-            indices[:, j] = np.searchsorted((codes[1:] + codes[:-1]) / 2, X[:, j]) + 1
+        indices = self._index_of[self._columns, np.searchsorted(self._edges, X)]
         indices[self._conditional & (X == 0)] = 0
+        # What this schema encoded itself comes back exactly, and needs no closer look.
+        exact = (self.encode(indices) == X).all()
+        if exact and ((indices > 0) == self.active(indices)).all():
+            return indices
         settled = self.settle(indices, indices)
         expected = self.encode(settled)
         # Written so that NaN counts as wrong.
@@ -229,9 +285,8 @@ class Schema:
     def active(self, settled: Indices) -> NDArray[np.bool_]:
         """Which columns of settled rows matter, bool (n, F)."""
         active = np.ones(settled.shape, dtype=np.bool_)
-        for j, gates in enumerate(self._gates):
-            for parent, table in gates:
-                active[:, j] &= table[settled[:, parent]]
+        for level in self._levels:
+            active[:, level.columns] = level.active(settled)
         return active
 
     def allowed(self, settled_row: Indices, j: int) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasseg.search_spaces._count import conv_bn, residual_stage
 from nasseg.search_spaces._hyperparameters import Hyperparameter, at_least
+from nasseg.search_spaces._layers import Layers, LayerTable, residual_stage
 from nasseg.search_spaces.base import Columns, SearchSpace
 
 if TYPE_CHECKING:
@@ -70,19 +70,46 @@ class ResNetSpace(SearchSpace):
 
         return NASResNet(arch, group_widths(arch), in_channels, out_channels)
 
-    def _count_params(
-        self, columns: Columns, in_channels: int, out_channels: int
-    ) -> NDArray[Any] | None:
-        before = columns["out_channel0"]
-        total = conv_bn(in_channels, before, 7)
-        for i, width in zip(GROUPS, _widths(columns), strict=True):
-            block, branches = columns[f"convblock{i}"], columns[f"B{i}"]
-            blocks = columns[f"R{i}"]
-            stride = 2 if i in HALVING_GROUPS else 1
-            total = total + residual_stage(before, width, block, branches, blocks, stride)
-            before = width
-        counted: NDArray[Any] = total + (before + 1) * out_channels
-        return counted
+    def _layers(
+        self, columns: Columns, in_channels: int, out_channels: int, input_size: tuple[int, int]
+    ) -> LayerTable:
+        height, width = input_size
+        channels = columns["out_channel0"]
+        layers = Layers(len(channels))
+        pixels = height * width
+        taps = np.full_like(channels, in_channels * 7**2)
+        read = np.full_like(channels, in_channels * pixels)
+        layers.conv_bn("stem", taps, channels, pixels, 1, read)
+        last = np.zeros_like(channels)
+        for i, wider in zip(GROUPS, _widths(columns), strict=True):
+            before = height * width
+            if i in HALVING_GROUPS:
+                height, width = -(-height // 2), -(-width // 2)
+            residual_stage(
+                layers,
+                f"group{i}",
+                channels,
+                wider,
+                columns[f"convblock{i}"],
+                columns[f"B{i}"],
+                columns[f"R{i}"],
+                height * width,
+                before if i in HALVING_GROUPS else None,
+            )
+            channels = wider
+            last = np.where(i <= columns["M"], height * width, last)
+        # The average over the last map goes before.
+        layers.add(
+            "head",
+            channels,
+            out_channels,
+            1,
+            1,
+            other=out_channels,
+            inputs=channels,
+            operations=channels * last,
+        )
+        return layers.table()
 
 
 def group_widths(arch: Mapping[str, Any]) -> list[int]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nasseg.search_spaces._count import conv_bn, residual_stage
 from nasseg.search_spaces._hyperparameters import Condition, Hyperparameter, at_least
+from nasseg.search_spaces._layers import (
+    GROUP_NORM_OPERATIONS,
+    INTERPOLATION_OPERATIONS,
+    Counts,
+    Layers,
+    LayerTable,
+    residual_stage,
+)
 from nasseg.search_spaces.base import Columns, SearchSpace
 
 if TYPE_CHECKING:
@@ -17,6 +24,8 @@ if TYPE_CHECKING:
 
 STAGES = (1, 2, 3, 4, 5)
 DEPTHS = (2, 3, 4, 5)
+MIN_BOTTOM = 2
+"""The deepest map has at least this height and width, so that BatchNorm has values to average."""
 MAX_WIDTH = 160
 """Channels of a stage are capped here, so that five widening stages stay trainable."""
 
@@ -84,25 +93,120 @@ class UNetSpace(SearchSpace):
     base_hyperparameters = _hyperparameters()
     stride = 1
     """Of the stem: 2 works at half the resolution of the image."""
+    norm_operations = 0
+    """Digital operations an element of the normalisation: none where scales are fixed."""
 
     def _network(self, arch: dict[str, Any], in_channels: int, out_channels: int) -> nn.Module:
         from nasseg.search_spaces.networks.nassegnet import NASSegNet
 
         return NASSegNet(arch, stage_widths(arch), in_channels, out_channels, self.stride)
 
-    def _count_params(
-        self, columns: Columns, in_channels: int, out_channels: int
-    ) -> NDArray[Any] | None:
-        logits = out_channels * self.stride**2
-        return _count(columns, in_channels, logits, [1.0] * len(STAGES), norm=2) + logits
-
-    def _count_macs_per_pixel(
-        self, columns: Columns, in_channels: int, out_channels: int
-    ) -> NDArray[Any] | None:
+    def _layers(
+        self, columns: Columns, in_channels: int, out_channels: int, input_size: tuple[int, int]
+    ) -> LayerTable:
+        widths, stages = _widths(columns), columns["M"]
         isotropic = columns["topology"] == "isotropic"
-        whole = 1.0 / self.stride**2
-        shares = [whole * 0.25 ** np.where(isotropic, min(i - 1, 1), i - 1) for i in STAGES]
-        return _count(columns, in_channels, out_channels * self.stride**2, shares, norm=0)
+        areas = self._areas(np.where(isotropic, 2, stages), input_size)
+        norm = self.norm_operations
+        before = columns["out_channel0"]
+        layers = Layers(len(stages), norm)
+        pixels = areas[0] * self.stride**2
+        layers.conv_bn(
+            "stem", in_channels * columns["kernel0"] ** 2, before, areas[0], 1, in_channels * pixels
+        )
+        for i, width in zip(STAGES, widths, strict=True):
+            # Isotropic stages after the first share the second's resolution.
+            area = areas[0] if i == 1 else np.where(isotropic, areas[1], areas[i - 1])
+            block, branches, blocks = (columns[f"{key}{i}"] for key in ("convblock", "B", "R"))
+            residual_stage(
+                layers,
+                f"stage{i}",
+                before,
+                width,
+                block,
+                branches,
+                blocks,
+                area,
+            )
+            before = width
+        taps = columns["dec_kernel"] ** 2
+        transposed = columns["upsample"] == "transposed"
+        joining = columns["skip"]
+        for i in STAGES[1:]:
+            # The decoder level that brings stage i back to the resolution of stage i - 1; its
+            # 1x1 convolution comes before the upsampling.
+            there = (i <= stages) & ~(isotropic & (i > 2))
+            low, high = areas[i - 1], areas[i - 2]
+            width, before = widths[i - 1], widths[i - 2]
+            outputs = before * high
+            work: Any = np.where(transposed, norm, norm + INTERPOLATION_OPERATIONS) * outputs
+            work = work + np.where(joining == "add", outputs, 0)
+            # And the pooling that led to stage i: four numbers compared for one.
+            work = work + 4 * before * low
+            layers.add(
+                f"up{i}",
+                width,
+                before * np.where(transposed, 4, 1),
+                low,
+                there,
+                other=2 * before,
+                inputs=there * width * low,
+                operations=there * work,
+            )
+            joined = before * np.where(joining == "concat", 2, 1)
+            layers.conv_bn(
+                f"decoder{i}.first", joined * taps, before, high, there, there * joined * high
+            )
+            rest = there * (columns["dec_depth"] - 1)
+            layers.conv_bn(
+                f"decoder{i}.rest", before * taps, before, high, rest, rest * before * high
+            )
+        logits = out_channels * self.stride**2
+        layers.add(
+            "head", widths[0], logits, areas[0], 1, other=logits, inputs=widths[0] * areas[0]
+        )
+        return layers.table()
+
+    def _areas(self, levels: Counts, input_size: tuple[int, int]) -> list[Counts]:
+        """Positions of the map of every level, (n,) each, with the padding of the network."""
+        factor = self.stride * 2 ** (levels - 1)
+        inside = np.ones_like(levels)
+        for size in input_size:
+            inside = inside * np.maximum(-(-size // factor), MIN_BOTTOM) * factor // self.stride
+        return [inside >> (2 * level) for level in range(len(STAGES))]
+
+    def _describe(self, columns: Columns) -> Columns:
+        """Blocks, branches and convolutions one after another of the encoder, widths of its first
+        and last stage, field of view of the deepest map in pixels, halvings, decoder levels' skip.
+        """
+        widths, stages = _widths(columns), columns["M"]
+        isotropic = columns["topology"] == "isotropic"
+        blocks = branches = convolutions = 0 * stages
+        view = 1.0 + (columns["kernel0"] - 1.0)
+        total_width = np.zeros(len(stages))
+        for i, width in zip(STAGES, widths, strict=True):
+            there = i <= stages
+            # Pixels of the image between neighbours of the stage's map.
+            jump = self.stride * 2.0 ** np.where(isotropic, min(i - 1, 1), i - 1)
+            basic = columns[f"convblock{i}"] == 1
+            repeats = np.where(there, columns[f"R{i}"], 0)
+            pooled = there & (i > 1) & ~(isotropic & (i > 2))
+            view = view + np.where(pooled, jump / 2, 0.0)
+            view = view + repeats * np.where(basic, 2, 1) * 2 * jump
+            blocks = blocks + repeats
+            branches = branches + repeats * columns[f"B{i}"]
+            convolutions = convolutions + repeats * np.where(basic, 2, 3)
+            total_width = total_width + repeats * width
+        return {
+            "blocks": blocks,
+            "branches": branches / blocks,
+            "convolutions": convolutions,
+            "width_first": widths[0],
+            "width_last": widths[-1],
+            "width_mean": total_width / blocks,
+            "field_of_view": np.log(view),
+            "halvings": np.where(isotropic, 1, stages - 1),
+        }
 
 
 class HalfUNetSpace(UNetSpace):
@@ -125,6 +229,7 @@ class GroupNormUNetSpace(UNetSpace):
     """
 
     base_name = "unet_group"
+    norm_operations = GROUP_NORM_OPERATIONS
 
     def _network(self, arch: dict[str, Any], in_channels: int, out_channels: int) -> nn.Module:
         from nasseg.search_spaces.networks.blocks import group_norms
@@ -137,42 +242,6 @@ class HalfGroupNormUNetSpace(GroupNormUNetSpace):
 
     base_name = "unet_half_group"
     stride = 2
-
-
-def _count(
-    columns: Columns,
-    in_channels: int,
-    out_channels: int,
-    shares: Sequence[NDArray[Any] | float],
-    norm: int,
-) -> NDArray[Any]:
-    """Weights of the network, those of stage i times ``shares[i - 1]``.
-
-    With shares of 1 and ``norm`` 2 these are the parameters (but the head's bias); with each
-    stage's share of the input's pixels and ``norm`` 0, multiply-accumulates per input pixel.
-    """
-    widths, stages = _widths(columns), columns["M"]
-    isotropic = columns["topology"] == "isotropic"
-    kernel, depth = columns["dec_kernel"], columns["dec_depth"]
-    before = columns["out_channel0"]
-    total: NDArray[Any] = conv_bn(in_channels, before, columns["kernel0"], norm) * shares[0]
-    for i, width in zip(STAGES, widths, strict=True):
-        block, branches = columns[f"convblock{i}"], columns[f"B{i}"]
-        blocks = columns[f"R{i}"]
-        share = shares[i - 1]
-        total = total + share * residual_stage(before, width, block, branches, blocks, norm=norm)
-        if i > 1:
-            # The decoder level that brings stage i back to the resolution of stage i - 1; its
-            # 1x1 convolution comes before the upsampling.
-            up = before * width * np.where(columns["upsample"] == "transposed", 4, 1)
-            joined = before * np.where(columns["skip"] == "concat", 2, 1)
-            level: NDArray[Any] = norm * before + conv_bn(joined, before, kernel, norm)
-            level = level + (depth - 1) * conv_bn(before, before, kernel, norm)
-            level = share * up + shares[i - 2] * level
-            total = total + np.where((i <= stages) & ~(isotropic & (i > 2)), level, 0)
-        before = width
-    counted: NDArray[Any] = total + widths[0] * out_channels * shares[0]
-    return counted
 
 
 def stage_widths(arch: Mapping[str, Any]) -> list[int]:

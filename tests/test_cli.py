@@ -221,6 +221,15 @@ def test_label_has_its_own_settings(
     assert str(Path("t") / "table.csv") in capsys.readouterr().out
 
 
+def test_a_measured_search_has_short_flags(pipeline: FakePipeline) -> None:
+    words = ["--measure", "5", "--sampler", "tpe", "--workers", "2", "--storage", "journal:j"]
+    assert main(["search", *words, "--device", "cuda:1"]) == 0
+    search = pipeline.config.search
+    assert (search.measure, search.sampler, search.workers) == (5, "tpe", 2)
+    assert (search.storage, search.study) == ("journal:j", "nasseg")
+    assert pipeline.config.device == "cuda:1"
+
+
 # -- messages -------------------------------------------------------------------------------
 
 
@@ -244,6 +253,10 @@ def test_label_has_its_own_settings(
         (["run", "folder"], ["unexpected 'folder'"]),
         (["run", "--config", "nowhere.yaml"], ["nowhere.yaml", "No such file"]),
         (["label", "--count", "0"], ["count is 0"]),
+        (["label", "--workers", "0"], ["workers is 0", "1 to 256"]),
+        (["label", "--heartbeat", "0"], ["heartbeat is 0"]),
+        (["search", "--measure", "-1"], ["search.measure is -1"]),
+        (["run", "--device", "cuda:x"], ["device is 'cuda:x'", "cuda:1 for the second"]),
         (["fit"], ["which table?"]),
         (["fit", "nowhere.csv"], ["nowhere.csv"]),
         (["report"], ["which run?"]),
@@ -344,10 +357,12 @@ def test_fit_reads_a_table_and_says_how_well_it_ranks(
 ) -> None:
     asked: list[tuple[list[Path], str, Path]] = []
 
-    def fit_table(path: list[Path], space: Any, out: Path) -> Any:
+    def fit_table(path: list[Path], space: Any, out: Path, *, tuned: bool) -> Any:
         asked.append((path, space.name, out))
+        assert tuned
         entry = {"tau_mean": 0.5, "tau_std": 0.1}
-        return types.SimpleNamespace(schema={"n": 48, "targets": {"day1": entry}})
+        schema = {"n": 48, "targets": {"day1": entry}, "uncertainty": {"coverage": 0.91}}
+        return types.SimpleNamespace(schema=schema)
 
     import nasseg.evaluators
 
@@ -356,11 +371,12 @@ def test_fit_reads_a_table_and_says_how_well_it_ranks(
     table.write_text("x\n")
     other = tmp_path / "other.csv"
     other.write_text("x\n")
-    assert main(["fit", str(table), str(other), "--space", "resnet"]) == 0
+    assert main(["fit", str(table), str(other), "--space", "resnet", "--tuned"]) == 0
     assert asked == [([table, other], "resnet", tmp_path / "surrogate")]
     out = capsys.readouterr().out
     assert "48 architectures" in out
     assert "0.500 ± 0.100" in out
+    assert "hold 91.0% of held-out" in out
 
 
 def test_report_needs_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import time
@@ -8,10 +9,31 @@ import numpy as np
 import pytest
 from torch import nn
 
-from nasseg.errors import ConfigError
-from nasseg.evaluators import CostEvaluator
+from nasseg.errors import ArchError, ConfigError
+from nasseg.evaluators import CostEvaluator, Hardware
+from nasseg.evaluators._counted import layer_table
+from nasseg.evaluators._estimate import estimate
 from nasseg.evaluators.cost import Cost, count_macs, count_network
-from nasseg.search_spaces import get_space, list_spaces
+from nasseg.search_spaces import UNetSpace, get_space, list_spaces
+
+
+class WithoutFormula(UNetSpace):
+    """A space as a user may write it: it can build its networks, and no more."""
+
+    base_name = "unet-without-formula"
+
+    def _layers(self, columns, in_channels, out_channels, input_size):
+        return None
+
+
+def shallow(space, evaluator, n, seed=0):
+    """``n`` random architectures, as many of every depth, with few layers: networks are built."""
+    X = space.sample_matrix(40 * n, np.random.default_rng(seed))
+    tiles = evaluator.estimate_matrix(X).tiles
+    depth = X[:, space.feature_names.index("M")]
+    order = np.argsort(tiles, kind="stable")
+    ranked = [order[depth[order] == m] for m in np.unique(depth)]
+    return X[[index for of_rank in zip(*ranked, strict=False) for index in of_rank][:n]]
 
 
 @pytest.mark.parametrize(("name", "most"), [("unet", 300_000), ("resnet", 200_000)])
@@ -54,8 +76,95 @@ def test_macs_grow_fourfold_with_twice_the_side(name):
     assert large == pytest.approx(4 * small, rel=0.01)
 
 
-def test_equal_rows_are_built_once_and_minus_zero_is_zero(monkeypatch):
+@pytest.mark.parametrize("name", list_spaces())
+@pytest.mark.parametrize(
+    ("size", "channels", "tile"),
+    [((32, 32), (3, 1), (512, 256)), ((47, 61), (4, 3), (64, 48)), ((16, 90), (1, 2), (128, 32))],
+)
+def test_formulas_give_what_is_counted_on_networks_that_are_built(
+    name, size, channels, tile, monkeypatch
+):
+    # BatchNorm costs nothing, and on the meta device it takes most of the time.
+    monkeypatch.setattr(nn.functional, "batch_norm", lambda x, *rest: x)
+    space = get_space(name)
+    evaluator = CostEvaluator(space, *channels, tile, Hardware.preset("isaac"), size)
+    X = shallow(space, evaluator, 16, seed=channels[0])
+    by_formula = evaluator.estimate_matrix(X)
+    counted = evaluator._estimate_built(X, size)
+    for column in dataclasses.fields(by_formula):
+        expected = getattr(counted, column.name)
+        # The same floats: both multiply the same whole numbers by the same constants.
+        np.testing.assert_array_equal(getattr(by_formula, column.name), expected, column.name)
+
+
+@pytest.mark.parametrize(("name", "preset"), [("unet", "pcm"), ("unet_half", "hermes")])
+def test_tiles_and_multiplications_are_those_of_aihwkits_own_summary(name, preset):
+    from aihwkit.utils.analog_info import analog_summary
+
+    from nasseg.analog import AnalogSpec, convert
+
+    space, spec = get_space(name), AnalogSpec.preset(preset)
+    evaluator = CostEvaluator(
+        space, tile_shape=(spec.tile_rows, spec.tile_cols), input_size=(32, 32)
+    )
+    wide = space.repair({**space.default(), "out_channel0": 32, "M": 3})
+    archs = [space.default(), wide, *space.decode(shallow(space, evaluator, 2))]
+    cost = evaluator.estimate(archs)
+    # Some layers take several crossbars, else this would only count layers.
+    assert cost.tiles[0] > len(evaluator.layer_costs(archs[0]))
+    for arch, tiles, mvms in zip(archs, cost.tiles, cost.mvms, strict=True):
+        analog, coverage = convert(space.build(arch), spec)
+        summary = analog_summary(analog.eval(), (1, 3, 32, 32))
+        assert tiles == summary.total_tile_number == coverage.tiles
+        assert mvms == sum(la.num_tiles * la.reuse_factor for la in summary.layer_summary)
+
+
+def test_a_space_without_formula_is_counted_on_its_networks():
+    space, plain = WithoutFormula(), get_space("unet")
+    arch = space.repair({**space.default(), "M": 2})
+    X = space.encode([arch])
+    assert space.layer_table(X) is None
+    own, ours = CostEvaluator(space), CostEvaluator(plain)
+    for column in dataclasses.fields(own.estimate_matrix(X)):
+        a, b = (getattr(e.estimate_matrix(X), column.name) for e in (own, ours))
+        assert a.tolist() == b.tolist(), column.name
+    assert own.params_matrix(X).tolist() == ours.params_matrix(X).tolist()
+    assert own.macs([arch], (32, 48)).tolist() == ours.macs([arch], (32, 48)).tolist()
+    assert len(own.evaluate([])) == 0
+
+
+def test_energy_and_time_are_those_of_the_chip_and_the_image():
     space = get_space("unet")
+    arch = space.default()
+    plain = CostEvaluator(space)
+    assert plain.tile_shape == (512, 256)
+    chip = Hardware.preset("isaac")
+    on_isaac = CostEvaluator(space, hardware=chip, input_size=(128, 64))
+    assert on_isaac.tile_shape == (128, 32)
+    scores = on_isaac.evaluate([arch])
+    table = layer_table(space.build(arch).to("meta"), (1, 3, 128, 64))
+    expected = estimate(table, chip)
+    assert scores.energy_uj.tolist() == expected.energy_uj.tolist()
+    assert scores.latency_us.tolist() == expected.latency_us.tolist()
+    assert np.isnan(scores.day1).all()
+    assert plain.evaluate([arch]).energy_uj[0] != scores.energy_uj[0]
+
+
+def test_an_image_that_the_networks_refuse_is_refused():
+    space = get_space("unet")
+    with pytest.raises(ArchError, match=r"input_size is \(8, 64\); allowed: .* 16 or more"):
+        CostEvaluator(space, input_size=(8, 64)).evaluate([space.default()])
+
+
+def test_layers_without_a_place_on_crossbars_take_no_tiles():
+    net = nn.Sequential(
+        nn.Conv2d(4, 4, 3, groups=2), nn.ConvTranspose2d(4, 4, 2), nn.Conv2d(4, 4, 1)
+    )
+    assert count_network(net).tiles == 1
+
+
+def test_equal_rows_are_built_once_and_minus_zero_is_zero(monkeypatch):
+    space = WithoutFormula()
     evaluator = CostEvaluator(space)
     calls = []
     build = space.build
@@ -69,7 +178,7 @@ def test_equal_rows_are_built_once_and_minus_zero_is_zero(monkeypatch):
 
 
 def test_a_network_that_cannot_be_initialised_without_values_is_counted(monkeypatch):
-    space = get_space("unet")
+    space = WithoutFormula()
     expected = CostEvaluator(space).evaluate([space.default()])
     build = space.build
 
@@ -87,7 +196,7 @@ def test_counting_is_faster_than_the_search_needs():
     space = get_space("unet")
     X = space.sample_matrix(600, np.random.default_rng(0))
     started = time.process_time()
-    CostEvaluator(space).params_matrix(X)
+    CostEvaluator(space).evaluate_matrix(X)
     assert 600 / (time.process_time() - started) > 300
 
 
@@ -98,7 +207,10 @@ def test_no_architectures_give_empty_scores():
     assert evaluator.macs_matrix(empty).shape == (0,)
 
 
-@pytest.mark.parametrize("bad", [{"in_channels": 0}, {"out_channels": -1}, {"tile_shape": (0, 9)}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"in_channels": 0}, {"out_channels": -1}, {"tile_shape": (0, 9)}, {"input_size": (0, 64)}],
+)
 def test_impossible_settings_are_refused(bad):
     with pytest.raises(ConfigError, match="allowed: 1 or more"):
         CostEvaluator(get_space("unet"), **bad)

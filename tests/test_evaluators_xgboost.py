@@ -184,7 +184,7 @@ def edit_schema(folder, edit):
         (lambda s: s["features"].append("B9"), "features the space no longer has: B9"),
         (lambda s: s["features"].remove("R2"), "features it was not fitted to: R2"),
         (lambda s: s["features"].reverse(), "features in another order: .*out_channel0"),
-        (lambda s: s.update(format=7), "format is 7; allowed: 1"),
+        (lambda s: s.update(format=7), "format is 7; allowed: 2"),
         (lambda s: s.pop("features"), "key 'features' is missing"),
         (lambda s: s["targets"].pop("avm"), "targets lack avm"),
         (lambda s: s["targets"]["std"].update(sha256="0"), "std.ubj: not the model"),

@@ -9,7 +9,7 @@ import torch
 from aihwkit.nn.conversion import convert_to_analog
 from torch import Tensor, nn
 
-from nasseg._macs import count_macs, weight_layers
+from nasseg._macs import count_macs, weight_layers, why_off_tiles
 from nasseg._registry import unknown_name
 from nasseg.analog.coverage import AS_ASKED, Coverage, LayerCoverage
 from nasseg.analog.fused import (
@@ -30,22 +30,7 @@ def _why_digital(name: str, module: nn.Module, excluded: Iterable[str]) -> str:
     """Why a module that holds weights cannot go onto tiles; empty if it can."""
     if any(name == item or name.startswith(f"{item}.") for item in excluded):
         return AS_ASKED
-    if isinstance(module, nn.modules.conv._ConvTransposeNd):
-        return (
-            "transposed convolution has no analog layer; "
-            "use a 1x1 convolution and PixelShuffle, which is the same product"
-        )
-    if type(module) is nn.Conv2d:
-        if module.groups != 1:
-            return f"grouped convolution (groups={module.groups}) has no analog layer"
-        if module.padding_mode != "zeros":
-            return f"padding mode {module.padding_mode!r} has no analog layer"
-        if isinstance(module.padding, str):
-            return f"padding {module.padding!r} given as a word; give numbers"
-        return ""
-    if type(module) is nn.Linear:
-        return ""
-    return f"{type(module).__name__} has no analog layer"
+    return why_off_tiles(module)
 
 
 def convert(

@@ -1,6 +1,7 @@
 """The report of a run: one HTML file with its pictures, and pictures of predictions."""
 
+from nasseg.report._cost import cost_png
 from nasseg.report._overlay import overlay_png, uncertainty_png
 from nasseg.report._write import write_report
 
-__all__ = ["overlay_png", "uncertainty_png", "write_report"]
+__all__ = ["cost_png", "overlay_png", "uncertainty_png", "write_report"]

@@ -29,18 +29,29 @@ def search_facts(run: RunFiles) -> str:
     """What the search did and predicted."""
     best = run.best or {}
     facts: list[tuple[str, str]] = []
-    predicted = best.get("predicted")
-    if isinstance(predicted, dict):
+    for key, title in (
+        ("predicted", "predicted for the winner"),
+        ("measured", "measured of the winner, after short training"),
+    ):
+        predicted = best.get(key)
+        if not isinstance(predicted, dict):
+            continue
         parts = [
-            f"{name} {number(predicted.get(key), digits)}"
-            for key, name, digits in (
+            f"{name} {number(predicted.get(score), digits)}"
+            for score, name, digits in (
                 ("day1", "Dice after a day", 3),
                 ("avm", "one-month variation (points)", 2),
                 ("std", "chip-to-chip std", 3),
             )
-            if predicted.get(key) is not None
+            if predicted.get(score) is not None
         ]
-        facts.append(("predicted for the winner", ", ".join(parts)))
+        facts.append((title, ", ".join(parts)))
+    said = best.get("interval")
+    if isinstance(said, dict) and said.get("low") is not None:
+        text = f"{number(said['low'], 3)} to {number(said.get('high'), 3)}"
+        if said.get("outside"):
+            text += "; unlike every architecture that was measured, so a guess"
+        facts.append(("90 % of such predictions lie within", text))
     surrogate = best.get("surrogate")
     if isinstance(surrogate, dict) and surrogate.get("n") is not None:
         text = f"fitted to {in_words(surrogate['n'])} measured architectures"
@@ -216,5 +227,5 @@ def _as_flag(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):
-        return ",".join(f"{item:.16g}" for item in value)
+        return ",".join(item if isinstance(item, str) else f"{item:.16g}" for item in value)
     return str(value)

@@ -123,7 +123,15 @@ def draw_search(run: RunFiles) -> Figure | None:
         mean = [math.nan if e.get("mean") is None else float(e["mean"]) for e in own]
         ax.plot(x, mean, color=colour, alpha=0.55, linewidth=1.1, linestyle="--")
     ax.plot([], [], color=MUTED, linewidth=1.1, linestyle="--", label="mean of the population")
-    ax.set_title("predicted Dice after a day")
+    best = run.best or {}
+    goals = best.get("objectives")
+    if goals:
+        title = f"first objective: {goals[0]}"
+    elif isinstance(best.get("measured"), dict):
+        title = "measured Dice after a day, short training"
+    else:
+        title = "predicted Dice after a day"
+    ax.set_title(title)
     ax.set_xlabel("generation")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     quiet(ax)

@@ -16,6 +16,7 @@ _STAGE_OF = {
     "drift.csv": "drift",
     "panels.npz": "drift",
     "summary.json": "drift",
+    "pareto.csv": "search",
     "config.yaml": "search",
 }
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from nasseg._cli_pareto import Front, read_front
 from nasseg._cli_summary import ALL_METRICS, metrics_of
 from nasseg.errors import RunError
 
@@ -50,6 +51,8 @@ class RunFiles:
     plan: dict[str, Any] | None = None
     sensitivity: dict[str, Any] | None = None
     panels: dict[str, Array] | None = None
+    front: Front | None = None
+    """What a search for several objectives kept."""
     missing: dict[str, str] = field(default_factory=dict)
     """File name to why it could not be used."""
 
@@ -101,6 +104,10 @@ def load_run(run_dir: str | Path) -> RunFiles:
     for name in ("plan", "sensitivity"):
         if (folder / f"{name}.json").exists():
             setattr(files, name, read(f"{name}.json", _read_object))
+    try:
+        files.front = read_front(folder)
+    except RunError as error:
+        files.missing["pareto.csv"] = str(error)
     files.panels = read("panels.npz", _read_panels)
     return files
 

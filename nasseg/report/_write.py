@@ -17,6 +17,7 @@ from nasseg.report import _html as html
 from nasseg.report import _numbers as numbers
 from nasseg.report._architecture import draw_architecture
 from nasseg.report._figures import draw_curves, draw_drift, draw_search
+from nasseg.report._front import draw_front, front_table
 from nasseg.report._load import RunFiles, load_run
 from nasseg.report._panels import draw_panels
 from nasseg.report._style import look, to_inline_svg, to_png
@@ -24,6 +25,7 @@ from nasseg.report._style import look, to_inline_svg, to_png
 _LABELS = {
     "architecture": "the architecture as a block diagram",
     "search": "best and mean predicted score over generations",
+    "front": "the Pareto front of the search, and its hypervolume over generations",
     "curves": "loss and validation Dice over epochs",
     "drift": "Dice and a second metric over time since programming",
 }
@@ -52,6 +54,7 @@ def draw_figures(run: RunFiles) -> dict[str, str]:
             run.best, size if isinstance(size, int) else None
         ),
         "search": lambda: draw_search(run),
+        "front": lambda: draw_front(run),
         "curves": lambda: draw_curves(run),
         "drift": lambda: draw_drift(run),
         "panels": lambda: draw_panels(run.panels),
@@ -110,7 +113,12 @@ def render(run: RunFiles, figures: dict[str, str]) -> str:
         ),
         html.Section(
             "Search",
-            figures.get("search", "") + details.search_facts(run) or _no_search(run),
+            (html.missing(run, "pareto.csv") if "pareto.csv" in run.missing else "")
+            + figures.get("front", "")
+            + front_table(run)
+            + figures.get("search", "")
+            + details.search_facts(run)
+            or _no_search(run),
         ),
         html.Section("Training", html.missing(run, "metrics.jsonl") + figures.get("curves", "")),
         html.Section(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -105,12 +106,7 @@ class Optimizer(ABC):
                 within the bounds was found; the message names the bounds and the least seen.
         """
         self._check_space(cs)
-        candidates = Candidates(
-            cs,
-            self.surrogate,
-            Bounds(self.max_params, self.T_AVM, self.max_macs_per_pixel),
-            CostEvaluator(cs, self.in_channels, self.out_channels),
-        )
+        candidates = self._candidates(cs)
         rng = np.random.default_rng([self.seed, self._runs])
         history: list[Generation] = []
         population = None
@@ -123,12 +119,28 @@ class Optimizer(ABC):
                 bar.set_postfix(best=f"{history[-1].best:.4f}", refresh=False)
                 bar.update()
         # Assigned at the end, so that an interrupted run leaves the last finished one.
-        order = np.lexsort((population.params, -population.day1))
-        population = population.take(order)
-        self.population = cs.decode(population.X)
-        self.history = tuple(history)
+        found = self._finish(population, candidates, history)
         self._runs += 1
-        return dict(self.population[0]), float(population.day1[0])
+        return found
+
+    def _candidates(self, cs: SearchSpace) -> Candidates:
+        """What a run scores its architectures with."""
+        return Candidates(
+            cs,
+            self.surrogate,
+            Bounds(self.max_params, self.T_AVM, self.max_macs_per_pixel),
+            CostEvaluator(cs, self.in_channels, self.out_channels),
+        )
+
+    def _finish(
+        self, population: Population, candidates: Candidates, history: list[Generation]
+    ) -> tuple[dict[str, Any], float]:
+        """Keep a run's results on the optimizer; the best architecture and its score."""
+        order = np.lexsort((population.column("params"), population.goals[:, 0]))
+        population = population.take(order)
+        self.population = candidates.space.decode(population.X)
+        self.history = tuple(history)
+        return dict(self.population[0]), float(population.column("day1")[0])
 
     @abstractmethod
     def _initial(
@@ -168,14 +180,15 @@ class Optimizer(ABC):
 def record(
     history: list[Generation], kept: Population, candidates: Candidates, new: int, feasible: int
 ) -> None:
-    """Append the generation that ended with the population ``kept``."""
+    """Append the generation that ended with the feasible architectures ``kept``."""
+    objective, goal = candidates.objectives[0], kept.goals[:, 0]
     history.append(
         Generation(
             generation=len(history),
-            best=float(kept.day1.max()),
-            mean=float(kept.day1.mean()),
+            best=objective.sign * float(goal.min()) if len(goal) else math.nan,
+            mean=objective.sign * float(goal.mean()) if len(goal) else math.nan,
             queries=candidates.queries,
-            feasible=feasible / new if new else float("nan"),
+            feasible=feasible / new if new else math.nan,
         )
     )
 

@@ -109,7 +109,7 @@ class EAOptimizer(Optimizer):
         for _ in range(INITIAL_ROUNDS):
             X = candidates.space.sample_lhs_matrix(self.population_size, rng)
             X = candidates.unseen(X, self.population_size)
-            good = candidates.feasible(candidates.score(X))
+            good = candidates.score(X).feasible()
             new, feasible = new + len(X), feasible + len(good)
             kept = good if kept is None else kept.join(good)
             if len(kept) >= self.population_size:
@@ -129,7 +129,7 @@ class EAOptimizer(Optimizer):
     ) -> Population:
         X = self._children(population, candidates, rng)
         children = candidates.score(candidates.unseen(X, self.population_size))
-        good = candidates.feasible(children)
+        good = children.feasible()
         # Children before parents: of equal scores the newer is kept, so that the population
         # wanders over the plateaus of a tree model instead of resting on them.
         kept = good.join(population).best_first(self.population_size)

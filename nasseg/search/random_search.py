@@ -76,4 +76,4 @@ class RandomSearch(Optimizer):
     def _draw(self, candidates: Candidates, rng: np.random.Generator) -> tuple[Population, int]:
         X = candidates.space.sample_matrix(self.population_size, rng)
         X = candidates.unseen(X, self.population_size)
-        return candidates.feasible(candidates.score(X)), len(X)
+        return candidates.score(X).feasible(), len(X)

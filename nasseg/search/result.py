@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nasseg.search.front import FrontRow
 
 
 @dataclass(frozen=True)
@@ -15,13 +18,17 @@ class Generation:
     generation: int
     """0 = the initial population."""
     best: float
-    """Highest predicted 1-day metric of the population kept."""
+    """Highest predicted 1-day metric of the population kept; with objectives of one's own, the
+    best of the first one over what is feasible, NaN where nothing is."""
     mean: float
     """Mean over the population kept."""
     queries: int
     """Architectures scored so far, this generation's included."""
     feasible: float
     """Share of this generation's new architectures within the bounds; NaN where none was new."""
+    hypervolume: float = math.nan
+    """With several objectives: hypervolume of all feasible architectures scored so far, in units
+    of the box that the first feasible population spans; its worst corner is the reference."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class RunSummary:
     arch_id: str
     """Its best architecture."""
     day1: float
-    """That architecture's predicted 1-day metric."""
+    """That architecture's predicted 1-day metric; NaN where nobody predicts it."""
     history: tuple[Generation, ...]
     """Its generations."""
 
@@ -49,7 +56,7 @@ class SearchResult:
     scores: dict[str, float]
     """Its predicted and counted scores; NaN where unknown."""
     mean: float
-    """Mean over the runs of the best predicted 1-day metric."""
+    """Mean over the runs of the best predicted 1-day metric, or of the best first objective."""
     std: float
     """Standard deviation over the runs; NaN with a single run."""
     seed: int
@@ -60,6 +67,19 @@ class SearchResult:
     """Settings of the evolution."""
     surrogate: dict[str, Any] = field(default_factory=dict)
     """Size and cross-validated rank correlations of the surrogate, where it tells them."""
+    interval: dict[str, Any] = field(default_factory=dict)
+    """``low`` and ``high`` end of what holds the 1-day metric of the architecture in ``share`` of
+    all cases, and whether it lies ``outside`` the surrogate's table; empty where it cannot say."""
+
+    objectives: tuple[str, ...] = ()
+    """Objectives of one's own, as in ``maximize day1``; none = AnalogNAS's."""
+    constraints: tuple[str, ...] = ()
+    """Constraints of one's own, as in ``params < 1000000``."""
+    reference: dict[str, float] = field(default_factory=dict)
+    """Reference point of the hypervolumes, a value for each objective: the worst values of the
+    first feasible population of the first run."""
+    front: tuple[FrontRow, ...] = ()
+    """With several objectives: what the runs kept, ranked; the front has rank 0."""
 
     @property
     def history(self) -> tuple[tuple[Generation, ...], ...]:

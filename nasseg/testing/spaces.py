@@ -288,6 +288,22 @@ class SearchSpaceContract:
             assert counted.dtype == np.int64
             assert counted.tolist() == built
 
+    def test_layers_by_formula_are_those_of_the_network(self, space: SearchSpace) -> None:
+        import torch
+
+        from nasseg._macs import count_macs
+
+        size = (33, 47)
+        table = space.layer_table(space.encode([space.default()]), 2, 3, size)
+        if table is None:
+            pytest.skip("the space has no formula for its layers")
+        for network in self._networks(space, in_channels=2, out_channels=3):
+            table = space.layer_table(space.encode([network.arch]), 2, 3, size)
+            assert table is not None
+            macs = count_macs(network, torch.zeros(1, 2, *size))
+            assert table.macs().tolist() == [sum(macs.values())]
+            assert table.count.sum() == len(macs)
+
     def test_network_has_only_layers_for_analog_tiles(self, space: SearchSpace) -> None:
         from torch import nn
 

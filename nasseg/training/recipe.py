@@ -38,13 +38,21 @@ def select_device(name: str) -> torch.device:
     """``auto`` is CUDA where there is one. An explicit ``cuda`` without one is an error."""
     from nasseg.errors import ConfigError
 
-    if name == "cuda" and not torch.cuda.is_available():
+    if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(
-            "device is 'cuda', but this torch finds no CUDA device; allowed here: auto, cpu"
+            f"device is {name!r}, but this torch finds no CUDA device; allowed here: auto, cpu"
         )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    device = torch.device(name)
+    if device.index is not None:
+        if device.index >= torch.cuda.device_count():
+            raise ConfigError(
+                f"device is {name!r}; allowed here: cuda:0 to cuda:{torch.cuda.device_count() - 1}"
+            )
+        # What takes "the" device (graphs, generators) shall take this one.
+        torch.cuda.set_device(device)
+    return device
 
 
 def initialise(build: Callable[[int], nn.Module], seed: int, device: torch.device) -> nn.Module:
@@ -278,8 +286,9 @@ def scores_from_drift(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str,
     """``day1``, ``avm``, ``std``, ``p05`` as all evaluators define them, from rows of chips.
 
     ``day1``, ``std`` and ``p05`` are of the metric at 86,400 s over chips; ``avm`` is its mean at
-    1 s minus its mean at 30 days, in points (hundredths). The plain names are with
-    recalibration where it was measured; ``..._uncalibrated`` are without.
+    1 s minus its mean at 30 days, in points (hundredths). ``mean_3600s``, ``std_3600s`` and
+    ``p05_3600s`` are over chips at each time measured. The plain names are with recalibration
+    where it was measured; ``..._uncalibrated`` are without.
     """
     import numpy as np
 
@@ -302,4 +311,11 @@ def scores_from_drift(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str,
         scores[f"std{suffix}"] = float(day.std(ddof=1)) if len(day) > 1 else 0.0
         scores[f"p05{suffix}"] = float(np.quantile(day, 0.05))
         scores[f"avm{suffix}"] = float(100.0 * (at(1.0).mean() - at(2_592_000.0).mean()))
+        for time_s in sorted({row["time_s"] for row in rows}):
+            values = at(time_s)
+            scores[f"mean_{time_s:.15g}s{suffix}"] = float(values.mean())
+            scores[f"std_{time_s:.15g}s{suffix}"] = (
+                float(values.std(ddof=1)) if len(values) > 1 else 0.0
+            )
+            scores[f"p05_{time_s:.15g}s{suffix}"] = float(np.quantile(values, 0.05))
     return scores

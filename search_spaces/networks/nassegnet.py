@@ -16,9 +16,7 @@ from nasseg.search_spaces.networks.blocks import (
     initialise,
     residual_stage,
 )
-
-MIN_BOTTOM = 2
-"""The deepest map has at least this height and width, so that BatchNorm has values to average."""
+from nasseg.search_spaces.unet import MIN_BOTTOM
 
 
 class DecoderLevel(nn.Module):

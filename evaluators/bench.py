@@ -1,0 +1,254 @@
+"""NASSeg-Bench: a table of measured architectures that answers in microseconds.
+
+What takes a minute of training and drift for each architecture was done once; search algorithms
+are then compared on the answers (as in NAS-Bench-101, Ying et al., ICML 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nasseg.errors import ArchError, ConfigError, DataError
+from nasseg.evaluators._boosting import tau
+from nasseg.evaluators.base import Arch, Evaluator, Matrix
+from nasseg.evaluators.scores import COLUMNS, FloatArray, Scores
+
+if TYPE_CHECKING:
+    from nasseg.search_spaces import SearchSpace
+
+SHIPPED = Path(__file__).parent / "bench" / "nasseg_bench_v1.parquet"
+"""The table that comes with the package."""
+PROXY = "proxy"
+"""Name of the short budget, at which every architecture is measured."""
+FULL = "full"
+"""Name of the budget of a real training, at which a few are."""
+KEYS = ("arch_id", "arch", "space", "budget", "seed")
+"""Columns that say what was measured; all others are what came out."""
+
+
+class NASSegBench(Evaluator):
+    """Measured architectures of one space, with the calls of an evaluator.
+
+    Several seeds of one architecture count as repeats: scores are their mean.
+
+    Args:
+        path: a Parquet table with the columns ``KEYS`` and the measured ones; none = the one that
+            is shipped.
+        budget: which rows: ``"proxy"`` or ``"full"``.
+
+    Raises:
+        DataError: no such table, or it lacks a column; or has no row of that budget.
+    """
+
+    def __init__(self, path: str | Path | None = None, budget: str = PROXY) -> None:
+        from nasseg.search_spaces import get_space
+
+        self.path = SHIPPED if path is None else Path(path)
+        whole = read_bench(self.path)
+        budgets = sorted(set(whole.budget))
+        if budget not in budgets:
+            raise DataError(f"{self.path}: no rows of budget {budget!r}; it has {budgets}")
+        names = sorted(set(whole.space))
+        if len(names) != 1:
+            raise DataError(f"{self.path}: architectures of the spaces {names}; one is allowed")
+        self.budget = budget
+        self.space: SearchSpace = get_space(names[0])
+        self._whole = whole
+        self._rows = whole[whole.budget == budget].reset_index(drop=True)
+        metrics = [name for name in self._rows if name not in KEYS]
+        self._means = self._rows.groupby("arch_id", sort=False)[metrics].mean()
+        archs = self._rows.drop_duplicates("arch_id").set_index("arch_id").arch
+        self._archs = {key: self.space.from_json(archs[key]) for key in self._means.index}
+
+    def __len__(self) -> int:
+        return len(self._archs)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A copy of the rows of this budget, one an architecture and seed."""
+        return self._rows.copy()
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of what was measured."""
+        return list(self._means.columns)
+
+    @property
+    def archs(self) -> list[dict[str, Any]]:
+        """The architectures, in the order of :meth:`scores`."""
+        return [dict(arch) for arch in self._archs.values()]
+
+    @cached_property
+    def matrix(self) -> Matrix:
+        """The architectures, encoded: float32 ``(n, F)``."""
+        return self.space.encode(list(self._archs.values()))
+
+    def values(self, metric: str = "day1") -> FloatArray:
+        """One metric of all architectures ``(n,)``, means over seeds.
+
+        Raises:
+            ConfigError: no such metric.
+        """
+        if metric not in self._means:
+            from nasseg._registry import nearest
+
+            near = nearest(metric, self.metrics)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise ConfigError(
+                f"the bench has no metric {metric!r}{hint} (it has {', '.join(self.metrics)})"
+            )
+        return np.asarray(self._means[metric], dtype=np.float64)
+
+    def lookup(self, arch: Arch, metric: str | None = None, seed: int | None = None) -> Any:
+        """What was measured of one architecture.
+
+        Args:
+            arch: the architecture.
+            metric: a name of :attr:`metrics`; none = all, as a dict.
+            seed: one training; none = the mean over all.
+
+        Raises:
+            ArchError: it is not in the table, or not with that seed.
+        """
+        key = self._key(arch)
+        if seed is None:
+            found = self._means.loc[key]
+        else:
+            own = self._rows[(self._rows.arch_id == key) & (self._rows.seed == seed)]
+            if not len(own):
+                raise ArchError(
+                    f"{key} was not measured with seed {seed}; it was with {self.seeds(arch)}"
+                )
+            found = own.iloc[0][self.metrics]
+        if metric is None:
+            return {name: float(value) for name, value in found.items()}
+        self.values(metric)
+        return float(found[metric])
+
+    def seeds(self, arch: Arch) -> list[int]:
+        """Seeds with which an architecture was trained."""
+        key = self._key(arch)
+        return sorted(int(seed) for seed in self._rows[self._rows.arch_id == key].seed)
+
+    def evaluate(self, archs: Sequence[Arch]) -> Scores:
+        """Scores of architectures of the table, in order.
+
+        Raises:
+            ArchError: one is not in it.
+        """
+        known = [name for name in COLUMNS if name in self._means]
+        rows = self._means.loc[[self._key(arch) for arch in archs], known]
+        return Scores.of(len(rows), **{name: np.asarray(rows[name]) for name in known})
+
+    def scores(self) -> Scores:
+        """Scores of all architectures."""
+        return self.evaluate(self.archs)
+
+    def noise(self, metric: str = "day1") -> tuple[float, float, int]:
+        """What a repeat of the measurement with another seed changes.
+
+        Returns:
+            The standard deviation within architectures, Kendall's tau between two repeats (the
+            noise ceiling: no prediction from the architecture alone can rank a single
+            measurement much better), and the number of architectures with several seeds. NaN
+            where no architecture has several.
+        """
+        self.values(metric)
+        several = self._rows.groupby("arch_id").filter(lambda rows: len(rows) > 1)
+        groups = several.groupby("arch_id")[metric]
+        if not len(groups):
+            return np.nan, np.nan, 0
+        deviation = float(np.sqrt(groups.var(ddof=1).mean()))
+        wide = several.pivot(index="arch_id", columns="seed", values=metric)
+        taus = []
+        for i, first in enumerate(wide):
+            for second in list(wide)[i + 1 :]:
+                both = wide[[first, second]].dropna()
+                if len(both) > 2:
+                    taus.append(tau(np.asarray(both[first]), np.asarray(both[second])))
+        return deviation, float(np.mean(taus)) if taus else np.nan, len(groups)
+
+    def proxy_tau(self, metric: str = "day1") -> tuple[float, int]:
+        """Kendall's tau between the proxy and the full budget, and over how many architectures."""
+        means = self._whole.groupby(["budget", "arch_id"])[metric].mean()
+        budgets = means.index.get_level_values(0)
+        if FULL not in budgets or PROXY not in budgets:
+            return np.nan, 0
+        both = pd.concat([means[PROXY], means[FULL]], axis=1, join="inner").to_numpy()
+        return (tau(both[:, 0], both[:, 1]) if len(both) > 2 else np.nan), len(both)
+
+    def _key(self, arch: Arch) -> str:
+        key = self.space.arch_id(arch)
+        if key not in self._archs:
+            raise ArchError(
+                f"{key} is not one of the {len(self)} architectures of {self.path.name}"
+            )
+        return key
+
+
+def read_bench(path: str | Path) -> pd.DataFrame:
+    """The table of a Parquet file, with the columns ``KEYS`` checked.
+
+    Raises:
+        DataError: it cannot be read, or lacks a column.
+    """
+    file = Path(path)
+    try:
+        table = pd.read_parquet(file)
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such table") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: no readable Parquet table: {error}") from None
+    missing = [name for name in KEYS if name not in table]
+    if missing:
+        raise DataError(f"{file}: no column {', '.join(missing)}")
+    return table
+
+
+def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataFrame:
+    """Join tables of ``nasseg label`` to one Parquet file.
+
+    Args:
+        tables: for each ``path`` (CSV), ``space``, ``budget`` and ``seed``.
+        out: the file.
+
+    Returns:
+        What was written, sorted by budget, architecture and seed.
+
+    Raises:
+        DataError: a table cannot be read, is of another space or has an architecture twice.
+    """
+    from nasseg._io import atomic_write
+    from nasseg.search_spaces import get_space
+
+    parts = []
+    for entry in tables:
+        file = Path(entry["path"])
+        try:
+            part = pd.read_csv(file)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file}: no readable CSV table: {error}") from None
+        space = get_space(entry["space"])
+        for number, text in enumerate(part.get("arch", []), 2):
+            try:
+                space.from_json(text)
+            except ArchError as error:
+                raise DataError(f"{file}, row {number}: {error}") from None
+        parts.append(part.assign(**{k: entry[k] for k in ("space", "budget", "seed")}))
+    table = pd.concat(parts, ignore_index=True)
+    missing = [name for name in (*KEYS, "day1") if name not in table]
+    if missing:
+        raise DataError(f"the tables have no column {', '.join(missing)}")
+    twice = table.duplicated(["budget", "arch_id", "seed"])
+    if twice.any():
+        raise DataError(f"{table.arch_id[twice].iloc[0]} is there twice with one budget and seed")
+    table = table.sort_values(["budget", "arch_id", "seed"], ignore_index=True)
+    table = table[[*KEYS, *(name for name in table if name not in KEYS)]]
+    atomic_write(out, lambda handle: table.to_parquet(handle, index=False))
+    return table

@@ -1,0 +1,115 @@
+"""The model card of a surrogate: what it was fitted to, how far to trust it, what it looks at."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nasseg._io import write_bytes, write_text
+from nasseg.evaluators._boosting import cross_validate, tau
+
+if TYPE_CHECKING:
+    from nasseg.evaluators.tables import Table
+    from nasseg.evaluators.xgboost import XGBoostEvaluator
+
+SHOWN = 15
+"""Features in the picture."""
+
+
+def write_card(
+    evaluator: XGBoostEvaluator,
+    table: Table,
+    folder: str | Path,
+    *,
+    ceiling: float = math.nan,
+) -> Path:
+    """Write ``card.md`` and ``importance.png`` beside the weights.
+
+    Args:
+        evaluator: fitted.
+        table: what it was fitted to.
+        folder: of the surrogate.
+        ceiling: Kendall's tau between two measurements of the same architectures, where known.
+    """
+    schema, target = evaluator.schema, Path(folder)
+    X = evaluator.features.matrix(table.X)
+    day1 = table.scores.day1
+    names = evaluator.features.names
+    params, macs = (X[:, names.index(name)] for name in ("log_params", "log_macs"))
+    ranking = cross_validate(
+        X, day1, repeats=1, params={**schema["hyperparameters"], "objective": "rank:pairwise"}
+    )[0]
+    lines = [
+        f"# Surrogate of `{schema['space']['name']}`, version {schema['space']['version']}\n",
+        f"Fitted to {schema['n']} measured architectures (their table is "
+        f"`{(schema['table'] or {}).get('file', 'not kept')}`), by gradient-boosted trees "
+        f"(xgboost {schema['xgboost']}).\n",
+        "| | range in the table | Kendall's tau, held out |",
+        "|---|---|---|",
+    ]
+    for name, entry in schema["targets"].items():
+        lines.append(
+            f"| {name} | {entry['min']:.4g} to {entry['max']:.4g} | "
+            f"{_number(entry['tau_mean'])} ± {_number(entry['tau_std'])} |"
+        )
+    uncertainty = schema["uncertainty"]
+    lines += [
+        "",
+        "Beside it, tau of `day1`:\n",
+        f"- trees that learn the order of pairs instead of values: {_number(ranking)}",
+        f"- the number of parameters alone: {_number(tau(day1, params.astype(np.float64)))}",
+        "- the multiply-accumulates per pixel alone: "
+        f"{_number(tau(day1, macs.astype(np.float64)))}",
+        f"- a second measurement with another seed (the noise ceiling): {_number(ceiling)}",
+        "",
+        f"Intervals of 90 % for `day1` hold {_number(uncertainty['coverage'], 3)} of held-out "
+        f"architectures; their error out of bag is {uncertainty['error']:.4f} (root mean square). "
+        "An architecture farther from those of the table than 99 % of them are from their "
+        "neighbours is flagged as outside.",
+        "",
+        "Hyperparameters: "
+        + ", ".join(f"{key} {value}" for key, value in schema["hyperparameters"].items())
+        + ".",
+        "",
+        "![importance](importance.png)",
+        "",
+        "Gain of each feature in the head of `day1`: what its splits take off the squared error, "
+        "as a share of all.",
+        "",
+    ]
+    write_bytes(target / "importance.png", _picture(evaluator))
+    return write_text(target / "card.md", "\n".join(lines))
+
+
+def importance(evaluator: XGBoostEvaluator) -> dict[str, float]:
+    """Share of each feature in the gain of the ``day1`` head, largest first."""
+    gains = evaluator.heads["day1"].get_score(importance_type="total_gain")
+    total = sum(gains.values()) or 1.0
+    shares = {evaluator.features.names[int(key[1:])]: v / total for key, v in gains.items()}
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def _picture(evaluator: XGBoostEvaluator) -> bytes:
+    import io
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shares = list(importance(evaluator).items())[:SHOWN]
+    figure = Figure(figsize=(6, 0.3 * len(shares) + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    axis.barh([name for name, _ in shares][::-1], [share for _, share in shares][::-1], color="C0")
+    axis.set_xlabel("share of the gain")
+    axis.spines[["top", "right"]].set_visible(False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=130)
+    return buffer.getvalue()
+
+
+def _number(value: Any, digits: int = 2) -> str:
+    known = value is not None and math.isfinite(value)
+    return f"{value:.{digits}f}" if known else "unknown"

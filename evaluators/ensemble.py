@@ -1,0 +1,205 @@
+"""Boosted trees that say how sure they are: an ensemble over subsets, calibrated out of bag.
+
+Every member is fitted to a random share of the architectures. The prediction is the mean of the
+members; how far they disagree says where the table tells little, and the errors on what a member
+did not see say how wide an interval must be to hold what it claims (conformal prediction with
+out-of-bag errors, Johansson et al., Machine Learning 97, 2014; Barber et al., Annals of
+Statistics 49, 2021).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xgboost as xgb
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from scipy.stats import norm
+
+from nasseg.evaluators._boosting import (
+    check_rows,
+    fit_head,
+    folds,
+    hyperparameters,
+    predict,
+)
+from nasseg.evaluators.base import Matrix
+from nasseg.evaluators.scores import FloatArray
+
+MEMBERS = 16
+"""Members of an ensemble. An architecture is unseen by six or seven of them, whose disagreement is
+like that of all on an architecture outside the table."""
+SHARE = 0.6
+"""Share of the architectures that a member is fitted to."""
+FLOOR = 0.25
+"""Least disagreement counted, as a share of the mean one: members agree by chance too."""
+OUTSIDE = 0.99
+"""Share of the architectures of the table that lie nearer to another one than one outside."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What an ensemble says of ``n`` architectures."""
+
+    mean: FloatArray
+    """Predicted value ``(n,)``."""
+    std: FloatArray
+    """Standard deviation of the error to expect ``(n,)``, in units of the value."""
+    outside: NDArray[np.bool_]
+    """Whether the architecture is farther from those of the table than they are from each other
+    ``(n,)``; trees do not extrapolate, so nothing said of it can be relied on."""
+
+    def interval(self, share: float = 0.9) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper end ``(n,)`` of what holds the true value in ``share`` of all cases."""
+        half = float(norm.ppf(0.5 + share / 2)) * self.std
+        return self.mean - half, self.mean + half
+
+
+class Ensemble:
+    """Members fitted to random shares of a table of architectures.
+
+    Args:
+        members: how many.
+        params: changes to the default hyperparameters of the trees.
+        nthread: threads for fitting and predicting.
+    """
+
+    def __init__(
+        self, members: int = MEMBERS, params: Mapping[str, Any] | None = None, nthread: int = 1
+    ) -> None:
+        self.params = hyperparameters(params)
+        self.members = members
+        self.nthread = nthread
+        self.scale = math.nan
+        """Standard deviation of an error over the disagreement of the members."""
+        self.error = math.nan
+        """Root mean square of the out-of-bag errors."""
+        self._heads: list[xgb.Booster] = []
+        self._floor = math.nan
+        self._unit = np.empty(0)
+        self._far = math.nan
+        self._tree = cKDTree(np.empty((0, 1)))
+
+    def fit(self, X: Matrix, y: FloatArray, seed: int = 0) -> Ensemble:
+        """Fit to ``X`` float32 ``(n, F)`` and ``y`` ``(n,)``; returns the ensemble itself.
+
+        Raises:
+            ConfigError: fewer than 10 architectures, or a value that is not finite.
+        """
+        check_rows(X, y, "ensemble")
+        n = len(X)
+        rng = np.random.default_rng([seed, n])
+        seen = np.zeros((self.members, n), dtype=bool)
+        # Stratified by member: everyone is unseen by about as many members as everyone else.
+        hidden = max(1, round(n * (1 - SHARE)))
+        order = np.concatenate(
+            [rng.permutation(n) for _ in range(-(-hidden * self.members // n) + 1)]
+        )
+        for k in range(self.members):
+            seen[k] = True
+            seen[k, order[k * hidden : (k + 1) * hidden]] = False
+        self._heads = [
+            fit_head(X[rows], y[rows], self.params, seed + k, self.nthread)
+            for k, rows in enumerate(seen)
+        ]
+        said = np.stack([predict(head, X) for head in self._heads])
+        self._scale_distances(X)
+        self._calibrate(said, seen, y)
+        return self
+
+    def dump(self) -> tuple[dict[str, Any], list[bytes]]:
+        """What JSON takes, and the models as UBJ."""
+        state = {
+            "scale": self.scale,
+            "floor": self._floor,
+            "error": self.error,
+            "unit": self._unit.tolist(),
+            "far": self._far,
+            "points": np.asarray(self._tree.data).tolist(),
+            "hyperparameters": self.params,
+        }
+        return state, [bytes(head.save_raw("ubj")) for head in self._heads]
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any], heads: Sequence[xgb.Booster]) -> Ensemble:
+        """The ensemble that :meth:`dump` describes."""
+        ensemble = cls(len(heads), state["hyperparameters"])
+        ensemble._heads = list(heads)
+        ensemble.scale = float(state["scale"])
+        ensemble.error = float(state["error"])
+        ensemble._floor = float(state["floor"])
+        ensemble._unit = np.array(state["unit"], dtype=np.float64)
+        ensemble._far = float(state["far"])
+        ensemble._tree = cKDTree(np.array(state["points"], dtype=np.float64))
+        return ensemble
+
+    def _scale_distances(self, X: Matrix) -> None:
+        spread = X.std(axis=0)
+        self._unit = np.where(spread > 0, spread, 1.0).astype(np.float64)
+        unique = np.unique(X, axis=0)
+        self._tree = cKDTree(unique / self._unit)
+        if len(unique) > 1:
+            nearest = self._tree.query(unique / self._unit, k=2)[0][:, 1]
+            self._far = float(np.quantile(nearest, OUTSIDE))
+        else:
+            self._far = 0.0
+
+    def _calibrate(self, said: NDArray[np.float64], seen: NDArray[np.bool_], y: FloatArray) -> None:
+        hidden = ~seen
+        counted = hidden.sum(0)
+        known = counted > 1
+        count = counted[known]
+        mean = np.where(hidden, said, 0.0).sum(0)[known] / count
+        error = np.abs(mean - y[known])
+        # Those who saw an architecture agree on it better than anyone will on a new one.
+        deviation = np.where(hidden, said, 0.0)[:, known] - np.where(hidden[:, known], mean, 0.0)
+        spread = np.sqrt((deviation**2).sum(0) / (count - 1))
+        self._floor = FLOOR * max(float(spread.mean()), 1e-12)
+        # The factor that makes nine of ten errors lie within the interval of 90 %, and not the
+        # mean square: a few hopeless architectures would make all intervals too wide.
+        ratio = error / (spread + self._floor)
+        level = min(1.0, 0.9 * (1 + 1 / len(ratio)))
+        self.scale = float(np.quantile(ratio, level) / norm.ppf(0.95))
+        self.error = float(np.sqrt(np.mean(error**2)))
+
+    def predict(self, X: Matrix) -> Prediction:
+        """What the ensemble says of the rows of ``X``, float32 ``(n, F)``."""
+        if len(X) == 0:
+            nothing = np.empty(0)
+            return Prediction(nothing, nothing, np.empty(0, dtype=bool))
+        said = np.stack([predict(head, X) for head in self._heads])
+        distance = self.distance(X)
+        return Prediction(
+            said.mean(0), self.scale * (said.std(0, ddof=1) + self._floor), distance > self._far
+        )
+
+    def distance(self, X: Matrix) -> FloatArray:
+        """Distance ``(n,)`` to the nearest architecture of the table, each feature in units of its
+        standard deviation there."""
+        found: FloatArray = self._tree.query(np.asarray(X, dtype=np.float64) / self._unit)[0]
+        return found
+
+
+def coverage(
+    X: Matrix,
+    y: FloatArray,
+    k: int = 5,
+    seed: int = 0,
+    *,
+    share: float = 0.9,
+    params: Mapping[str, Any] | None = None,
+    nthread: int = 1,
+) -> float:
+    """Share of held-out architectures, over ``k`` folds, whose value lies in the interval."""
+    inside = np.zeros(len(X), dtype=bool)
+    for fold, held_out in enumerate(folds(X, k, np.random.default_rng(seed))):
+        model = Ensemble(params=params, nthread=nthread).fit(
+            X[~held_out], y[~held_out], seed + fold
+        )
+        low, high = model.predict(X[held_out]).interval(share)
+        inside[held_out] = (low <= y[held_out]) & (y[held_out] <= high)
+    return float(inside.mean())

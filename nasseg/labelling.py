@@ -1,0 +1,497 @@
+"""Measuring architectures: ``nasseg label`` and the measured search of a run.
+
+Both are a :class:`~nasseg.search.measured.MeasuredStudy`; they differ in what proposes the
+architectures and in where the result goes (a table, or a run's ``best.json``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+from tqdm import tqdm
+
+from nasseg._cli_config import build_config, flatten, read_yaml
+from nasseg._run import RunFolder
+from nasseg.config import STUDY_KEYS, LabelConfig, RunConfig, to_dict
+from nasseg.data import load_data
+from nasseg.errors import ConfigError, RunError
+from nasseg.evaluators.measured import Budget, MeasuredTable, measure
+from nasseg.search._trials import Slot
+from nasseg.search.bounds import SizeBounds, spread_architectures
+from nasseg.search.measured import MeasuredStudy, terminable
+from nasseg.search.sampler import POPULATION, SAMPLERS
+from nasseg.search.storage import shown
+from nasseg.search_spaces import SearchSpace, get_space, list_spaces
+from nasseg.tasks import get_task
+from nasseg.training.recipe import analog_spec
+
+if TYPE_CHECKING:
+    from nasseg.data import Data
+
+log = logging.getLogger(__name__)
+
+WORKER_POLL = 1.0
+"""Seconds between looks at the workers that were started here."""
+PROXY_GROUPS = ("train", "analog", "drift", "data")
+"""Sections of the YAML file of a proxy."""
+_PROXY_FIXED = ("data.path", "data.channels", "analog.preset")
+"""What a proxy has in common with its run."""
+
+
+def segmentation_space(name: str) -> SearchSpace:
+    """The space of that name, if its networks segment.
+
+    Raises:
+        UnknownName: no such space.
+        ConfigError: its networks do something else.
+    """
+    space = get_space(name)
+    if space.task != "segmentation":
+        raise ConfigError(
+            f"space is {name!r}, whose networks do {space.task}; a run is segmentation: allowed "
+            f"are {', '.join(n for n in list_spaces() if get_space(n).task == 'segmentation')}"
+        )
+    return space
+
+
+def set_threads(threads: int) -> None:
+    """Set the CPU threads of torch; 0 leaves them as they are."""
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def draw_architectures(space: SearchSpace, config: LabelConfig) -> list[dict[str, Any]]:
+    """``config.count`` different architectures within the bounds, a function of the seed.
+
+    Raises:
+        ConfigError: there are too few within the bounds.
+    """
+    return spread_architectures(space, config.count, config.seed, size_bounds(config))
+
+
+def size_bounds(config: LabelConfig) -> SizeBounds:
+    """The bounds that a labelling sets."""
+    return SizeBounds(
+        config.min_params,
+        config.max_params,
+        config.max_macs_per_pixel,
+        config.data.channels,
+        get_task(config.data.task).out_channels,
+    )
+
+
+def label(config: LabelConfig, progress: bool = True) -> Path:
+    """Measure architectures into ``table.csv`` of a folder; continue what is there.
+
+    The record is a study (``study.db`` of the folder, or ``config.storage``), which any number of
+    workers share: the same call in another process, on this or another machine, is one more. The
+    table is written anew from the study whenever a worker has finished an architecture. What
+    cannot be measured is in ``table_failures.csv`` with its reason and is not tried again. Rows
+    that the folder has from before there was a study become trials of it.
+
+    Returns:
+        The table.
+
+    Raises:
+        RunError: the folder or the study has other settings, or nothing could be measured.
+        ConfigError: a setting that is not possible, or so few architectures are within the bounds
+            that ``count`` cannot be drawn.
+    """
+    set_threads(config.threads)
+    space = segmentation_space(config.space)
+    _check(config)
+    if config.sampler == "lhs":
+        draw_architectures(space, config)
+    folder = RunFolder(without_password(config), free=STUDY_KEYS)
+    table = folder / "table.csv"
+    # The folder is held only while its files are written: other workers are welcome.
+    with folder.locked(wait=True):
+        data = load_data(config.data)
+        folder.check_data(
+            data.fingerprint,
+            data.source,
+            {"train": len(data.train_ids), "val": len(data.val_ids)},
+        )
+    study = open_study(config, space, data.fingerprint)
+
+    def export() -> None:
+        with folder.locked(wait=True):
+            study.export(table)
+
+    with folder.locked(wait=True):
+        _take_over(study, table)
+    try:
+        run_workers(study, config, data, export, progress)
+    finally:
+        export()
+    report(study)
+    if not study.rows():
+        raise RunError(
+            f"no architecture could be measured; the reasons are in {folder / 'table_failures.csv'}"
+        )
+    return table
+
+
+def _check(config: LabelConfig) -> None:
+    """Refuse, before anything is written, what no architecture is to blame for."""
+    _ = SAMPLERS[config.sampler]
+    Budget(config.train, config.analog, config.drift, config.seed, config.device)
+
+
+def without_password(config: Any) -> Any:
+    """A config as it may be written into a file."""
+    if isinstance(config, RunConfig):
+        return dataclasses.replace(config, search=without_password(config.search))
+    if config.storage is None:
+        return config
+    return dataclasses.replace(config, storage=shown(config.storage))
+
+
+def _take_over(study: MeasuredStudy, table: Path) -> None:
+    """Make trials of the rows of a table that its study does not have."""
+    known = MeasuredTable(table)
+    rows = [_parsed(row) for row in known.rows.values()]
+    failures = [dict(row) for row in known.failures.values()]
+    if added := study.add_known(rows, failures, source=table.name):
+        log.info("%s: %d architectures taken over into the study", table, added)
+
+
+def _parsed(row: dict[str, str]) -> dict[str, Any]:
+    return {
+        key: value if key in ("arch_id", "arch") else _number(value) for key, value in row.items()
+    }
+
+
+def _number(text: str) -> int | float | str | None:
+    if text in ("", None):
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+# --- the study ------------------------------------------------------------------------------
+
+
+def open_study(config: LabelConfig, space: SearchSpace, fingerprint: str) -> MeasuredStudy:
+    """The study of a labelling, made where there is none yet."""
+    storage = config.storage or f"sqlite:///{Path(config.out).resolve() / 'study.db'}"
+    return MeasuredStudy(
+        storage,
+        config.study,
+        space,
+        study_settings(config, space, fingerprint),
+        seed=config.seed,
+        bounds=size_bounds(config),
+        heartbeat=config.heartbeat,
+    )
+
+
+def study_settings(config: LabelConfig, space: SearchSpace, fingerprint: str) -> dict[str, Any]:
+    """What the measured values and their order depend on, whatever machine they are made on."""
+    settings = {
+        key: value
+        for key, value in to_dict(config).items()
+        if key not in (*STUDY_KEYS, "out", "device", "threads")
+    }
+    # Images and memories of YAML files are known by what is in them, wherever they lie.
+    settings["data"] = {**settings["data"], "fingerprint": fingerprint}
+    del settings["data"]["path"]
+    settings["analog"] = {**settings["analog"], "hardware": analog_spec(config.analog).to_dict()}
+    del settings["analog"]["preset"]
+    settings["space"] = f"{space.name} v{space.version}"
+    plain: dict[str, Any] = _as_json(settings)
+    return plain
+
+
+def _as_json(value: Any) -> Any:
+    """A tree as it comes back from JSON: tuples are lists, keys are text."""
+    if isinstance(value, dict):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    return value
+
+
+def measured_by(
+    config: LabelConfig, space: SearchSpace, data: Data
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What a worker does with an architecture; running out of memory is a reason to fail it."""
+    budget = Budget(config.train, config.analog, config.drift, config.seed, config.device)
+    task = get_task(config.data.task)
+
+    def one(arch: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return measure(space, arch, data, task, budget)
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise RunError(f"out of memory: {str(error).splitlines()[0]}") from None
+
+    return one
+
+
+def report(study: MeasuredStudy) -> None:
+    """Say what a finished study has, and list what could not be measured."""
+    failures = study.failures()
+    best = study.best()
+    log.info(
+        "%s: %d measured, %d failed%s",
+        study.where,
+        len(study.rows()),
+        len(failures),
+        "" if best is None else f"; best day1 {best['day1']:.4f} ({best['arch_id']})",
+    )
+    for failure in failures:
+        log.warning("failed: %s: %s", failure["arch_id"], failure["reason"])
+
+
+# --- workers --------------------------------------------------------------------------------
+
+
+def run_workers(
+    study: MeasuredStudy,
+    config: LabelConfig,
+    data: Data,
+    export: Callable[[], object],
+    progress: bool,
+) -> None:
+    """Work on a study until ``config.count`` architectures are done: here, or in processes.
+
+    Args:
+        study: opened.
+        config: with ``count``, ``sampler`` and ``workers``.
+        data: images, for a worker in this process.
+        export: called whenever an architecture was finished.
+        progress: show a bar.
+
+    Raises:
+        RunError: the processes ended before the study was done.
+    """
+    if config.workers == 1:
+        one = measured_by(config, study.space, data)
+        study.work(one, config.count, config.sampler, on_finished=export, progress=progress)
+        return
+    with (
+        terminable(),
+        tqdm(total=config.count, desc="measured", unit="arch", disable=not progress) as bar,
+    ):
+        workers = [_start(config, place) for place in _places(config)]
+        try:
+            before = -1
+            while any(worker.poll() is None for worker in workers):
+                study.show(bar, config.count)
+                if bar.n != before:
+                    before = bar.n
+                    export()
+                time.sleep(WORKER_POLL)
+            study.show(bar, config.count)
+        finally:
+            _stop(workers)
+    done = study.finished(config.count)
+    ends = [worker.returncode for worker in workers]
+    if done < config.count:
+        raise RunError(
+            f"the workers ended (exit statuses {', '.join(map(str, ends))}) with {done} of "
+            f"{config.count} architectures done; the same command continues"
+        )
+    if any(ends):
+        log.warning("workers ended with the exit statuses %s", ", ".join(map(str, ends)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a local worker computes."""
+
+    device: str
+    """``cpu``, ``cuda`` or ``cuda:N``."""
+    threads: int
+    """CPU threads."""
+    visible: str | None = None
+    """``CUDA_VISIBLE_DEVICES``; None = as it is."""
+
+
+def _places(config: LabelConfig) -> list[Place]:
+    """One GPU for each worker, in turn, or a share of the CPU's threads."""
+    total = config.threads or torch.get_num_threads()
+    threads = max(1, total // config.workers)
+    cuda = config.device != "cpu" and torch.cuda.is_available()
+    if not cuda or config.device.startswith("cuda:"):
+        device = config.device if cuda else "cpu"
+        return [Place(device, threads)] * config.workers
+    said = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = said.split(",") if said else [str(i) for i in range(torch.cuda.device_count())]
+    return [Place("cuda", threads, devices[i % len(devices)]) for i in range(config.workers)]
+
+
+def _start(config: LabelConfig, place: Place) -> subprocess.Popen[bytes]:
+    """Start a worker: this program, told its settings through a pipe.
+
+    A storage's password is thus neither among the words of a command nor in a file.
+    """
+    own = dataclasses.replace(config, workers=1, device=place.device, threads=place.threads)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(place.threads)}
+    if place.visible is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = place.visible
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "nasseg._study_worker"], stdin=subprocess.PIPE, env=environment
+    )
+    if worker.stdin is not None:
+        worker.stdin.write(yaml.safe_dump(to_dict(own)).encode())
+        worker.stdin.close()
+    return worker
+
+
+def _stop(workers: Sequence[subprocess.Popen[bytes]], seconds: float = 30.0) -> None:
+    """End workers in good order: each frees its trial; the stubborn are killed."""
+    for worker in workers:
+        if worker.poll() is None:
+            worker.terminate()
+    for worker in workers:
+        try:
+            worker.wait(seconds)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+
+
+# --- the measured search of a run -----------------------------------------------------------
+
+
+def proxy_config(config: RunConfig) -> LabelConfig:
+    """How the measured search of a run measures: the run's data and hardware, little training.
+
+    Training is as long as ``nasseg label`` makes it, and otherwise as in the run;
+    ``search.proxy``, a YAML file with sections ``train``, ``analog``, ``drift`` and ``data``,
+    says what differs.
+
+    Raises:
+        ConfigError: the file cannot be read, or sets what a proxy cannot.
+    """
+    short = LabelConfig()
+    search = config.search
+    auto = config.analog.digital_layers == "auto"
+    base = LabelConfig(
+        out=config.out,
+        space=search.space,
+        count=search.measure,
+        seed=config.seed,
+        device=config.device,
+        threads=config.threads,
+        max_params=search.max_params,
+        max_macs_per_pixel=search.max_macs_per_pixel,
+        storage=search.storage,
+        study=search.study,
+        workers=search.workers,
+        sampler=search.sampler,
+        data=config.data,
+        train=dataclasses.replace(
+            config.train, epochs=short.train.epochs, eval_every=short.train.eval_every
+        ),
+        analog=dataclasses.replace(
+            config.analog,
+            epochs=short.analog.epochs,
+            digital_layers="none" if auto else config.analog.digital_layers,
+        ),
+        drift=dataclasses.replace(short.drift, recalibrate=config.drift.recalibrate),
+    )
+    if search.proxy is None:
+        return base
+    said = read_yaml(search.proxy, LabelConfig)
+    for key in said:
+        if key.partition(".")[0] not in PROXY_GROUPS or key in _PROXY_FIXED:
+            raise ConfigError(
+                f"{search.proxy}: {key} is no setting of a proxy; allowed: those of "
+                f"{', '.join(PROXY_GROUPS)}, but for {', '.join(_PROXY_FIXED)}"
+            )
+    origins = dict.fromkeys(said, search.proxy)
+    return build_config(LabelConfig, {**flatten(to_dict(base)), **said}, origins)
+
+
+def check_measured_search(config: RunConfig) -> None:
+    """Refuse, before anything is written, a measured search that cannot be."""
+    _check(proxy_config(config))
+
+
+def measured_search(config: RunConfig, data: Data, progress: bool = True) -> dict[str, Any]:
+    """Measure ``config.search.measure`` architectures, with whoever else works on the study.
+
+    Args:
+        config: of the run.
+        data: the run's images; where the proxy has others, they are loaded here.
+        progress: show a bar.
+
+    Returns:
+        What was found, as ``best.json`` holds it.
+
+    Raises:
+        RunError: the study has other settings, or nothing could be measured.
+        ConfigError: a setting that is not possible.
+    """
+    proxy = proxy_config(config)
+    space = segmentation_space(proxy.space)
+    if proxy.data != config.data:
+        data = load_data(proxy.data)
+    study = open_study(proxy, space, data.fingerprint)
+    run_workers(study, proxy, data, lambda: None, progress)
+    report(study)
+    best = study.best()
+    if best is None:
+        reasons = "; ".join(sorted({str(f["reason"]) for f in study.failures()}))
+        raise RunError(f"no architecture could be measured: {reasons}")
+    return {
+        "arch": space.from_json(best["arch"]),
+        "measured": {key: value for key, value in best.items() if key not in ("arch_id", "arch")},
+        "budget": {
+            "measure": config.search.measure,
+            "sampler": config.search.sampler,
+            "train_epochs": proxy.train.epochs,
+            "analog_epochs": proxy.analog.epochs,
+            "chips": proxy.drift.chips,
+            "image_size": proxy.data.size,
+            "min_params": proxy.min_params,
+            "max_params": proxy.max_params,
+            "max_macs_per_pixel": proxy.max_macs_per_pixel,
+        },
+        "runs": {
+            "count": 1,
+            "mean": best["day1"],
+            "std": None,
+            "best": [[best["arch_id"], best["day1"]]],
+        },
+        "history": _generations(study.queue.slots()),
+    }
+
+
+def _generations(slots: Sequence[Slot]) -> list[dict[str, Any]]:
+    """The course of a study in groups of a generation's size, as of an evolution."""
+    history: list[dict[str, Any]] = []
+    best = None
+    for number, begin in enumerate(range(0, len(slots), POPULATION)):
+        members = slots[begin : begin + POPULATION]
+        values = [float(s.last.value) for s in members if s.state == "measured"]
+        best = max([*values, *([] if best is None else [best])], default=None)
+        history.append(
+            {
+                "run": 0,
+                "generation": number,
+                "best": best,
+                "mean": statistics.fmean(values) if values else None,
+                "queries": begin + len(members),
+                "feasible": len(values) / len(members),
+            }
+        )
+    return history

@@ -1,0 +1,279 @@
+"""Which architectures to measure next, from those measured so far.
+
+A strategy is a pure function of what was measured and a generator, so that an interrupted study
+goes on as if nothing had happened, and strategies can be compared on a table in seconds.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from nasseg._registry import Registry
+from nasseg.errors import ConfigError
+from nasseg.evaluators.cost import row_keys
+from nasseg.search.domain import Domain, Matrix
+
+if TYPE_CHECKING:
+    from nasseg.evaluators.ensemble import Ensemble
+
+FloatArray = NDArray[np.float64]
+
+INITIAL = 10
+"""Architectures measured before a strategy has anything to go by."""
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What was measured, in the order in which it was asked for."""
+
+    X: Matrix
+    """Encoded architectures, float32 ``(n, F)``."""
+    y: FloatArray
+    """Their scores ``(n,)``, higher is better; NaN where measuring failed."""
+    pending: Matrix | None = None
+    """Architectures being measured now ``(m, F)``."""
+    taken: set[bytes] = field(init=False)
+    """Keys of all of them."""
+
+    def __post_init__(self) -> None:
+        if len(self.X) != len(self.y):
+            raise ConfigError(f"{len(self.X)} architectures with {len(self.y)} scores")
+        taken = set(row_keys(self.X))
+        if self.pending is not None:
+            taken |= set(row_keys(self.pending))
+        object.__setattr__(self, "taken", taken)
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def known(self) -> tuple[Matrix, FloatArray]:
+        """The rows whose score is known."""
+        ok = np.isfinite(self.y)
+        return self.X[ok], self.y[ok]
+
+
+class Strategy(ABC):
+    """Proposes architectures to measure.
+
+    Args:
+        domain: what it moves in.
+        initial: architectures that cover the domain, measured first.
+    """
+
+    def __init__(self, domain: Domain, initial: int = INITIAL) -> None:
+        if initial < 1:
+            raise ConfigError(f"initial is {initial!r}; allowed: 1 or more")
+        self.domain = domain
+        self.initial = initial
+
+    def propose(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
+        """``n`` architectures that are neither measured nor being measured, best guess first.
+
+        Raises:
+            ConfigError: so many are not left.
+        """
+        if len(history.taken) < self.initial or len(history.known()[0]) < 2:
+            X = self.domain.spread(n, rng)
+        else:
+            X = self._propose(history, n, rng)
+        return self.domain.fresh(X, n, history.taken, rng)
+
+    @abstractmethod
+    def _propose(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
+        """At least ``n`` rows, best guess first; those known already are left out afterwards."""
+
+
+STRATEGIES: Registry[type[Strategy]] = Registry("strategy")
+
+
+class RandomStrategy(Strategy):
+    """Uniform samples: the baseline that every other strategy has to beat."""
+
+    def _propose(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
+        return self.domain.sample(4 * n, rng)
+
+
+class RegularizedEvolution(Strategy):
+    """Regularised evolution (Real et al., AAAI 2019): the oldest dies, not the worst.
+
+    The population is the last ``population`` architectures measured; the parent is the best of
+    ``tournament`` drawn from it, the child one mutation away.
+    """
+
+    def __init__(
+        self, domain: Domain, initial: int = INITIAL, population: int = 20, tournament: int = 5
+    ) -> None:
+        super().__init__(domain, initial)
+        self.population = population
+        self.tournament = tournament
+
+    def _propose(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
+        X, y = history.known()
+        X, y = X[-self.population :], y[-self.population :]
+        drawn = rng.integers(len(X), size=(4 * n, min(self.tournament, len(X))))
+        parents = drawn[np.arange(4 * n), y[drawn].argmax(1)]
+        return self.domain.mutate(X[parents], rng)
+
+
+class AnalogNASEvolution(Strategy):
+    """AnalogNAS's evolution (Benmeziane et al. 2023) over measured architectures.
+
+    The ``population`` best of all live; parents by binary tournament, half of the children mix
+    two of them, and four of five are mutated.
+    """
+
+    def __init__(self, domain: Domain, initial: int = INITIAL, population: int = 20) -> None:
+        super().__init__(domain, initial)
+        self.population = population
+
+    def _propose(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
+        X, y = history.known()
+        best = np.argsort(-y, kind="stable")[: self.population]
+        return offspring(self.domain, X[best], 4 * n, rng)
+
+
+def offspring(domain: Domain, X: Matrix, n: int, rng: np.random.Generator) -> Matrix:
+    """``n`` children of a population sorted best first ``(P, F)``, by tournament."""
+    first, second = rng.integers(len(X), size=(2, 2, n)).min(axis=1)
+    children: Matrix = X[first]
+    mixed = np.flatnonzero((rng.random(n) < 0.5) & (first != second))
+    if len(mixed):
+        children[mixed] = domain.crossover(children[mixed], X[second[mixed]], rng)
+    # A child of one parent alone has to be mutated: it would be its parent again.
+    changed = np.flatnonzero((rng.random(n) < 0.8) | ~np.isin(np.arange(n), mixed))
+    children[changed] = domain.mutate(children[changed], rng)
+    return children
+
+
+class SurrogateAssisted(Strategy):
+    """Fit an ensemble to what is measured, evolve on it, measure the best and most diverse.
+
+    The next architecture is the one of the highest upper confidence bound; of the others of a
+    batch, what lies near to those already chosen counts as known, so that its uncertainty is no
+    reason to measure it. Deterministic in the history: the seed of the trees is its length.
+
+    Args:
+        domain: what it moves in.
+        initial: architectures that cover the domain, measured first.
+        kappa: standard deviations added to the prediction.
+        generations: of the evolution on the surrogate, where the domain cannot be listed.
+        population: of that evolution.
+        members: of the ensemble.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        initial: int = INITIAL,
+        kappa: float = 0.5,
+        generations: int = 20,
+        population: int = 200,
+        members: int = 16,
+    ) -> None:
+        super().__init__(domain, max(initial, 10))
+        self.kappa = kappa
+        self.generations = generations
+        self.population = population
+        self.members = members
+
+    def _propose(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
+        from nasseg.evaluators.ensemble import Ensemble
+
+        X, y = history.known()
+        if len(X) < 10:
+            return self.domain.spread(n, rng)
+        model = Ensemble(self.members).fit(self.domain.features(X), y, seed=len(history))
+        pool = self._pool(model, history, X, y, rng)
+        if not len(pool):
+            return pool
+        said = model.predict(self.domain.features(pool))
+        best: Matrix = pool[self._batch(said.mean, said.std, pool, history, n)]
+        return best
+
+    def expected_gain(self, history: History, rng: np.random.Generator) -> float:
+        """By how much the best proposal is expected to beat the best that is measured.
+
+        Expected improvement (Jones et al. 1998), in units of the score. A search stops where it is
+        below the noise of a measurement.
+        """
+        from nasseg.evaluators.ensemble import Ensemble
+
+        X, y = history.known()
+        model = Ensemble(self.members).fit(self.domain.features(X), y, seed=len(history))
+        pool = self._pool(model, history, X, y, rng)
+        if not len(pool):
+            return 0.0
+        said = model.predict(self.domain.features(pool))
+        ahead = (said.mean - y.max()) / said.std
+        gain = said.std * (ahead * norm.cdf(ahead) + norm.pdf(ahead))
+        return float(gain[~said.outside].max(initial=0.0))
+
+    def _pool(
+        self,
+        model: Ensemble,
+        history: History,
+        X: Matrix,
+        y: FloatArray,
+        rng: np.random.Generator,
+    ) -> Matrix:
+        """Rows to choose from: everything, or where an evolution on the surrogate came by."""
+        every = self.domain.all_rows()
+        if every is not None:
+            return every[[key not in history.taken for key in row_keys(every)]]
+
+        def bound(rows: Matrix) -> FloatArray:
+            said = model.predict(self.domain.features(rows))
+            # Outside the region of the table the trees repeat what they say at its edge.
+            return np.where(said.outside, -np.inf, said.mean + self.kappa * said.std)
+
+        best = np.argsort(-y, kind="stable")[: self.population // 4]
+        living = np.concatenate([X[best], self.domain.sample(self.population, rng)])
+        seen: set[bytes] = set()
+        score = bound(living)
+        for _ in range(self.generations):
+            order = np.argsort(-score, kind="stable")[: self.population]
+            living, score = living[order], score[order]
+            seen |= set(row_keys(living))
+            children = offspring(self.domain, living, self.population, rng)
+            children = self.domain.settle(children, seen, rng)
+            living = np.concatenate([children, living])
+            score = np.concatenate([bound(children), score])
+        fresh = [key not in history.taken for key in row_keys(living)]
+        return living[fresh]
+
+    def _batch(
+        self, mean: FloatArray, std: FloatArray, pool: Matrix, history: History, n: int
+    ) -> list[int]:
+        scale = np.ptp(history.X, axis=0)
+        unit = np.where(scale > 0, scale, 1.0)
+        unknown = np.ones(len(pool))
+        near = history.pending if history.pending is not None else history.X[:0]
+        for row in near:
+            unknown = np.minimum(unknown, _novelty(pool, row, unit))
+        chosen: list[int] = []
+        for _ in range(min(n, len(pool))):
+            bound = mean + self.kappa * std * unknown - (1 - unknown) * std
+            bound[chosen] = -np.inf
+            pick = int(bound.argmax())
+            chosen.append(pick)
+            unknown = np.minimum(unknown, _novelty(pool, pool[pick], unit))
+        return chosen
+
+
+def _novelty(pool: Matrix, row: Matrix, unit: NDArray[np.float32]) -> FloatArray:
+    """0 where a row of ``pool`` is ``row``, towards 1 with the share of columns that differ."""
+    gap = (np.abs(pool - row) / unit).sum(1)
+    found: FloatArray = 1.0 - np.exp(-gap.astype(np.float64))
+    return found
+
+
+STRATEGIES.register("random", RandomStrategy)
+STRATEGIES.register("regularized", RegularizedEvolution)
+STRATEGIES.register("analognas", AnalogNASEvolution)
+STRATEGIES.register("surrogate", SurrogateAssisted)

@@ -1,0 +1,254 @@
+"""How many measurements does a search need? Strategies compared on a table, in seconds.
+
+Every strategy may only ask for architectures of the table, and sees the score of those it asked
+for; what it proposes beside the table becomes the nearest row that it has not asked for yet.
+
+    python scripts/bench_search.py --out docs/results/bench_search
+    python scripts/bench_search.py --table my.csv --score accuracy --columns depth,width,kernel
+
+Without ``--table`` it is NASSeg-Bench. ``runs.csv`` in the folder of ``--out`` gets one row a
+query, strategy by strategy and seed by seed; the same command continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from nasseg._io import write_text
+from nasseg.errors import DataError, NassegError
+from nasseg.evaluators.cost import row_keys
+from nasseg.search.domain import TableDomain
+from nasseg.search.strategies import INITIAL, STRATEGIES, History
+
+OPTUNA = ("nsgaii", "tpe")
+"""Samplers of Optuna, beside our strategies."""
+LABELS = {
+    "random": "random",
+    "regularized": "regularised evolution",
+    "analognas": "AnalogNAS evolution",
+    "surrogate": "surrogate-assisted",
+    "nsgaii": "NSGA-II (Optuna)",
+    "tpe": "TPE (Optuna)",
+}
+COLOURS = dict(zip(LABELS, ("0.55", "C1", "C2", "C3", "C4", "C0"), strict=True))
+TOP = 0.01
+"""Share of the table that counts as found."""
+
+
+def main() -> int:
+    """Run what is missing, then write table and picture."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--table", help="CSV; none = NASSeg-Bench")
+    parser.add_argument("--bench", help="Parquet file of a bench; none = the shipped one")
+    parser.add_argument("--score", default="day1", help="column to maximise")
+    parser.add_argument("--columns", help="columns of the architecture; none = those before score")
+    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=1, help="proposals between two fits")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--strategies", nargs="+", default=list(LABELS), choices=list(LABELS))
+    parser.add_argument("--out", required=True)
+    options = parser.parse_args()
+    try:
+        domain, scores, source = (
+            read_csv(Path(options.table), options.score, options.columns)
+            if options.table
+            else from_bench(options.bench, options.score)
+        )
+        runs = run_all(domain, scores, options)
+        report(runs, scores, source, options)
+    except NassegError as error:
+        sys.stderr.write(f"bench_search: error: {error}\n")
+        return 1
+    return 0
+
+
+def from_bench(path: str | None, score: str) -> tuple[TableDomain, np.ndarray[Any, Any], str]:
+    """The shipped bench."""
+    from nasseg.evaluators import NASSegBench
+    from nasseg.evaluators.features import Features
+
+    bench = NASSegBench(path)
+    see = Features(bench.space).matrix
+    domain = TableDomain(bench.matrix, bench.space.feature_names, see)
+    return domain, bench.values(score), f"NASSeg-Bench v1 ({len(bench)} architectures, {score})"
+
+
+def read_csv(
+    path: Path, score: str, columns: str | None
+) -> tuple[TableDomain, np.ndarray[Any, Any], str]:
+    """A table of any space: words become the position of the word in their sorted order.
+
+    An architecture that is there several times counts once, with the mean of its scores.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no readable CSV table: {error}") from None
+    if score not in table:
+        raise DataError(f"{path}: no column {score!r}; it has {', '.join(table)}")
+    names = columns.split(",") if columns else list(table)[: list(table).index(score)]
+    missing = [name for name in names if name not in table]
+    if missing or not names:
+        raise DataError(f"{path}: no column {', '.join(missing) or 'of an architecture'}")
+    coded = [
+        table[name]
+        if pd.api.types.is_numeric_dtype(table[name])
+        else table[name].astype(str).astype("category").cat.codes
+        for name in names
+    ]
+    X = np.stack([np.asarray(column, dtype=np.float32) for column in coded], axis=1)
+    y = np.asarray(table[score], dtype=np.float64)
+    if not (np.isfinite(X).all() and np.isfinite(y).all()):
+        raise DataError(f"{path}: an architecture or a score is not a finite number")
+    X, row = np.unique(X, axis=0, return_inverse=True)
+    row = row.reshape(-1)
+    mean = np.bincount(row, weights=y) / np.bincount(row)
+    return TableDomain(X, names), mean, f"{path.name} ({len(X)} architectures, {score})"
+
+
+def run_all(
+    domain: TableDomain, scores: np.ndarray[Any, Any], options: argparse.Namespace
+) -> pd.DataFrame:
+    """Every strategy and seed that ``runs.csv`` does not have."""
+    file = Path(options.out) / "runs.csv"
+    runs = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["strategy", "seed"])
+    queries = min(options.queries, len(scores))
+    todo = [
+        (name, seed)
+        for name in options.strategies
+        for seed in range(options.seeds)
+        if not ((runs.strategy == name) & (runs.seed == seed)).any()
+    ]
+    for name, seed in tqdm(todo, desc="searches"):
+        begun = time.perf_counter()
+        asked = (
+            ask_optuna(name, domain, scores, queries, seed)
+            if name in OPTUNA
+            else ask(name, domain, scores, queries, options.batch, seed)
+        )
+        part = pd.DataFrame({"strategy": name, "seed": seed, "query": range(1, queries + 1)})
+        part["score"] = scores[asked]
+        part["seconds"] = round(time.perf_counter() - begun, 2)
+        runs = pd.concat([runs, part], ignore_index=True) if len(runs) else part
+        write_text(file, runs.to_csv(index=False, float_format="%.6g"))
+    return runs
+
+
+def ask(
+    name: str,
+    domain: TableDomain,
+    scores: np.ndarray[Any, Any],
+    queries: int,
+    batch: int,
+    seed: int,
+) -> list[int]:
+    """Rows in the order in which one of our strategies asks for them."""
+    strategy = STRATEGIES[name](domain)
+    asked: list[int] = []
+    while len(asked) < queries:
+        history = History(domain.X[asked], scores[asked])
+        rng = np.random.default_rng([seed, len(asked)])
+        count = min(batch if asked else INITIAL, queries - len(asked))
+        rows = strategy.propose(history, count, rng)
+        asked += [domain.row_of[key] for key in row_keys(rows)]
+    return asked
+
+
+def ask_optuna(
+    name: str, domain: TableDomain, scores: np.ndarray[Any, Any], queries: int, seed: int
+) -> list[int]:
+    """The same for a sampler of Optuna, each column a categorical or an integer choice."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    make: dict[str, Callable[[], Any]] = {
+        "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=INITIAL),
+        "nsgaii": lambda: optuna.samplers.NSGAIISampler(seed=seed, population_size=20),
+    }
+    study = optuna.create_study(direction="maximize", sampler=make[name]())
+    rng = np.random.default_rng([seed, 1])
+    asked: list[int] = []
+    taken: set[bytes] = set()
+    while len(asked) < queries:
+        trial = study.ask()
+        # The position among the values of the column, so that their order is known.
+        chosen = [
+            values[trial.suggest_int(column, 0, len(values) - 1)]
+            for column, values in zip(domain.names, domain.values, strict=True)
+        ]
+        row = domain.settle(np.array([chosen], dtype=np.float32), taken, rng)
+        (key,) = row_keys(row)
+        taken.add(key)
+        asked.append(domain.row_of[key])
+        study.tell(trial, float(scores[asked[-1]]))
+    return asked
+
+
+def report(
+    runs: pd.DataFrame,
+    scores: np.ndarray[Any, Any],
+    source: str,
+    options: argparse.Namespace,
+) -> None:
+    """``README.md`` and ``regret.png``."""
+    out = Path(options.out)
+    best, top = scores.max(), np.sort(scores)[-max(1, round(TOP * len(scores)))]
+    marks = [n for n in (20, 50, 100, 200) if n <= runs["query"].max()]
+    lines = [
+        f"# Searches compared on {source}\n",
+        "```",
+        "python " + " ".join(sys.argv),
+        "```\n",
+        f"{runs.seed.nunique()} seeds, the first {INITIAL} queries at random. Simple regret: best "
+        f"score of the table ({best:.4f}) minus best found. Found: queries until one of the best "
+        f"{TOP:.0%} ({(scores >= top).sum()} architectures from {top:.4f} on) was asked for.\n",
+        "| strategy | found, median | quartiles | "
+        + " | ".join(f"regret at {n}" for n in marks)
+        + " | seconds a search |",
+        "|---" * (len(marks) + 4) + "|",
+    ]
+    figure, axis = plt.subplots(figsize=(7, 4.2), constrained_layout=True)
+    for name in [n for n in LABELS if n in set(runs.strategy)]:
+        own = runs[runs.strategy == name].pivot(index="seed", columns="query", values="score")
+        reached = (own >= top).to_numpy()
+        first = np.where(reached.any(1), reached.argmax(1) + 1.0, np.inf)
+        regret = best - own.cummax(axis=1)
+        quarter = np.quantile(first, (0.25, 0.5, 0.75), method="inverted_cdf")
+        texts = [f"{v:.0f}" if np.isfinite(v) else f"> {own.shape[1]}" for v in quarter]
+        cells = [f"{regret[n].mean():.4f}" for n in marks]
+        seconds = runs[runs.strategy == name].groupby("seed").seconds.first().mean()
+        lines.append(
+            f"| {LABELS[name]} | {texts[1]} | {texts[0]} to {texts[2]} | {' | '.join(cells)} | "
+            f"{seconds:.1f} |"
+        )
+        x = regret.columns.to_numpy()
+        axis.plot(x, regret.mean(), color=COLOURS[name], label=LABELS[name])
+        low, high = (regret.quantile(q) for q in (0.25, 0.75))
+        axis.fill_between(x, low, high, color=COLOURS[name], alpha=0.12, linewidth=0)
+    axis.set(xlabel="architectures measured", ylabel="simple regret", title=source)
+    axis.set_xlim(1, runs["query"].max())
+    axis.set_ylim(bottom=0)
+    axis.legend(frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(out / "regret.png", dpi=150)
+    plt.close(figure)
+    lines += ["", "Lines are means over seeds, bands the quartiles.\n", "![regret](regret.png)", ""]
+    write_text(out / "README.md", "\n".join(lines))
+    sys.stdout.write("\n".join(lines))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,116 @@
+"""NASSeg-Bench from the tables of ``nasseg label``: one Parquet file, and a page that describes it.
+
+    python scripts/make_bench.py runs/bench/table.csv:proxy:0 runs/bench1/table.csv:proxy:1 \\
+        --out evaluators/bench/nasseg_bench_v1.parquet --page docs/results/nasseg_bench/README.md
+
+Each table is given as FILE:BUDGET:SEED; the budget is ``proxy`` or ``full``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from nasseg._io import write_text
+from nasseg.errors import NassegError
+from nasseg.evaluators import NASSegBench
+from nasseg.evaluators._boosting import cross_validate, tau
+from nasseg.evaluators.bench import make_bench
+from nasseg.evaluators.ensemble import coverage
+from nasseg.evaluators.features import Features
+
+TIMES = {"1 s": 1, "1 h": 3600, "1 day": 86_400, "30 days": 2_592_000, "1 year": 31_536_000}
+
+
+def main() -> int:
+    """Write both."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("tables", nargs="+", metavar="FILE:BUDGET:SEED")
+    parser.add_argument("--space", default="unet")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--page", required=True)
+    options = parser.parse_args()
+    entries = []
+    for text in options.tables:
+        file, _, rest = text.partition(":")
+        budget, _, seed = rest.partition(":")
+        if budget not in ("proxy", "full") or not seed.isdecimal():
+            parser.error(f"table is {text!r}; allowed: FILE:proxy:SEED or FILE:full:SEED")
+        entries.append({"path": file, "space": options.space, "budget": budget, "seed": int(seed)})
+    try:
+        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+        make_bench(entries, options.out)
+        page = describe(NASSegBench(options.out))
+    except NassegError as error:
+        sys.stderr.write(f"make_bench: error: {error}\n")
+        return 1
+    command = "python " + " ".join(sys.argv)
+    write_text(options.page, page.replace("COMMAND", command))
+    sys.stdout.write(page)
+    return 0
+
+
+def describe(bench: NASSegBench) -> str:
+    """What is in the bench and how well it can be predicted, as Markdown."""
+    day1 = bench.values()
+    see = Features(bench.space)
+    X = see.matrix(bench.matrix)
+    plain = [
+        np.asarray(X[:, see.names.index(n)], dtype=np.float64) for n in ("log_params", "log_macs")
+    ]
+    deviation, ceiling, several = bench.noise()
+    proxy, full = bench.proxy_tau()
+    rows = bench.table
+    lines = [
+        "# NASSeg-Bench v1\n",
+        "```",
+        "COMMAND",
+        "```\n",
+        f"{len(bench)} architectures of `{bench.space.name}`, {len(rows)} trainings at the proxy "
+        f"budget, {rows.seconds.sum() / 3600:.1f} hours of one CPU core.\n",
+        "| | mean | least | most |",
+        "|---|---|---|---|",
+        *(
+            f"| {label} | {v.mean():.3f} | {v.min():.3f} | {v.max():.3f} |"
+            for label, v in [
+                ("digital Dice", bench.values("digital")),
+                *(
+                    (f"Dice after {name}, recalibrated", bench.values(f"mean_{t}s"))
+                    for name, t in TIMES.items()
+                ),
+                *(
+                    (f"Dice after {name}, uncalibrated", bench.values(f"mean_{t}s_uncalibrated"))
+                    for name, t in TIMES.items()
+                ),
+                ("chip-to-chip deviation at 1 day", bench.values("std")),
+                ("parameters / 1000", bench.values("params") / 1000),
+                ("seconds", bench.values("seconds")),
+            ]
+        ),
+        "",
+        "Kendall's tau with the Dice after a day:\n",
+        "| | tau |",
+        "|---|---|",
+        f"| surrogate, held out (5 folds, 3 times) | {cross_validate(X, day1)[0]:.3f} |",
+        f"| surrogate on the encoding alone | {cross_validate(bench.matrix, day1)[0]:.3f} |",
+        f"| order of pairs instead of values | "
+        f"{cross_validate(X, day1, params={'objective': 'rank:pairwise'})[0]:.3f} |",
+        f"| hyperparameters tuned inside the folds | "
+        f"{cross_validate(X, day1, repeats=1, tuned=True)[0]:.3f} |",
+        f"| parameters alone | {tau(day1, plain[0]):.3f} |",
+        f"| multiply-accumulates alone | {tau(day1, plain[1]):.3f} |",
+        f"| another seed, the noise ceiling ({several} architectures; deviation between seeds "
+        f"{deviation:.4f}) | {ceiling:.3f} |",
+        f"| full budget ({full} architectures) | {proxy:.3f} |",
+        "",
+        f"Intervals of 90 % hold {coverage(X, day1):.1%} of held-out architectures.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,196 @@
+"""The weight layers of whole populations as a table, by formula (numpy only).
+
+Whatever a network costs follows from it: parameters, multiply-accumulates, crossbars, energy, time.
+The formulas mirror ``networks/blocks.py``; tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Counts = NDArray[np.int64]
+
+GROUP_NORM_OPERATIONS = 3
+"""Digital operations an element of GroupNorm: sum, sum of squares, scale and shift. BatchNorm is
+a fixed scale and shift of each column, which the digital scaling after the ADC does anyway."""
+INTERPOLATION_OPERATIONS = 4
+"""Multiply-adds an element of bilinear interpolation."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTable:
+    """Convolutions and linear layers of ``n`` networks, for one image of a given size.
+
+    A *slot* stands for ``count`` equal layers of a network, such as one convolution in all
+    branches of all blocks of a stage. All arrays are int64 ``(slots, n)``; what belongs to a slot
+    with ``count`` 0 has no meaning, except that ``inputs``, ``operations`` and ``digital_macs``,
+    which are sums, are 0 there.
+    """
+
+    names: tuple[str, ...]
+    """What the slots are, as long as there are slots."""
+    rows: Counts
+    """Inputs of the weight matrix: input channels times kernel area."""
+    columns: Counts
+    """Outputs of the weight matrix: output channels."""
+    positions: Counts
+    """Output positions, each of which multiplies the matrix once."""
+    count: Counts
+    """Equal layers of that kind; 0 = not there."""
+    other: Counts
+    """Parameters of one such layer beside its matrix: bias, normalisation."""
+    inputs: Counts
+    """Numbers in the input maps of all ``count`` layers together."""
+    operations: Counts
+    """Digital operations that go with all ``count`` layers: additions of branches and skips,
+    pooling, interpolation, GroupNorm. Bias, BatchNorm and ReLU are not among them."""
+    digital_macs: Counts
+    """Multiply-accumulates of layers that have no place on a crossbar; 0 in our own spaces."""
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[1])
+
+    def params(self) -> Counts:
+        """Trainable parameters, ``(n,)``."""
+        return _total(self.count * (self.rows * self.columns + self.other))
+
+    def macs(self) -> Counts:
+        """Multiply-accumulates of one image, ``(n,)``."""
+        return _total(self.count * self.positions * self.rows * self.columns + self.digital_macs)
+
+    def each(self) -> LayerTable:
+        """The layers of one network as networks of one layer each.
+
+        Raises:
+            ValueError: the table is not that of one network.
+        """
+        if len(self) != 1:
+            raise ValueError(f"a table of {len(self)} networks; allowed: one")
+        turned = (getattr(self, f.name).T for f in fields(self) if f.name != "names")
+        return LayerTable(("layer",), *turned)
+
+
+class Layers:
+    """Collects the slots of a population of ``n``.
+
+    ``norm_operations`` is what an element of the networks' normalisation costs digitally.
+    """
+
+    def __init__(self, n: int, norm_operations: int = 0) -> None:
+        self.n = n
+        self.norm_operations = norm_operations
+        self._names: list[str] = []
+        self._slots: list[tuple[ArrayLike, ...]] = []
+
+    def add(
+        self,
+        name: str,
+        rows: ArrayLike,
+        columns: ArrayLike,
+        positions: ArrayLike,
+        count: ArrayLike,
+        *,
+        other: ArrayLike = 0,
+        inputs: ArrayLike = 0,
+        operations: ArrayLike = 0,
+        digital_macs: ArrayLike = 0,
+    ) -> None:
+        """One more slot; arguments as the fields of :class:`LayerTable`, ``(n,)`` or scalars."""
+        self._names.append(name)
+        self._slots.append(
+            (rows, columns, positions, count, other, inputs, operations, digital_macs)
+        )
+
+    def conv_bn(
+        self,
+        name: str,
+        rows: Counts,
+        columns: Counts,
+        positions: Counts | int,
+        count: Counts | int,
+        inputs: Counts,
+        operations: Counts | int = 0,
+    ) -> None:
+        """A convolution without bias, and the normalisation after it."""
+        if self.norm_operations:
+            operations = operations + self.norm_operations * count * columns * positions
+        self.add(
+            name,
+            rows,
+            columns,
+            positions,
+            count,
+            other=2 * columns,
+            inputs=inputs,
+            operations=operations,
+        )
+
+    def table(self) -> LayerTable:
+        """The table of what was added."""
+        stacked = np.empty((8, len(self._slots), self.n), dtype=np.int64)
+        for s, slot in enumerate(self._slots):
+            for k, values in enumerate(slot):
+                stacked[k, s] = values
+        return LayerTable(tuple(self._names), *stacked)
+
+
+def residual_stage(
+    layers: Layers,
+    name: str,
+    inputs: Counts,
+    outputs: Counts,
+    convblock: Counts,
+    branches: Counts,
+    blocks: Counts,
+    area: Counts | int,
+    area_before: Counts | int | None = None,
+) -> None:
+    """Add ``blocks`` residual blocks; ``blocks`` and ``branches`` are 0 where there is no stage.
+
+    Args:
+        layers: Where to.
+        name: Of the stage.
+        inputs, outputs: Channels before and after.
+        convblock: 1 = basic, 2 = bottleneck.
+        branches: Of each block.
+        blocks: Residual blocks.
+        area: Positions of the stage's map.
+        area_before: Positions of the map before, where the first block has a stride; none = equal.
+    """
+    strided = area_before is not None
+    before: Any = area if area_before is None else area_before
+    bottleneck = convblock == 2
+    inner = np.maximum(4, outputs // 2)
+    # Channels that the middle of a block works with, and the convolution in front of them.
+    middle = np.where(bottleneck, inner, outputs)
+    front = np.where(bottleneck, 1, 9)
+    first = branches * (blocks > 0)
+    rest = branches * (blocks - 1)
+    every = branches * blocks
+    # Of a bottleneck the second convolution has the stride, else the first one.
+    front_area = np.where(bottleneck, before, area) if strided else area
+
+    layers.conv_bn(
+        f"{name}.first", front * inputs, middle, front_area, first, first * inputs * before
+    )
+    layers.conv_bn(f"{name}.front", front * outputs, middle, area, rest, rest * outputs * area)
+    read: Any = every * middle * area
+    if strided:  # A bottleneck's first one reads the map before the stride.
+        read = read + np.where(bottleneck, first * middle * (before - area), 0)
+    # Every branch is added to the shortcut.
+    layers.conv_bn(f"{name}.middle", 9 * middle, middle, area, every, read, every * outputs * area)
+    back: Any = np.where(bottleneck, every, 0)
+    layers.conv_bn(f"{name}.back", inner, outputs, area, back, back * inner * area)
+    projected = (blocks > 0) & ((inputs != outputs) | strided)
+    layers.conv_bn(
+        f"{name}.shortcut", inputs, outputs, area, projected, projected * inputs * before
+    )
+
+
+def _total(slots: Counts) -> Counts:
+    total: Counts = slots.sum(axis=0)
+    return total

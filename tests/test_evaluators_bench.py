@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nasseg.errors import ArchError, ConfigError, DataError
+from nasseg.evaluators import NASSegBench, fit_table
+from nasseg.evaluators.bench import make_bench
+from nasseg.evaluators.tables import read_table
+from nasseg.search_spaces import get_space
+
+SPACE = get_space("unet")
+
+
+def rows(archs, seed, shift=0.0):
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({"arch": [SPACE.to_json(a) for a in archs]})
+    table["arch_id"] = [SPACE.arch_id(a) for a in archs]
+    signal = np.array([a["M"] for a in archs]) / 20
+    table["day1"] = 0.6 + signal + shift + 0.004 * rng.normal(size=len(archs))
+    table["avm"], table["std"], table["params"] = 1.5, 0.01, np.arange(len(archs)) + 1000
+    return table
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    archs = SPACE.sample_lhs(30, np.random.default_rng(0))
+    entries = []
+    for name, some, budget, seed, shift in (
+        ("a", archs, "proxy", 0, 0.0),
+        ("b", archs[:12], "proxy", 1, 0.0),
+        ("c", archs[:8], "full", 0, 0.1),
+    ):
+        rows(some, len(entries), shift).to_csv(folder / f"{name}.csv", index=False)
+        entries.append(
+            {"path": folder / f"{name}.csv", "space": "unet", "budget": budget, "seed": seed}
+        )
+    make_bench(entries, folder / "bench.parquet")
+    return NASSegBench(folder / "bench.parquet"), archs, entries
+
+
+def test_a_lookup_is_the_mean_over_seeds_or_one_of_them(bench):
+    table, archs, _ = bench
+    assert len(table) == 30
+    one, two = (table.lookup(archs[0], "day1", seed=s) for s in (0, 1))
+    assert table.lookup(archs[0], "day1") == pytest.approx((one + two) / 2)
+    assert table.lookup(archs[20])["std"] == 0.01
+    assert table.seeds(archs[0]) == [0, 1]
+    assert table.seeds(archs[20]) == [0]
+    with pytest.raises(ArchError, match=r"not measured with seed 1; it was with \[0\]"):
+        table.lookup(archs[20], "day1", seed=1)
+    with pytest.raises(ConfigError, match="did you mean 'day1'"):
+        table.lookup(archs[0], "day2")
+
+
+def test_it_is_an_evaluator(bench):
+    table, archs, _ = bench
+    scores = table.evaluate(archs[5:9])
+    assert scores.day1.tolist() == [table.lookup(a, "day1") for a in archs[5:9]]
+    assert np.isnan(scores.energy_uj).all()
+    assert len(table.scores()) == len(table.matrix) == 30
+    other = SPACE.sample_lhs(60, np.random.default_rng(9))[-1]
+    with pytest.raises(ArchError, match="not one of the 30 architectures"):
+        table.evaluate([other])
+
+
+def test_noise_and_proxy_are_known_where_they_were_measured(bench):
+    table, _, _ = bench
+    deviation, ceiling, count = table.noise()
+    assert count == 12
+    assert 0.001 < deviation < 0.01
+    assert 0.4 < ceiling <= 1
+    tau, both = table.proxy_tau()
+    assert both == 8
+    assert tau > 0.4
+    full = NASSegBench(table.path, budget="full")
+    assert len(full) == 8
+    assert np.isnan(full.noise()[0])
+
+
+def test_a_surrogate_is_fitted_to_it(bench):
+    table, _, _ = bench
+    assert len(read_table(table.path, SPACE).X) == 42
+    assert fit_table(table.path, SPACE).schema["n"] == 42
+
+
+def test_what_is_no_bench_is_said(bench, tmp_path):
+    table, _, entries = bench
+    with pytest.raises(DataError, match="no such table"):
+        NASSegBench(tmp_path / "gone.parquet")
+    (tmp_path / "bad.parquet").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="no readable Parquet"):
+        NASSegBench(tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match="no rows of budget 'huge'"):
+        NASSegBench(table.path, budget="huge")
+    pd.DataFrame({"arch": []}).to_parquet(tmp_path / "few.parquet")
+    with pytest.raises(DataError, match="no column arch_id, space, budget, seed"):
+        NASSegBench(tmp_path / "few.parquet")
+    with pytest.raises(DataError, match="is there twice"):
+        make_bench([entries[0], entries[0]], tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"a.csv, row 2"):
+        make_bench([{**entries[0], "space": "resnet"}], tmp_path / "x.parquet")

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nasseg.errors import ArchError, ConfigError
+from nasseg.evaluators.ensemble import Ensemble, coverage
+from nasseg.evaluators.features import Features
+from nasseg.search_spaces import get_space
+
+
+def table(n, seed=0, noise=0.01):
+    rng = np.random.default_rng(seed)
+    X = rng.integers(0, 6, size=(n, 8)).astype(np.float32)
+    y = 0.5 + 0.05 * X[:, 0] - 0.02 * X[:, 1] * X[:, 2] / 5
+    return X, y + noise * rng.normal(size=n)
+
+
+def test_intervals_hold_what_they_claim_on_architectures_not_seen():
+    X, y = table(160)
+    assert 0.84 <= coverage(X, y, 5, 0) <= 0.96
+    low, high = Ensemble().fit(X, y).predict(table(400, 1)[0]).interval(0.5)
+    truth = table(400, 1)[1]
+    assert 0.4 <= np.mean((low <= truth) & (truth <= high)) <= 0.7
+
+
+def test_a_wider_claim_is_a_wider_interval():
+    X, y = table(80)
+    said = Ensemble().fit(X, y).predict(X[:5])
+    (a, b), (c, d) = said.interval(0.5), said.interval(0.95)
+    assert (c < a).all()
+    assert (b < d).all()
+    assert (said.std > 0).all()
+
+
+def test_what_is_far_from_the_table_is_flagged_and_the_table_is_not():
+    X, y = table(100)
+    model = Ensemble().fit(X, y)
+    assert model.predict(X).outside.mean() == 0
+    assert model.predict(X + 40).outside.all()
+    assert (model.distance(X) == 0).all()
+
+
+def test_same_seed_same_ensemble_and_saved_is_the_same():
+    X, y = table(60)
+    one, two, other = (Ensemble().fit(X, y, seed) for seed in (1, 1, 2))
+    Z = table(50, 3)[0]
+    np.testing.assert_array_equal(one.predict(Z).std, two.predict(Z).std)
+    assert (one.predict(Z).mean != other.predict(Z).mean).any()
+
+
+def test_too_few_or_unknown_values_are_refused_and_nothing_is_predicted_for_nothing():
+    X, y = table(30)
+    with pytest.raises(ConfigError, match="9 architectures; allowed: 10 or more"):
+        Ensemble().fit(X[:9], y[:9])
+    y[3] = np.nan
+    with pytest.raises(ConfigError, match="row 3 is nan"):
+        Ensemble().fit(X, y)
+    model = Ensemble().fit(*table(30))
+    assert len(model.predict(X[:0]).mean) == 0
+
+
+@pytest.mark.parametrize("name", ["unet", "unet_half", "resnet"])
+def test_features_are_the_encoding_and_what_follows_from_it(name):
+    space = get_space(name)
+    X = space.sample_matrix(3000, np.random.default_rng(0))
+    features = Features(space)
+    Z = features.matrix(X)
+    assert Z.shape == (3000, len(features.names))
+    assert np.isfinite(Z).all()
+    np.testing.assert_array_equal(Z[:, : X.shape[1]], X)
+    params = Z[:, features.names.index("log_params")]
+    np.testing.assert_allclose(np.exp(params.astype(float)), space.count_params(X), rtol=1e-4)
+    # The blocks they are computed in do not show.
+    np.testing.assert_array_equal(features.matrix(X[2000:2100]), Z[2000:2100])
+    assert features.matrix(X[:0]).shape == (0, len(features.names))
+
+
+def test_the_described_depth_and_view_are_those_of_a_known_network():
+    space = get_space("unet")
+    said = {k: v[0] for k, v in space.describe_matrix(space.encode([space.default()])).items()}
+    assert said["blocks"] == 4
+    assert said["convolutions"] == 8
+    assert said["halvings"] == 3
+    assert said["width_last"] == 128
+    # 3x3 stem: 3 pixels; two 3x3 convolutions a stage at strides 1, 2, 4, 8; three poolings.
+    assert np.exp(said["field_of_view"]) == pytest.approx(3 + 4 * (1 + 2 + 4 + 8) + 1 + 2 + 4)
+    with pytest.raises(ArchError):
+        space.describe_matrix(np.full((1, len(space.feature_names)), 77.0))

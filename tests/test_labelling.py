@@ -1,0 +1,221 @@
+"""Labelling and the measured search of a run, with real (tiny) trainings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import optuna
+import pandas as pd
+import pytest
+import toy_worker
+import yaml
+
+from nasseg import labelling, pipeline
+from nasseg.config import (
+    AnalogConfig,
+    DataConfig,
+    DriftConfig,
+    LabelConfig,
+    RunConfig,
+    SearchConfig,
+    TrainConfig,
+    to_dict,
+)
+from nasseg.errors import ConfigError, RunError
+from nasseg.report import write_report
+from nasseg.search_spaces import get_space
+
+DATA = DataConfig(image_size=16, synthetic_train=16, synthetic_val=8)
+TRAIN = TrainConfig(epochs=1, batch_size=8)
+DRIFT = DriftConfig(chips=2, times=(1.0, 86_400.0, 2_592_000.0))
+
+
+def labels(out, **changes):
+    return LabelConfig(
+        out=str(out), count=2, threads=1, max_params=40_000, max_macs_per_pixel=3_000,
+        data=DATA, train=TRAIN, analog=AnalogConfig(epochs=1), drift=DRIFT, **changes,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """Measuring is a formula; the calls are counted."""
+    calls = []
+
+    def measure(space, arch, data, task, budget):
+        calls.append(space.arch_id(arch))
+        params = int(space.count_params(space.encode([arch]))[0])
+        return {
+            "arch_id": space.arch_id(arch), "arch": space.to_json(arch), "day1": 1 - params**-0.3,
+            "std": 0.01, "avm": 0.5, "digital": 0.9, "params": params, "seconds": time.time(),
+        }  # fmt: skip
+
+    monkeypatch.setattr(labelling, "measure", measure)
+    return calls
+
+
+def test_labels_from_before_there_were_studies_are_continued(tmp_path, toy):
+    config = dataclasses.replace(labels(tmp_path / "a"), count=3)
+    table = pipeline.label(config, progress=False)
+    before = table.read_bytes()
+    # A folder of then: no study, and settings without those of a study.
+    (tmp_path / "a" / "study.db").unlink()
+    saved = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())
+    for key in ("storage", "study", "workers", "sampler", "heartbeat"):
+        del saved[key]
+    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(saved))
+    pipeline.label(config, progress=False)
+    assert table.read_bytes() == before
+    assert len(toy) == 3
+    pipeline.label(dataclasses.replace(config, count=5), progress=False)
+    assert len(toy) == 5
+    assert table.read_bytes().startswith(before)
+
+
+def test_two_folders_share_a_study_and_have_the_same_table(tmp_path, toy):
+    where = f"journal:{tmp_path}/shared"
+    one = pipeline.label(labels(tmp_path / "a", storage=where), progress=False)
+    two = pipeline.label(labels(tmp_path / "b", storage=where), progress=False)
+    assert one.read_bytes() == two.read_bytes()
+    assert len(toy) == 2
+    other = dataclasses.replace(labels(tmp_path / "c", storage=where), seed=4)
+    with pytest.raises(RunError, match="seed: 0 -> 4"):
+        pipeline.label(other, progress=False)
+
+
+def test_a_password_is_written_nowhere(tmp_path):
+    config = labels(tmp_path / "a", storage="postgresql://me:secret@127.0.0.1:9/d")
+    with pytest.raises((RunError, ImportError)) as caught:
+        pipeline.label(config, progress=False)
+    assert "secret" not in str(caught.value)
+    saved = (tmp_path / "a" / "config.yaml").read_text()
+    assert "postgresql://me@127.0.0.1:9/d" in saved
+    assert "secret" not in saved
+
+
+def test_an_unknown_sampler_is_said_before_anything_is_written(tmp_path):
+    with pytest.raises(LookupError, match="did you mean 'nsgaii'"):
+        pipeline.label(labels(tmp_path / "a", sampler="nsga2"))
+    assert not (tmp_path / "a").exists()
+
+
+def run_config(out, **search):
+    chosen = {"max_params": 40_000, "max_macs_per_pixel": 3_000, **search}
+    return RunConfig(
+        out=str(out), threads=1, data=DATA, search=SearchConfig(**chosen), train=TRAIN,
+        analog=AnalogConfig(epochs=1), drift=DRIFT,
+    )  # fmt: skip
+
+
+def test_a_measured_search_gives_a_run_its_architecture(tmp_path, toy):
+    config = run_config(tmp_path / "run", measure=12, sampler="analognas")
+    pipeline.run(config, stages=("search", "train"), progress=False)
+    best = json.loads((tmp_path / "run" / "best.json").read_text())
+    space = get_space("unet")
+    assert best["arch_id"] == space.arch_id(best["arch"])
+    assert best["measured"]["day1"] == max(entry["best"] for entry in best["history"])
+    assert best["params"] <= 40_000
+    assert best["budget"]["sampler"] == "analognas"
+    assert len(toy) == len(set(toy)) == 12
+    assert (tmp_path / "run" / "digital.safetensors").exists()
+    assert "measured" in write_report(tmp_path / "run").read_text()
+    # Done: another worker of the same search finds nothing to do.
+    pipeline.run(config, stages=("search",), progress=False)
+    assert len(toy) == 12
+
+
+def test_a_run_from_before_measured_search_is_continued(tmp_path, toy):
+    config = run_config(tmp_path / "run", arch=None, measure=2)
+    pipeline.run(config, stages=("search",), progress=False)
+    file = tmp_path / "run" / "config.yaml"
+    saved = yaml.safe_load(file.read_text())
+    del saved["search"]["storage"]
+    del saved["search"]["proxy"]
+    file.write_text(yaml.safe_dump(saved))
+    pipeline.run(config, stages=("search",), progress=False)
+    with pytest.raises(RunError, match=r"search\.measure: 2 -> 3"):
+        pipeline.run(run_config(tmp_path / "run", measure=3), stages=("search",), progress=False)
+
+
+def test_a_proxy_says_how_a_search_measures(tmp_path):
+    file = tmp_path / "proxy.yaml"
+    file.write_text("train: {epochs: 3}\ndata: {image_size: 32}\ndrift: {chips: 4}\n")
+    proxy = labelling.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
+    assert (proxy.count, proxy.train.epochs, proxy.data.size, proxy.drift.chips) == (7, 3, 32, 4)
+    assert proxy.train.batch_size == 8
+    for wrong in ("seed: 3", "analog: {preset: ideal}", "count: 4"):
+        file.write_text(wrong)
+        with pytest.raises(ConfigError, match="no setting of a proxy"):
+            labelling.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
+
+
+def test_two_local_workers_make_one_table(tmp_path):
+    config = labels(tmp_path / "labels", workers=2)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
+    done = subprocess.run(
+        [sys.executable, "-m", "nasseg", "label", "--config", str(tmp_path / "config.yaml")],
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "table.csv" in done.stdout
+    assert len(pd.read_csv(tmp_path / "labels" / "table.csv")) == 2
+    study = optuna.load_study(
+        study_name="nasseg", storage=f"sqlite:///{tmp_path / 'labels' / 'study.db'}"
+    )
+    assert {trial.state.name for trial in study.trials} == {"COMPLETE"}
+
+
+@pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_the_command_stops_its_workers(word, tmp_path, monkeypatch):
+    where, log = f"journal:{tmp_path}/j", tmp_path / "log"
+    study = toy_worker.open_study(where)
+    words = [where, 40, "lhs", log, tmp_path / "t.csv", 60]
+    started = []
+
+    def start(config, place):
+        command = [sys.executable, toy_worker.__file__, *map(str, words)]
+        started.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+        return started[-1]
+
+    def stop_when_busy():
+        while not log.exists() or len(log.read_text().splitlines()) < 2:
+            time.sleep(0.1)
+        os.kill(os.getpid(), word)
+
+    monkeypatch.setattr(labelling, "_start", start)
+    threading.Thread(target=stop_when_busy, daemon=True).start()
+    config = dataclasses.replace(labels(tmp_path / "labels", workers=2), count=40)
+    with pytest.raises(KeyboardInterrupt):
+        labelling.run_workers(study, config, None, lambda: None, progress=False)
+    assert all(worker.poll() is not None for worker in started)
+    states = [trial.state.name for trial in study.study.trials]
+    assert sorted(states) == ["FAIL", "FAIL", "WAITING", "WAITING"]
+
+
+def test_workers_that_all_fail_are_an_error(tmp_path, monkeypatch):
+    study = toy_worker.open_study(f"journal:{tmp_path}/j")
+    broken = [sys.executable, "-c", "raise SystemExit(2)"]
+    monkeypatch.setattr(labelling, "_start", lambda *_: subprocess.Popen(broken))
+    config = labels(tmp_path / "labels", workers=2)
+    with pytest.raises(RunError, match=r"exit statuses 2, 2\) with 0 of 2"):
+        labelling.run_workers(study, config, None, lambda: None, progress=False)
+
+
+def test_threads_and_gpus_are_shared_out(monkeypatch):
+    config = LabelConfig(threads=8, workers=3)
+    assert [p.threads for p in labelling._places(config)] == [2, 2, 2]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert [p.visible for p in labelling._places(config)] == ["4", "6", "4"]
+    one = dataclasses.replace(config, device="cuda:1")
+    assert {(p.device, p.visible) for p in labelling._places(one)} == {("cuda:1", None)}

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nasseg.errors import ConfigError
+from nasseg.evaluators.cost import row_keys
+from nasseg.evaluators.features import Features
+from nasseg.search.domain import SpaceDomain, TableDomain
+from nasseg.search.strategies import STRATEGIES, History, SurrogateAssisted
+from nasseg.search_spaces import get_space
+
+
+def grid(n=300, columns=6, seed=0):
+    rng = np.random.default_rng(seed)
+    X = np.unique(rng.integers(0, 5, size=(n, columns)).astype(np.float32), axis=0)
+    y = 0.6 + 0.05 * X[:, 0] + 0.03 * X[:, 1] - 0.02 * np.abs(X[:, 2] - X[:, 3])
+    return X, y + 0.002 * rng.normal(size=len(X))
+
+
+def run(name, X, y, queries, seed=0, batch=1):
+    domain = TableDomain(X, [f"c{i}" for i in range(X.shape[1])])
+    few = {"members": 4} if name == "surrogate" else {}
+    strategy = STRATEGIES[name](domain, **few)
+    asked: list[int] = []
+    while len(asked) < queries:
+        history = History(X[asked], y[asked])
+        n = min(batch, queries - len(asked))
+        rows = strategy.propose(history, n, np.random.default_rng([seed, len(asked)]))
+        asked += [domain.row_of[key] for key in row_keys(rows)]
+    return asked
+
+
+@pytest.mark.parametrize("name", STRATEGIES.names())
+def test_every_strategy_asks_for_each_architecture_of_a_table_once_and_can_ask_for_all(name):
+    X, y = grid(40)
+    asked = run(name, X, y, len(X), batch=3)
+    assert sorted(asked) == list(range(len(X)))
+
+
+@pytest.mark.parametrize("name", STRATEGIES.names())
+def test_a_proposal_is_a_function_of_history_and_generator(name):
+    X, y = grid()
+    assert run(name, X, y, 16, seed=3) == run(name, X, y, 16, seed=3)
+    assert run(name, X, y, 16, seed=3) != run(name, X, y, 16, seed=4)
+
+
+def test_surrogates_need_fewer_queries_than_chance():
+    X, y = grid()
+    top = np.sort(y)[-3]
+
+    def found(name, seed):
+        scores = y[run(name, X, y, 60, seed, batch=5)]
+        return np.argmax(scores >= top) + 1 if (scores >= top).any() else 61
+
+    ours = np.median([found("surrogate", s) for s in range(3)])
+    assert ours < np.median([found("random", s) for s in range(3)])
+    assert ours <= 40
+
+
+def test_no_more_than_the_table_has_and_no_architecture_twice_in_it():
+    X, y = grid(30)
+    domain = TableDomain(X, list("abcdef"))
+    strategy = STRATEGIES["random"](domain)
+    with pytest.raises(ConfigError, match="no 2 architectures are left"):
+        strategy.propose(History(X[:-1], y[:-1]), 2, np.random.default_rng(0))
+    with pytest.raises(ConfigError, match="twice"):
+        TableDomain(np.concatenate([X, X[:1]]), list("abcdef"))
+
+
+def test_what_is_beside_the_table_becomes_the_nearest_free_row():
+    X = np.array([[0, 0], [0, 1], [4, 4]], dtype=np.float32)
+    domain = TableDomain(X, ["a", "b"])
+    rng = np.random.default_rng(0)
+    beside = np.array([[0, 3], [0, 3], [0, 3]], dtype=np.float32)
+    np.testing.assert_array_equal(domain.settle(beside, set(), rng), X[[1, 0, 2]])
+    taken = set(row_keys(X[:2]))
+    np.testing.assert_array_equal(domain.settle(beside, taken, rng), X[2:])
+
+
+@pytest.mark.parametrize("name", STRATEGIES.names())
+def test_strategies_work_on_a_space_within_bounds(name):
+    space = get_space("unet")
+
+    def small(X):
+        return space.count_params(X) < 60_000
+
+    domain = SpaceDomain(space, small, Features(space).matrix)
+    strategy = STRATEGIES[name](domain)
+    rng = np.random.default_rng(0)
+    X = domain.spread(14, rng)
+    y = 0.5 + 0.02 * X[:, 1].astype(float)
+    batch = strategy.propose(History(X, y, pending=X[:0]), 3, rng)
+    assert len(set(row_keys(batch))) == 3
+    assert small(batch).all()
+    assert not set(row_keys(batch)) & set(row_keys(X))
+    space.decode(batch)
+
+
+def test_what_is_under_way_is_not_proposed_again_and_failures_count_as_taken():
+    X, y = grid(60)
+    domain = TableDomain(X, list("abcdef"))
+    y = y.copy()
+    y[5] = np.nan
+    strategy = SurrogateAssisted(domain)
+    history = History(X[:20], y[:20], pending=X[20:50])
+    batch = strategy.propose(history, 5, np.random.default_rng(0))
+    assert not set(row_keys(batch)) & set(row_keys(X[:50]))
+
+
+def test_little_is_expected_where_only_poor_architectures_are_left():
+    X, y = grid()
+    strategy = SurrogateAssisted(TableDomain(X, list("abcdef")), members=6)
+    order = np.argsort(-y)
+    some = order[10::5]
+    early = strategy.expected_gain(History(X[some], y[some]), np.random.default_rng(0))
+    most = order[:-20]
+    late = strategy.expected_gain(History(X[most], y[most]), np.random.default_rng(0))
+    assert early > 5 * late
+    assert late >= 0
+    everything = History(X, y)
+    assert strategy.expected_gain(everything, np.random.default_rng(0)) == 0
