@@ -35,6 +35,8 @@ DEFAULTS: dict[str, Any] = {
 OBJECTIVES = ("reg:squarederror", "reg:absoluteerror", "rank:pairwise")
 """Errors of values, or of the order of pairs. Predictions of the latter are only an order."""
 
+TRIES = 24
+"""Hyperparameters that :func:`tune` tries."""
 GRID: dict[str, tuple[Any, ...]] = {
     "rounds": (100, 200, 400),
     "max_depth": (2, 3, 4, 6),
@@ -88,8 +90,9 @@ def fit_head(
     settings |= {"tree_method": "hist", "seed": seed, "nthread": nthread}
     data = xgb.DMatrix(X, label=y, nthread=nthread)
     if settings["objective"].startswith("rank"):
-        # One group: the order of all architectures is what is learned.
+        # One group, and pairs from all of it: by default they would be made around the top only.
         data.set_group([len(y)])
+        settings |= {"lambdarank_pair_method": "mean", "lambdarank_num_pair_per_sample": 4}
     else:
         settings["base_score"] = float(np.mean(y))
     return xgb.train(settings, data, num_boost_round=rounds)
@@ -130,7 +133,7 @@ def cross_validate(
             fit_seed = seed + repeat * k + fold
             inner = {**(params or {})}
             if tuned:
-                inner |= tune(X[~held_out], y[~held_out], fit_seed, nthread=nthread)
+                inner = tune(X[~held_out], y[~held_out], fit_seed, base=inner, nthread=nthread)
             head = fit_head(X[~held_out], y[~held_out], inner, fit_seed, nthread)
             taus.append(tau(y[held_out], predict(head, X[held_out])))
     known = [value for value in taus if math.isfinite(value)]
@@ -138,28 +141,37 @@ def cross_validate(
 
 
 def tune(
-    X: Matrix, y: FloatArray, seed: int = 0, *, tries: int = 24, k: int = 5, nthread: int = 1
+    X: Matrix,
+    y: FloatArray,
+    seed: int = 0,
+    *,
+    base: Mapping[str, Any] | None = None,
+    k: int = 5,
+    nthread: int = 1,
 ) -> dict[str, Any]:
-    """Hyperparameters by cross-validation: of ``tries`` drawn from :data:`GRID` and the defaults,
-    those whose held-out predictions rank best.
+    """Hyperparameters by cross-validation: of :data:`TRIES` drawn from a grid and the defaults,
+    those whose held-out predictions rank best. ``base`` are changes to the defaults that stay.
 
     The tau that made them win is no measure of them; cross-validate around this whole function
     for one (:func:`cross_validate` with ``tuned``).
 
     Returns:
-        Changes to the defaults.
+        Changes to the defaults; ``base`` itself where there are too few architectures to choose.
     """
+    kept = dict(base or {})
+    if len(np.unique(X, axis=0)) < max(2 * k, 2 * LEAST_ROWS):
+        return kept
     rng = np.random.default_rng([seed, 7])
-    drawn: list[dict[str, Any]] = [{}]
+    drawn: list[dict[str, Any]] = [kept]
     drawn += [
-        {name: choices[rng.integers(len(choices))] for name, choices in GRID.items()}
-        for _ in range(tries)
+        {**{name: choices[rng.integers(len(choices))] for name, choices in GRID.items()}, **kept}
+        for _ in range(TRIES)
     ]
     found = [
         cross_validate(X, y, k, seed, repeats=1, params=params, nthread=nthread)[0]
         for params in drawn
     ]
-    return drawn[int(np.nanargmax(found))] if np.isfinite(found).any() else {}
+    return drawn[int(np.nanargmax(found))] if np.isfinite(found).any() else kept
 
 
 def tau(truth: FloatArray, predicted: FloatArray) -> float:

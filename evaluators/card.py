@@ -40,7 +40,12 @@ def write_card(
     names = evaluator.features.names
     params, macs = (X[:, names.index(name)] for name in ("log_params", "log_macs"))
     ranking = cross_validate(
-        X, day1, repeats=1, params={**schema["hyperparameters"], "objective": "rank:pairwise"}
+        X,
+        day1,
+        schema["cross_validation"]["folds"],
+        schema["seed"],
+        repeats=max(1, schema["cross_validation"]["repeats"]),
+        params={**schema["hyperparameters"], "objective": "rank:pairwise"},
     )[0]
     lines = [
         f"# Surrogate of `{schema['space']['name']}`, version {schema['space']['version']}\n",
@@ -63,12 +68,17 @@ def write_card(
         f"- the number of parameters alone: {_number(tau(day1, params.astype(np.float64)))}",
         "- the multiply-accumulates per pixel alone: "
         f"{_number(tau(day1, macs.astype(np.float64)))}",
-        f"- a second measurement with another seed (the noise ceiling): {_number(ceiling)}",
+        *(
+            [f"- a second measurement with another seed (the noise ceiling): {_number(ceiling)}"]
+            if math.isfinite(ceiling)
+            else []
+        ),
         "",
         f"Intervals of 90 % for `day1` hold {_number(uncertainty['coverage'], 3)} of held-out "
         f"architectures; their error out of bag is {uncertainty['error']:.4f} (root mean square). "
         "An architecture farther from those of the table than 99 % of them are from their "
-        "neighbours is flagged as outside.",
+        "neighbours is flagged as outside. The winner of a search was picked for a high "
+        "prediction, so more often than not it is less good than predicted.",
         "",
         "Hyperparameters: "
         + ", ".join(f"{key} {value}" for key, value in schema["hyperparameters"].items())

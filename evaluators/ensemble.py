@@ -20,12 +20,15 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.stats import norm
 
+from nasseg.errors import ConfigError
 from nasseg.evaluators._boosting import (
+    LEAST_ROWS,
     check_rows,
     fit_head,
     folds,
     hyperparameters,
     predict,
+    tune,
 )
 from nasseg.evaluators.base import Matrix
 from nasseg.evaluators.scores import FloatArray
@@ -35,6 +38,8 @@ MEMBERS = 16
 like that of all on an architecture outside the table."""
 SHARE = 0.6
 """Share of the architectures that a member is fitted to."""
+LEAST_MEMBERS = 4
+"""Fewest members whose disagreement can be told."""
 FLOOR = 0.25
 """Least disagreement counted, as a share of the mean one: members agree by chance too."""
 OUTSIDE = 0.99
@@ -68,9 +73,14 @@ class Ensemble:
         nthread: threads for fitting and predicting.
     """
 
+    STATE = ("scale", "floor", "error", "unit", "far", "points", "hyperparameters", "files")
+    """Keys of what :meth:`restore` needs, and of the files of the models."""
+
     def __init__(
         self, members: int = MEMBERS, params: Mapping[str, Any] | None = None, nthread: int = 1
     ) -> None:
+        if members < LEAST_MEMBERS:
+            raise ConfigError(f"members is {members!r}; allowed: {LEAST_MEMBERS} or more")
         self.params = hyperparameters(params)
         self.members = members
         self.nthread = nthread
@@ -91,17 +101,9 @@ class Ensemble:
             ConfigError: fewer than 10 architectures, or a value that is not finite.
         """
         check_rows(X, y, "ensemble")
-        n = len(X)
-        rng = np.random.default_rng([seed, n])
-        seen = np.zeros((self.members, n), dtype=bool)
-        # Stratified by member: everyone is unseen by about as many members as everyone else.
-        hidden = max(1, round(n * (1 - SHARE)))
-        order = np.concatenate(
-            [rng.permutation(n) for _ in range(-(-hidden * self.members // n) + 1)]
-        )
-        for k in range(self.members):
-            seen[k] = True
-            seen[k, order[k * hidden : (k + 1) * hidden]] = False
+        # Repeats of an architecture are seen or unseen together: one that was seen tells the other.
+        group = np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
+        seen = self._shares(group.max() + 1, np.random.default_rng([seed, len(X)]))[:, group]
         self._heads = [
             fit_head(X[rows], y[rows], self.params, seed + k, self.nthread)
             for k, rows in enumerate(seen)
@@ -110,6 +112,21 @@ class Ensemble:
         self._scale_distances(X)
         self._calibrate(said, seen, y)
         return self
+
+    def _shares(self, n: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+        """Which of ``n`` architectures each member is fitted to, ``(members, n)``.
+
+        Everyone is unseen by as many members as everyone else, give or take one.
+        """
+        hidden = max(1, round(n * (1 - SHARE)))
+        seen = np.ones((self.members, n), dtype=bool)
+        unseen_by = np.zeros(n)
+        for row in seen:
+            # Those unseen by the fewest so far come first, in random order among themselves.
+            chosen = np.lexsort((rng.random(n), unseen_by))[:hidden]
+            row[chosen] = False
+            unseen_by[chosen] += 1
+        return seen
 
     def dump(self) -> tuple[dict[str, Any], list[bytes]]:
         """What JSON takes, and the models as UBJ."""
@@ -138,8 +155,8 @@ class Ensemble:
         return ensemble
 
     def _scale_distances(self, X: Matrix) -> None:
-        spread = X.std(axis=0)
-        self._unit = np.where(spread > 0, spread, 1.0).astype(np.float64)
+        spread = X.std(axis=0, dtype=np.float64)
+        self._unit = np.where(spread > 1e-6 * (1 + np.abs(X).max(axis=0)), spread, 1.0)
         unique = np.unique(X, axis=0)
         self._tree = cKDTree(unique / self._unit)
         if len(unique) > 1:
@@ -192,14 +209,22 @@ def coverage(
     *,
     share: float = 0.9,
     params: Mapping[str, Any] | None = None,
+    tuned: bool = False,
     nthread: int = 1,
 ) -> float:
-    """Share of held-out architectures, over ``k`` folds, whose value lies in the interval."""
+    """Share of held-out architectures, over ``k`` folds, whose value lies in the interval.
+
+    ``tuned`` chooses the hyperparameters in every fold, as :func:`cross_validate` does. NaN where
+    the folds would leave too few architectures to fit to.
+    """
     inside = np.zeros(len(X), dtype=bool)
     for fold, held_out in enumerate(folds(X, k, np.random.default_rng(seed))):
-        model = Ensemble(params=params, nthread=nthread).fit(
-            X[~held_out], y[~held_out], seed + fold
-        )
+        if np.count_nonzero(~held_out) < LEAST_ROWS:
+            return math.nan
+        inner = dict(params or {})
+        if tuned:
+            inner |= tune(X[~held_out], y[~held_out], seed + fold, base=inner, nthread=nthread)
+        model = Ensemble(params=inner, nthread=nthread).fit(X[~held_out], y[~held_out], seed + fold)
         low, high = model.predict(X[held_out]).interval(share)
         inside[held_out] = (low <= y[held_out]) & (y[held_out] <= high)
     return float(inside.mean())

@@ -91,7 +91,10 @@ def _of_bench(file: Path) -> bytes:
     from nasseg.evaluators.bench import PROXY, read_bench
 
     table = read_bench(file)
-    text: str = table[table.budget == PROXY].to_csv(index=False)
+    table = table[table.budget == PROXY].drop(columns=["budget", "seed", "space"])
+    # Several seeds of an architecture are one, better known, row.
+    means = table.groupby(["arch_id", "arch"], sort=False, as_index=False).mean(numeric_only=True)
+    text: str = means.to_csv(index=False)
     return text.encode("utf-8")
 
 

@@ -82,8 +82,8 @@ class XGBoostEvaluator(Evaluator):
                 gets a head too where it is.
             seed: Seed of the trees and of the folds.
             params: Changes to the default hyperparameters.
-            tuned: Choose the hyperparameters by cross-validation on ``day1``. The tau that is
-                stated is then of a cross-validation around that choice.
+            tuned: Choose the hyperparameters of each head by cross-validation. The tau and the
+                coverage that are stated are then of one cross-validation around that choice.
             folds: Folds of the cross-validation that says how well a head ranks.
             repeats: Divisions into folds; 0 = no cross-validation (tau and coverage are unknown).
 
@@ -94,13 +94,21 @@ class XGBoostEvaluator(Evaluator):
         for name in TARGETS:
             check_rows(X, getattr(scores, name), name)
         names = [*TARGETS, *(n for n in MORE if np.isfinite(getattr(scores, n)).all())]
-        inner = dict(params or {})
-        if tuned:
-            inner |= tune(X, scores.day1, seed, nthread=self.nthread)
-        settings = hyperparameters(inner)
+        if not hyperparameters(params)["objective"].startswith("reg:"):
+            raise ConfigError(
+                f"objective is {(params or {})['objective']!r}, which predicts an order and no "
+                "values; allowed: reg:squarederror, reg:absoluteerror"
+            )
+        repeats = min(repeats, 1) if tuned else repeats
         heads, targets = {}, {}
+        chosen: dict[str, Any] = {}
         for name in names:
             y = getattr(scores, name)
+            inner = dict(params or {})
+            if tuned:
+                inner = tune(X, y, seed, base=inner, nthread=self.nthread)
+            if name == "day1":
+                chosen = inner
             mean, std = math.nan, math.nan
             if repeats:
                 mean, std = cross_validate(
@@ -108,8 +116,8 @@ class XGBoostEvaluator(Evaluator):
                     y,
                     folds,
                     seed,
-                    repeats=1 if tuned else repeats,
-                    params=params if tuned else inner,
+                    repeats=repeats,
+                    params=params,
                     tuned=tuned,
                     nthread=self.nthread,
                 )
@@ -120,23 +128,32 @@ class XGBoostEvaluator(Evaluator):
                 "max": float(y.max()),
                 "tau_mean": _finite(mean),
                 "tau_std": _finite(std),
+                "hyperparameters": hyperparameters(inner),
             }
         self._heads = heads
-        self._ensemble = Ensemble(params=inner, nthread=self.nthread).fit(X, scores.day1, seed)
+        self._ensemble = Ensemble(params=chosen, nthread=self.nthread).fit(X, scores.day1, seed)
         covered = math.nan
         if repeats:
-            covered = coverage(X, scores.day1, folds, seed, params=inner, nthread=self.nthread)
+            covered = coverage(
+                X, scores.day1, folds, seed, params=params, tuned=tuned, nthread=self.nthread
+            )
         self.schema = {
             "format": FORMAT,
             "space": {"name": self.space.name, "version": self.space.version},
             "features": list(self.space.feature_names),
             "inputs": list(self.features.names),
             "targets": targets,
-            "uncertainty": {"of": "day1", "interval": 0.9, "coverage": _finite(covered)},
+            "uncertainty": {
+                "of": "day1",
+                "interval": 0.9,
+                "coverage": _finite(covered),
+                "error": self._ensemble.error,
+            },
             "n": len(X),
             "seed": seed,
             "cross_validation": {"folds": folds, "repeats": repeats},
-            "hyperparameters": settings,
+            "hyperparameters": hyperparameters(chosen),
+            "tuned": tuned,
             "xgboost": xgb.__version__,
             "table": None,
         }
@@ -182,8 +199,8 @@ class XGBoostEvaluator(Evaluator):
     def save(self, folder: str | Path, table: bytes | None = None) -> Path:
         """Write the surrogate as a folder, with the CSV ``table`` it was fitted to.
 
-        ``schema.json`` is written last and holds the hash of every other file, so that a folder
-        interrupted half-way is never loaded.
+        ``schema.json`` is written last and holds the hash of every model and of the table, so that
+        a folder interrupted half-way is never loaded.
         """
         if not self._heads:
             raise ConfigError("the surrogate is not fitted; there is nothing to save")
@@ -239,6 +256,8 @@ class XGBoostEvaluator(Evaluator):
             file = source / str(entry["file"])
             evaluator._heads[name] = _read_head(file, entry["sha256"], f"{name} head", nthread)
         uncertainty = schema["uncertainty"]
+        if missing := [key for key in Ensemble.STATE if key not in uncertainty]:
+            raise ConfigError(f"{source / SCHEMA_FILE}: uncertainty lacks {', '.join(missing)}")
         members = [
             _read_head(source / file, sha256, "ensemble", nthread)
             for file, sha256 in uncertainty["files"].items()
@@ -292,7 +311,9 @@ def read_schema(folder: str | Path) -> dict[str, Any]:
         ) from None
     if not isinstance(schema, dict) or schema.get("format") != FORMAT:
         found = schema.get("format") if isinstance(schema, dict) else schema
-        raise ConfigError(f"{file}: format is {found!r}; allowed: {FORMAT}")
+        raise ConfigError(
+            f"{file}: format is {found!r}; allowed: {FORMAT} (`nasseg fit` writes it)"
+        )
     for key in ("space", "features", "inputs", "targets", "uncertainty"):
         if key not in schema:
             raise ConfigError(f"{file}: key {key!r} is missing")

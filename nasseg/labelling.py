@@ -289,8 +289,10 @@ def run_workers(
         terminable(),
         tqdm(total=config.count, desc="measured", unit="arch", disable=not progress) as bar,
     ):
-        workers = [_start(config, place) for place in _places(config)]
+        workers: list[subprocess.Popen[bytes]] = []
         try:
+            for place in _places(config):
+                workers.append(_start(config, place))
             before = -1
             while any(worker.poll() is None for worker in workers):
                 study.show(bar, config.count)

@@ -13,6 +13,7 @@ query, strategy by strategy and seed by seed; the same command continues.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import time
 from collections.abc import Callable
@@ -27,8 +28,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from nasseg._io import write_text
-from nasseg.errors import DataError, NassegError
+from nasseg._io import read_json, write_json, write_text
+from nasseg.errors import ConfigError, DataError, NassegError
 from nasseg.evaluators.cost import row_keys
 from nasseg.search.domain import TableDomain
 from nasseg.search.strategies import INITIAL, STRATEGIES, History
@@ -61,6 +62,8 @@ def main() -> int:
     parser.add_argument("--strategies", nargs="+", default=list(LABELS), choices=list(LABELS))
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
+    if options.table and options.bench:
+        parser.error("--table and --bench are both given; one is allowed")
     try:
         domain, scores, source = (
             read_csv(Path(options.table), options.score, options.columns)
@@ -83,7 +86,8 @@ def from_bench(path: str | None, score: str) -> tuple[TableDomain, np.ndarray[An
     bench = NASSegBench(path)
     see = Features(bench.space).matrix
     domain = TableDomain(bench.matrix, bench.space.feature_names, see)
-    return domain, bench.values(score), f"NASSeg-Bench v1 ({len(bench)} architectures, {score})"
+    name = "NASSeg-Bench v1" if path is None else bench.path.name
+    return domain, bench.values(score), f"{name} ({len(bench)} architectures, {score})"
 
 
 def read_csv(
@@ -123,6 +127,7 @@ def run_all(
     domain: TableDomain, scores: np.ndarray[Any, Any], options: argparse.Namespace
 ) -> pd.DataFrame:
     """Every strategy and seed that ``runs.csv`` does not have."""
+    check_settings(domain, scores, options)
     file = Path(options.out) / "runs.csv"
     runs = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["strategy", "seed"])
     queries = min(options.queries, len(scores))
@@ -145,6 +150,21 @@ def run_all(
         runs = pd.concat([runs, part], ignore_index=True) if len(runs) else part
         write_text(file, runs.to_csv(index=False, float_format="%.6g"))
     return runs
+
+
+def check_settings(
+    domain: TableDomain, scores: np.ndarray[Any, Any], options: argparse.Namespace
+) -> None:
+    """Refuse a folder with searches on another table or with another budget."""
+    table = hashlib.sha256(domain.X.tobytes() + scores.tobytes()).hexdigest()[:16]
+    settings = {"table": table, "queries": options.queries, "batch": options.batch}
+    file = Path(options.out) / "settings.json"
+    if file.exists() and read_json(file) != settings:
+        raise ConfigError(
+            f"{options.out} holds searches of {read_json(file)}, these are of {settings}; choose "
+            "another --out"
+        )
+    write_json(file, settings)
 
 
 def ask(
@@ -193,7 +213,18 @@ def ask_optuna(
         (key,) = row_keys(row)
         taken.add(key)
         asked.append(domain.row_of[key])
-        study.tell(trial, float(scores[asked[-1]]))
+        # The score belongs to the row that was measured, not to what was proposed beside it.
+        last = study.get_trials(deepcopy=False)[-1]
+        places = [int(np.searchsorted(v, x)) for v, x in zip(domain.values, row[0], strict=True)]
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=dict(zip(domain.names, places, strict=True)),
+                distributions=last.distributions,
+                value=float(scores[asked[-1]]),
+                system_attrs=last.system_attrs,
+            )
+        )
     return asked
 
 
@@ -205,6 +236,7 @@ def report(
 ) -> None:
     """``README.md`` and ``regret.png``."""
     out = Path(options.out)
+    runs = runs[runs.strategy.isin(options.strategies) & (runs.seed < options.seeds)]
     best, top = scores.max(), np.sort(scores)[-max(1, round(TOP * len(scores)))]
     marks = [n for n in (20, 50, 100, 200) if n <= runs["query"].max()]
     lines = [
@@ -212,7 +244,8 @@ def report(
         "```",
         "python " + " ".join(sys.argv),
         "```\n",
-        f"{runs.seed.nunique()} seeds, the first {INITIAL} queries at random. Simple regret: best "
+        f"{runs.seed.nunique()} seeds; the first {INITIAL} queries are random (20, its population, "
+        f"for NSGA-II), then {options.batch} at a time (Optuna's samplers: 1). Simple regret: best "
         f"score of the table ({best:.4f}) minus best found. Found: queries until one of the best "
         f"{TOP:.0%} ({(scores >= top).sum()} architectures from {top:.4f} on) was asked for.\n",
         "| strategy | found, median | quartiles | "

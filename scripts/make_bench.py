@@ -35,25 +35,23 @@ def main() -> int:
     options = parser.parse_args()
     entries = []
     for text in options.tables:
-        file, _, rest = text.partition(":")
-        budget, _, seed = rest.partition(":")
+        file, budget, seed = text.rsplit(":", 2) if text.count(":") > 1 else (text, "", "")
         if budget not in ("proxy", "full") or not seed.isdecimal():
             parser.error(f"table is {text!r}; allowed: FILE:proxy:SEED or FILE:full:SEED")
         entries.append({"path": file, "space": options.space, "budget": budget, "seed": int(seed)})
     try:
         Path(options.out).parent.mkdir(parents=True, exist_ok=True)
         make_bench(entries, options.out)
-        page = describe(NASSegBench(options.out))
+        page = describe(NASSegBench(options.out), "python " + " ".join(sys.argv))
     except NassegError as error:
         sys.stderr.write(f"make_bench: error: {error}\n")
         return 1
-    command = "python " + " ".join(sys.argv)
-    write_text(options.page, page.replace("COMMAND", command))
+    write_text(options.page, page)
     sys.stdout.write(page)
     return 0
 
 
-def describe(bench: NASSegBench) -> str:
+def describe(bench: NASSegBench, command: str) -> str:
     """What is in the bench and how well it can be predicted, as Markdown."""
     day1 = bench.values()
     see = Features(bench.space)
@@ -67,7 +65,7 @@ def describe(bench: NASSegBench) -> str:
     lines = [
         "# NASSeg-Bench v1\n",
         "```",
-        "COMMAND",
+        command,
         "```\n",
         f"{len(bench)} architectures of `{bench.space.name}`, {len(rows)} trainings at the proxy "
         f"budget, {rows.seconds.sum() / 3600:.1f} hours of one CPU core.\n",

@@ -82,8 +82,8 @@ def test_noise_and_proxy_are_known_where_they_were_measured(bench):
 
 def test_a_surrogate_is_fitted_to_it(bench):
     table, _, _ = bench
-    assert len(read_table(table.path, SPACE).X) == 42
-    assert fit_table(table.path, SPACE).schema["n"] == 42
+    assert len(read_table(table.path, SPACE).X) == 30
+    assert fit_table(table.path, SPACE).schema["n"] == 30
 
 
 def test_what_is_no_bench_is_said(bench, tmp_path):

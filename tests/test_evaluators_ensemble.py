@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+import xgboost as xgb
 
 from nasseg.errors import ArchError, ConfigError
 from nasseg.evaluators.ensemble import Ensemble, coverage
@@ -41,12 +44,40 @@ def test_what_is_far_from_the_table_is_flagged_and_the_table_is_not():
     assert (model.distance(X) == 0).all()
 
 
-def test_same_seed_same_ensemble_and_saved_is_the_same():
+def test_same_seed_same_ensemble_and_restored_is_the_same():
     X, y = table(60)
     one, two, other = (Ensemble().fit(X, y, seed) for seed in (1, 1, 2))
     Z = table(50, 3)[0]
-    np.testing.assert_array_equal(one.predict(Z).std, two.predict(Z).std)
+    state, models = one.dump()
+    boosters = []
+    for model in models:
+        boosters.append(xgb.Booster())
+        boosters[-1].load_model(bytearray(model))
+    again = Ensemble.restore(json.loads(json.dumps(state)), boosters)
+    for same in (two, again):
+        np.testing.assert_array_equal(one.predict(Z).std, same.predict(Z).std)
+        np.testing.assert_array_equal(one.predict(Z).mean, same.predict(Z).mean)
+        np.testing.assert_array_equal(one.predict(Z + 9).outside, same.predict(Z + 9).outside)
     assert (one.predict(Z).mean != other.predict(Z).mean).any()
+
+
+def test_repeats_of_an_architecture_do_not_make_intervals_narrow():
+    X, y = table(60, noise=0.03)
+    rng = np.random.default_rng(7)
+    again = np.concatenate([y, y + 0.03 * rng.normal(size=60), y + 0.03 * rng.normal(size=60)])
+    model = Ensemble().fit(np.tile(X, (3, 1)), again)
+    Z, truth = table(300, 5, noise=0.03)
+    low, high = model.predict(Z).interval(0.9)
+    assert np.mean((low <= truth) & (truth <= high)) >= 0.85
+
+
+def test_everyone_is_unseen_by_as_many_members():
+    seen = Ensemble(8)._shares(33, np.random.default_rng(0))
+    unseen_by = (~seen).sum(0)
+    assert np.ptp(unseen_by) <= 1
+    assert ((~seen).sum(1) == 13).all()
+    with pytest.raises(ConfigError, match="members is 2; allowed: 4 or more"):
+        Ensemble(2)
 
 
 def test_too_few_or_unknown_values_are_refused_and_nothing_is_predicted_for_nothing():

@@ -20,7 +20,9 @@ from nasseg.evaluators import (
     load_surrogate,
     shipped,
 )
+from nasseg.evaluators._boosting import GRID
 from nasseg.evaluators._shipped import WEIGHTS
+from nasseg.evaluators.card import importance
 from nasseg.evaluators.tables import read_table
 from nasseg.evaluators.xgboost import cross_validate
 from nasseg.search_spaces import get_space
@@ -79,6 +81,10 @@ def test_predictions_survive_saving_and_loading_bit_for_bit(fitted, tmp_path):
             getattr(fitted.evaluate_matrix(X), head), getattr(again.evaluate_matrix(X), head)
         )
     assert again.schema == fitted.schema
+    said, same = fitted.predict_day1(X), again.predict_day1(X)
+    np.testing.assert_array_equal(said.mean, same.mean)
+    np.testing.assert_array_equal(said.std, same.std)
+    np.testing.assert_array_equal(said.outside, same.outside)
     assert (folder / "table.csv").read_bytes() == b"a,table\n"
 
 
@@ -215,6 +221,49 @@ def test_cross_validation_finds_signal_and_no_signal_in_noise():
     assert abs(cross_validate(X, noise, 5, 0, repeats=2)[0]) < 0.2
     assert cross_validate(X, objective(X), 5, 0) == (mean, std)
     assert math.isnan(cross_validate(X, np.ones(80), 5, 0, repeats=1)[0])
+
+
+def test_hyperparameters_are_chosen_inside_the_folds(monkeypatch):
+    monkeypatch.setattr("nasseg.evaluators._boosting.TRIES", 2)
+    monkeypatch.setitem(GRID, "rounds", (30, 60))
+    space = get_space("unet")
+    X, scores = measured(space, 40)
+    tuned = XGBoostEvaluator(space).fit(X, scores, tuned=True)
+    assert tuned.schema["tuned"]
+    assert tuned.schema["cross_validation"] == {"folds": 5, "repeats": 1}
+    chosen = {n: e["hyperparameters"] for n, e in tuned.schema["targets"].items()}
+    assert chosen["day1"] == tuned.schema["hyperparameters"]
+    assert 0 < tuned.tau("day1") <= 1
+    # Noise stays noise, however many hyperparameters are tried.
+    noise = Scores.of(40, **{h: np.random.default_rng(3).random(40) for h in HEADS})
+    assert XGBoostEvaluator(space).fit(X, noise, tuned=True).tau("day1") < 0.35
+
+
+def test_an_order_of_pairs_is_no_prediction_of_values():
+    space = get_space("unet")
+    X, scores = measured(space, 20)
+    with pytest.raises(ConfigError, match="predicts an order and no values"):
+        XGBoostEvaluator(space).fit(X, scores, params={"objective": "rank:pairwise"})
+    assert cross_validate(X, scores.day1, params={"objective": "rank:pairwise"}, repeats=1)[0] > 0
+
+
+def test_the_smallest_table_is_fitted_without_a_coverage():
+    space = get_space("unet")
+    X, scores = measured(space, 12)
+    fitted = XGBoostEvaluator(space).fit(X, scores)
+    assert fitted.schema["uncertainty"]["coverage"] is None
+
+
+def test_the_card_says_what_the_surrogate_rests_on(tmp_path):
+    space = get_space("unet")
+    fitted = fit_table(write_table(tmp_path / "t.csv", space), space, tmp_path / "s")
+    card = (tmp_path / "s/card.md").read_text()
+    assert "30 measured architectures" in card
+    assert "number of parameters alone" in card
+    assert (tmp_path / "s/importance.png").read_bytes().startswith(b"\x89PNG")
+    shares = importance(fitted)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
 
 
 def test_repeated_rows_of_one_architecture_do_not_leak_between_folds():

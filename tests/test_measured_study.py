@@ -127,6 +127,45 @@ def test_a_proposal_is_new_within_the_bounds_and_a_function_of_its_history(name)
     assert propose(name, Request(SPACE, 1, 0, BOUNDS), [], taken).arch != proposal.arch
 
 
+def test_the_surrogate_learns_from_what_is_measured_and_counts_the_rest_as_known():
+    archs = spread_architectures(SPACE, 16, 3, BOUNDS)
+    known = distributions(SPACE)
+    study = optuna.create_study(direction="maximize")
+    for k, arch in enumerate(archs):
+        params = to_params(SPACE, arch)
+        running, failed = k == 14, k == 15
+        state = "RUNNING" if running else "FAIL" if failed else "COMPLETE"
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState[state],
+                value=None if running or failed else 0.1 * arch["M"],
+                params=params,
+                distributions={name: known[name] for name in params},
+            )
+        )
+    seen = {SPACE.arch_id(arch) for arch in archs}
+    proposals = [
+        propose("surrogate", Request(SPACE, 0, slot, BOUNDS), study.trials).arch
+        for slot in (16, 17, 18)
+    ]
+    assert not seen & {SPACE.arch_id(arch) for arch in proposals}
+    # What was measured says that more stages are better.
+    assert np.mean([arch["M"] for arch in proposals]) > np.mean([arch["M"] for arch in archs])
+
+
+def test_a_study_may_minimise_and_has_one_direction():
+    def stages(trial):
+        return suggest(trial, SPACE)["M"]
+
+    study = optuna.create_study(direction="minimize", sampler=AnalogNASSampler(SPACE))
+    study.optimize(stages, n_trials=40)
+    values = [trial.value for trial in study.trials]
+    assert np.mean(values[-15:]) < np.mean(values[:10])
+    both = optuna.create_study(directions=["minimize", "maximize"], sampler=AnalogNASSampler(SPACE))
+    with pytest.raises(ConfigError, match="2 directions"):
+        both.optimize(lambda t: (stages(t), 1), n_trials=30)
+
+
 def test_impossible_bounds_are_an_error_not_an_endless_search(monkeypatch):
     monkeypatch.setattr("nasseg.search.bounds.LHS_BLOCKS", 2)
     for name in ("lhs", "random"):
@@ -139,7 +178,7 @@ def test_impossible_bounds_are_an_error_not_an_endless_search(monkeypatch):
 # --- interruption ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampler", ["lhs", "analognas", "tpe", "nsgaii"])
+@pytest.mark.parametrize("sampler", ["lhs", "analognas", "tpe", "nsgaii", "surrogate"])
 def test_an_interrupted_study_goes_on_as_if_it_had_not_been(sampler, tmp_path):
     tables = []
     for name, stops in (("whole", []), ("stopped", [KeyboardInterrupt, KeyboardInterrupt])):

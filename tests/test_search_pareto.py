@@ -117,7 +117,9 @@ def test_crowding_is_within_each_front():
 def test_an_objective_without_range_tells_nobody_apart():
     crowding = P.crowding_distances(np.array([[0.0, 7], [1, 7], [3, 7], [4, 7]]))
     np.testing.assert_allclose(crowding[1:3], [3 / 4, 3 / 4])
-    assert np.isinf(P.crowding_distances(np.ones((5, 2)))).sum() == 2
+    assert (P.crowding_distances(np.ones((5, 2))) == 0).all()
+    flat = P.crowding_distances(np.array([[0.0, 3, 7], [1, 2, 7], [2, 1, 7], [3, 0, 7]]))
+    np.testing.assert_array_equal(np.isinf(flat), [True, False, False, True])
 
 
 # -- knee -----------------------------------------------------------------------------------

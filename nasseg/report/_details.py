@@ -51,7 +51,9 @@ def search_facts(run: RunFiles) -> str:
         text = f"{number(said['low'], 3)} to {number(said.get('high'), 3)}"
         if said.get("outside"):
             text += "; unlike every architecture that was measured, so a guess"
-        facts.append(("90 % of such predictions lie within", text))
+        if said.get("held") is not None:
+            text += f" (such intervals held {number(100 * said['held'], 0)} % of held-out ones)"
+        facts.append(("interval of 90 %", text))
     surrogate = best.get("surrogate")
     if isinstance(surrogate, dict) and surrogate.get("n") is not None:
         text = f"fitted to {in_words(surrogate['n'])} measured architectures"

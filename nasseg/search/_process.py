@@ -20,7 +20,7 @@ def worker_name() -> str:
 
 
 def identity() -> list[str]:
-    """This process, for :func:`ended`: boot and process namespace, process id, start time.
+    """This process, for :func:`alive`: boot and process namespace, process id, start time.
 
     Where the system does not tell them (no ``/proc``), boot and namespace are empty.
     """

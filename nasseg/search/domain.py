@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Matrix = NDArray[np.float32]
 
+LHS_BLOCK = 1024
+"""Architectures of a hypercube that is thinned to bounds."""
 TRIES = 50
 """Rounds of new draws where all that was proposed is known already."""
 
@@ -100,12 +102,15 @@ class SpaceDomain(Domain):
         return self._within(self.space.sample_matrix(4 * n, rng))[:n]
 
     def spread(self, n: int, rng: np.random.Generator) -> Matrix:
-        """A Latin hypercube, thinned to the bounds."""
-        found = self._within(self.space.sample_lhs_matrix(n, rng))
-        while len(found) < n:
-            more = self._within(self.space.sample_lhs_matrix(n, rng))
-            found = np.concatenate([found, more if len(more) else self.sample(n, rng)])
-        return found[:n]
+        """A Latin hypercube, thinned to the bounds; fewer where few are within them."""
+        found: list[Matrix] = []
+        for _ in range(TRIES):
+            # Large hypercubes, so that narrow bounds leave some of them.
+            drawn = self._within(self.space.sample_lhs_matrix(max(n, LHS_BLOCK), rng))
+            found.append(drawn[rng.permutation(len(drawn))])
+            if sum(map(len, found)) >= n:
+                break
+        return np.concatenate(found)[:n]
 
     def mutate(self, X: Matrix, rng: np.random.Generator) -> Matrix:
         """One mutation of width, depth or the rest each."""
@@ -179,6 +184,8 @@ class TableDomain(Domain):
         """Another value in one column that has several."""
         X = X.copy()
         free = [j for j, values in enumerate(self.values) if len(values) > 1]
+        if not free:
+            return X
         for row in X:
             j = free[rng.integers(len(free))]
             others = self.values[j][self.values[j] != row[j]]

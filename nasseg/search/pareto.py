@@ -108,7 +108,8 @@ def crowding_distances(F: ArrayLike, ranks: ArrayLike | None = None) -> FloatArr
         gap[1:-1] = value[2:] - value[:-2]
         # Where a front has no range in an objective, that objective tells nobody apart.
         apart = np.divide(gap, span, out=np.zeros(n), where=span > 0)
-        apart[first] = apart[last] = np.inf
+        ends = np.r_[first, last]
+        apart[ends] = np.where(span[ends] > 0, np.inf, 0.0)
         distance[order] += apart
     return distance
 

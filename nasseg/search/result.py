@@ -68,8 +68,9 @@ class SearchResult:
     surrogate: dict[str, Any] = field(default_factory=dict)
     """Size and cross-validated rank correlations of the surrogate, where it tells them."""
     interval: dict[str, Any] = field(default_factory=dict)
-    """``low`` and ``high`` end of what holds the 1-day metric of the architecture in ``share`` of
-    all cases, and whether it lies ``outside`` the surrogate's table; empty where it cannot say."""
+    """``low`` and ``high`` end of what is to hold the 1-day metric of an architecture in ``share``
+    of all cases, the share that was ``held`` in cross-validation, and whether this one lies
+    ``outside`` the surrogate's table; empty where the surrogate cannot say."""
 
     objectives: tuple[str, ...] = ()
     """Objectives of one's own, as in ``maximize day1``; none = AnalogNAS's."""

@@ -24,6 +24,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from nasseg._registry import Registry
@@ -32,7 +33,7 @@ from nasseg.evaluators.features import Features
 from nasseg.search.bounds import SizeBounds, iterate_spread
 from nasseg.search.distributions import distributions, from_params, suggest, to_params
 from nasseg.search.domain import SpaceDomain
-from nasseg.search.strategies import INITIAL, History, SurrogateAssisted
+from nasseg.search.strategies import INITIAL, History, SurrogateAssisted, offspring
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -146,7 +147,8 @@ class AnalogNASSampler(_ProposesArchitectures, BaseGASampler):  # type: ignore[m
         population_size: Architectures of a generation.
         bounds: What is proposed; none = everything.
         crossover_prob: Chance that a child mixes two parents.
-        mutation_prob: Chance that a child is mutated.
+        mutation_prob: Chance that a child of two parents is mutated; one of a single parent always
+            is.
 
     Raises:
         ConfigError: a value that is not allowed.
@@ -179,7 +181,7 @@ class AnalogNASSampler(_ProposesArchitectures, BaseGASampler):  # type: ignore[m
         """The best trials of the generation before and of its parents, best first."""
         pool = self.get_population(study, generation - 1)
         pool += self.get_parent_population(study, generation - 1)
-        return _best_first(pool)[: self.population_size]
+        return _best_first(pool, study)[: self.population_size]
 
     def propose(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         """A child of the trial's generation that no trial has had."""
@@ -187,33 +189,21 @@ class AnalogNASSampler(_ProposesArchitectures, BaseGASampler):  # type: ignore[m
         generation = self.get_trial_generation(study, trial)
         parents = [
             arch
-            for parent in _best_first(self.get_parent_population(study, generation))
+            for parent in _best_first(self.get_parent_population(study, generation), study)
             if (arch := self._arch(parent)) is not None
         ]
         if not parents:
             return self.from_hypercube(trial.number, seen)
         rng = np.random.default_rng([self.seed, 2, trial.number])
-        X = self.space.encode(parents)
+        X, domain = self.space.encode(parents), SpaceDomain(self.space)
         for _ in range(ROUNDS):
-            children = self._children(X, rng)
+            chances = self.crossover_prob, self.mutation_prob
+            children = offspring(domain, X, CHILDREN, rng, *chances)
             good = self.bounds.within(self.space, children)
             for child in self.space.decode(children[good]):
                 if self.space.arch_id(child) not in seen:
                     return child
         return self.from_hypercube(trial.number, seen)
-
-    def _children(self, X: Any, rng: np.random.Generator) -> Any:
-        """``CHILDREN`` children, encoded, of parents ``X`` that are sorted best first."""
-        # The lower index wins the tournament.
-        first, second = rng.integers(len(X), size=(2, 2, CHILDREN)).min(axis=1)
-        children = X[first]
-        mixed = np.flatnonzero((rng.random(CHILDREN) < self.crossover_prob) & (first != second))
-        if len(mixed):
-            children[mixed] = self.space.crossover_matrix(children[mixed], X[second[mixed]], rng)
-        mutated = np.flatnonzero(rng.random(CHILDREN) < self.mutation_prob)
-        if len(mutated):
-            children[mutated] = self.space.mutate_matrix(children[mutated], rng)
-        return children
 
 
 class SurrogateSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[misc]
@@ -249,28 +239,47 @@ class SurrogateSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[mis
         domain = SpaceDomain(self.space, lambda X: bounds.within(self.space, X), features.matrix)
         strategy = SurrogateAssisted(domain, self.initial)
         rng = np.random.default_rng([self.seed, 5, trial.number])
-        X = strategy.propose(self._history(study, trial), 1, rng)
+        try:
+            X = strategy.propose(self._history(study, trial), 1, rng)
+        except ConfigError:
+            # Everything within the bounds is known; what is left to say, the hypercube says.
+            return self.from_hypercube(trial.number, self.seen(study, trial))
         return self.space.decode(X)[0]
 
     def _history(self, study: Study, trial: FrozenTrial) -> History:
         done, scores, rest = [], [], []
+        sign = _sign(study)
         for other in study.get_trials(deepcopy=False):
             arch = None if other.number == trial.number else self._arch(other)
             if arch is None:
                 continue
             if other.state == TrialState.COMPLETE and other.value is not None:
                 done.append(arch)
-                scores.append(other.value)
+                scores.append(sign * other.value)
+            elif other.state == TrialState.FAIL:
+                done.append(arch)
+                scores.append(np.nan)
             else:
                 rest.append(arch)
         encode = self.space.encode
         return History(encode(done), np.array(scores), encode(rest))
 
 
-def _best_first(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Finished trials by falling value; of equal ones the earlier."""
+def _sign(study: Study) -> int:
+    """1 for a study that maximises, -1 for one that minimises."""
+    if len(study.directions) != 1:
+        raise ConfigError(
+            f"the study has {len(study.directions)} directions; these samplers take one, to "
+            "maximise or to minimise"
+        )
+    return 1 if study.direction == StudyDirection.MAXIMIZE else -1
+
+
+def _best_first(trials: Sequence[FrozenTrial], study: Study) -> list[FrozenTrial]:
+    """Finished trials, the best value first; of equal ones the earlier."""
+    sign = _sign(study)
     done = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
-    return sorted(done, key=lambda t: (-(t.value or 0.0), t.number))
+    return sorted(done, key=lambda t: (-sign * (t.value or 0.0), t.number))
 
 
 # --- by name --------------------------------------------------------------------------------
@@ -338,7 +347,7 @@ def _optuna_seed(seed: int, slot: int) -> int:
     return int(np.random.SeedSequence([seed, 3, slot]).generate_state(1)[0]) >> 1
 
 
-# These two know by themselves what is new and within the bounds.
+# These three know by themselves what is new and within the bounds.
 @register_sampler("analognas", attempts=8)
 def _analognas(request: Request) -> BaseSampler:
     return AnalogNASSampler(request.space, request.seed, bounds=request.bounds)

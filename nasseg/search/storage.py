@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 import warnings
 from pathlib import Path
@@ -104,6 +105,10 @@ def database_url(where: str) -> URL:
     return url
 
 
+SECRETS = ("password", "passwd", "sslpassword", "passfile")
+"""Keys of a URL's query that are nobody's business."""
+
+
 def shown(where: str) -> str:
     """A storage as it may be printed and written into files: without its password."""
     from sqlalchemy import make_url
@@ -112,9 +117,11 @@ def shown(where: str) -> str:
     try:
         url = make_url(where)
     except ArgumentError:
-        return where
+        # What cannot be parsed may hold a password anywhere between // and @.
+        return re.sub(r"//.*@", "//...@", where)
+    url = url.difference_update_query(SECRETS)
     if url.password is None:
-        return where
+        return str(url) if "?" in where else where
     # URL.set() takes None for "as it is".
     return str(url._replace(password=None).render_as_string(hide_password=False))
 

@@ -86,7 +86,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def _propose(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
-        """At least ``n`` rows, best guess first; those known already are left out afterwards."""
+        """At least ``n`` rows, best guess first; the domain makes known ones new."""
 
 
 STRATEGIES: Registry[type[Strategy]] = Registry("strategy")
@@ -124,8 +124,8 @@ class RegularizedEvolution(Strategy):
 class AnalogNASEvolution(Strategy):
     """AnalogNAS's evolution (Benmeziane et al. 2023) over measured architectures.
 
-    The ``population`` best of all live; parents by binary tournament, half of the children mix
-    two of them, and four of five are mutated.
+    The ``population`` best of all live; children as :func:`offspring` makes them. (The sampler of
+    that name in studies has generations, which many workers need.)
     """
 
     def __init__(self, domain: Domain, initial: int = INITIAL, population: int = 20) -> None:
@@ -138,15 +138,25 @@ class AnalogNASEvolution(Strategy):
         return offspring(self.domain, X[best], 4 * n, rng)
 
 
-def offspring(domain: Domain, X: Matrix, n: int, rng: np.random.Generator) -> Matrix:
-    """``n`` children of a population sorted best first ``(P, F)``, by tournament."""
+def offspring(
+    domain: Domain,
+    X: Matrix,
+    n: int,
+    rng: np.random.Generator,
+    crossover: float = 0.5,
+    mutation: float = 0.8,
+) -> Matrix:
+    """``n`` children of a population sorted best first ``(P, F)``, by binary tournament.
+
+    With the chance ``crossover`` a child mixes two parents; with the chance ``mutation`` it is
+    mutated, and always where it has one parent alone, whose copy it would be.
+    """
     first, second = rng.integers(len(X), size=(2, 2, n)).min(axis=1)
     children: Matrix = X[first]
-    mixed = np.flatnonzero((rng.random(n) < 0.5) & (first != second))
+    mixed = np.flatnonzero((rng.random(n) < crossover) & (first != second))
     if len(mixed):
         children[mixed] = domain.crossover(children[mixed], X[second[mixed]], rng)
-    # A child of one parent alone has to be mutated: it would be its parent again.
-    changed = np.flatnonzero((rng.random(n) < 0.8) | ~np.isin(np.arange(n), mixed))
+    changed = np.flatnonzero((rng.random(n) < mutation) | ~np.isin(np.arange(n), mixed))
     children[changed] = domain.mutate(children[changed], rng)
     return children
 
@@ -193,18 +203,23 @@ class SurrogateAssisted(Strategy):
         if not len(pool):
             return pool
         said = model.predict(self.domain.features(pool))
-        best: Matrix = pool[self._batch(said.mean, said.std, pool, history, n)]
+        mean = said.mean.copy()
+        if not said.outside.all():
+            mean[said.outside] = -np.inf
+        best: Matrix = pool[self._batch(mean, said.std, pool, history, n)]
         return best
 
     def expected_gain(self, history: History, rng: np.random.Generator) -> float:
         """By how much the best proposal is expected to beat the best that is measured.
 
-        Expected improvement (Jones et al. 1998), in units of the score. A search stops where it is
-        below the noise of a measurement.
+        Expected improvement (Jones et al. 1998), in units of the score; where it is below the noise
+        of a measurement, going on is of no use. Infinite before there is anything to go by.
         """
         from nasseg.evaluators.ensemble import Ensemble
 
         X, y = history.known()
+        if len(X) < self.initial:
+            return np.inf
         model = Ensemble(self.members).fit(self.domain.features(X), y, seed=len(history))
         pool = self._pool(model, history, X, y, rng)
         if not len(pool):
@@ -242,6 +257,7 @@ class SurrogateAssisted(Strategy):
             seen |= set(row_keys(living))
             children = offspring(self.domain, living, self.population, rng)
             children = self.domain.settle(children, seen, rng)
+            seen |= set(row_keys(children))
             living = np.concatenate([children, living])
             score = np.concatenate([bound(children), score])
         fresh = [key not in history.taken for key in row_keys(living)]

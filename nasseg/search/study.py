@@ -155,14 +155,23 @@ def _interval(surrogate: Any, arch: dict[str, Any]) -> dict[str, Any]:
     if not hasattr(surrogate, "predict_day1"):
         return {}
     said = surrogate.predict_day1([arch])
-    low, high = said.interval(0.9)
+    # Around the head's prediction, which is the one that is shown; the width is the ensemble's.
+    middle = float(surrogate.evaluate([arch]).day1[0])
+    low, high = (middle + end - said.mean for end in said.interval(0.9))
     outside = bool(said.outside[0])
+    held = surrogate.schema.get("uncertainty", {}).get("coverage")
     if outside:
         logger.warning(
             "the architecture found is farther from those that the surrogate was fitted to than "
             "they are from each other: its prediction is a guess"
         )
-    return {"low": float(low[0]), "high": float(high[0]), "share": 0.9, "outside": outside}
+    return {
+        "low": float(low[0]),
+        "high": float(high[0]),
+        "share": 0.9,
+        "outside": outside,
+        "held": held,
+    }
 
 
 def _say_tighter_bounds(config: SearchConfig, constraints: Sequence[Constraint]) -> None:
