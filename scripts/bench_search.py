@@ -253,12 +253,15 @@ def report(
         + " | seconds a search |",
         "|---" * (len(marks) + 4) + "|",
     ]
+    floor = max(float(np.diff(np.sort(scores)[-2:])[0]) / 10, 1e-6)
     figure, axis = plt.subplots(figsize=(7, 4.2), constrained_layout=True)
     for name in [n for n in LABELS if n in set(runs.strategy)]:
         own = runs[runs.strategy == name].pivot(index="seed", columns="query", values="score")
         reached = (own >= top).to_numpy()
         first = np.where(reached.any(1), reached.argmax(1) + 1.0, np.inf)
         regret = best - own.cummax(axis=1)
+        # A logarithm has no place for those that found the best.
+        shown = regret.clip(lower=floor)
         quarter = np.quantile(first, (0.25, 0.5, 0.75), method="inverted_cdf")
         texts = [f"{v:.0f}" if np.isfinite(v) else f"> {own.shape[1]}" for v in quarter]
         cells = [f"{regret[n].mean():.4f}" for n in marks]
@@ -268,12 +271,12 @@ def report(
             f"{seconds:.1f} |"
         )
         x = regret.columns.to_numpy()
-        axis.plot(x, regret.mean(), color=COLOURS[name], label=LABELS[name])
-        low, high = (regret.quantile(q) for q in (0.25, 0.75))
+        axis.plot(x, shown.mean(), color=COLOURS[name], label=LABELS[name])
+        low, high = (shown.quantile(q) for q in (0.25, 0.75))
         axis.fill_between(x, low, high, color=COLOURS[name], alpha=0.12, linewidth=0)
     axis.set(xlabel="architectures measured", ylabel="simple regret", title=source)
     axis.set_xlim(1, runs["query"].max())
-    axis.set_ylim(bottom=0)
+    axis.set_yscale("log")
     axis.legend(frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(out / "regret.png", dpi=150)

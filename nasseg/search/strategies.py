@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 
 from nasseg._registry import Registry
 from nasseg.errors import ConfigError
@@ -198,7 +198,10 @@ class SurrogateAssisted(Strategy):
         X, y = history.known()
         if len(X) < 10:
             return self.domain.spread(n, rng)
-        model = Ensemble(self.members).fit(self.domain.features(X), y, seed=len(history))
+        # Normal scores of the ranks: a few hopeless architectures would otherwise take all the
+        # trees, where the order among the good ones is what matters.
+        scores = norm.ppf((rankdata(y) - 0.5) / len(y))
+        model = Ensemble(self.members).fit(self.domain.features(X), scores, seed=len(history))
         pool = self._pool(model, history, X, y, rng)
         if not len(pool):
             return pool
