@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nasseg._io import write_text
+from nasseg._io import write_csv
 from nasseg.analog import chip_evaluator
 from nasseg.analog.noise import derive_seed
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
@@ -153,24 +153,15 @@ class MeasuredTable:
             rows[row["arch_id"]] = row
         return rows
 
-    @staticmethod
-    def _write(path: Path, rows: dict[str, dict[str, Any]]) -> None:
-        names = list(dict.fromkeys(name for row in rows.values() for name in row))
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
-        write_text(path, text.getvalue())
-
     def add(self, row: dict[str, Any]) -> None:
         """Add a measured row and write the file."""
         self.rows[row["arch_id"]] = {key: str(value) for key, value in row.items()}
-        self._write(self.path, self.rows)
+        write_csv(self.path, list(self.rows.values()))
 
     def fail(self, arch_id: str, arch: str, reason: str) -> None:
         """Record that an architecture cannot be measured, and why; it is not tried again."""
         self.failures[arch_id] = {"arch_id": arch_id, "arch": arch, "reason": reason}
-        self._write(self.failures_path, self.failures)
+        write_csv(self.failures_path, list(self.failures.values()))
 
 
 class MeasuredEvaluator(Evaluator):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import json
 import logging
 import time
@@ -18,7 +17,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from nasseg._io import atomic_write, read_json, write_json, write_text
+from nasseg._io import atomic_write, read_json, write_csv, write_json, write_text
 from nasseg._run import RunFolder, Timer
 from nasseg.analog import (
     Coverage,
@@ -442,7 +441,7 @@ class Job:
                 if chip in done:
                     continue
                 rows += evaluate(chip)
-                _write_drift(path, rows)
+                write_csv(path, rows)
                 timer.tick()
                 bar.set_postfix({self.task.monitor: f"{rows[-1][self.task.monitor]:.4f}"})
         self._sweep(loader, recalibrate_with, seed, timer)
@@ -472,7 +471,7 @@ class Job:
                 for chip in range(config.sweep_chips):
                     rows += [{"noise_scale": scale, **row} for row in evaluate(chip)]
                     timer.tick()
-            _write_drift(path, rows)
+            write_csv(path, rows)
 
     def report(self, timer: Timer) -> None:
         from nasseg.report import write_report
@@ -608,14 +607,6 @@ def _read_drift(path: Path) -> list[dict[str, Any]]:
             ]
     except (ValueError, TypeError, csv.Error) as error:
         raise RunError(f"{path} cannot be read: {error}; delete it to measure anew") from None
-
-
-def _write_drift(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
 
 
 def read_drift(run: Path) -> list[dict[str, Any]]:

@@ -6,8 +6,6 @@ values down; the study in the storage is the one record, and files are exports o
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import signal
 import threading
@@ -21,7 +19,7 @@ import optuna
 from optuna.trial import TrialState, create_trial
 from tqdm import tqdm
 
-from nasseg._io import write_text
+from nasseg._io import write_csv
 from nasseg.config import differences
 from nasseg.errors import ConfigError, NassegError, RunError
 from nasseg.search._process import Heartbeat
@@ -159,12 +157,7 @@ class MeasuredStudy:
         for path, rows in ((table, self._rows(slots)), (failures, _failures(slots))):
             # An empty file would not be a table; one that was there is brought up to date.
             if rows or path.exists():
-                names = list(dict.fromkeys(name for row in rows for name in row))
-                text = io.StringIO(newline="")
-                writer = csv.DictWriter(text, names, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
-                write_text(path, text.getvalue())
+                write_csv(path, rows)
 
     def add_known(
         self, rows: list[dict[str, Any]], failures: list[dict[str, Any]], source: str
