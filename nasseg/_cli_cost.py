@@ -66,15 +66,24 @@ def read_subject(source: str, given: dict[str, str]) -> Subject:
 
 def _of_run(folder: Path) -> dict[str, Any]:
     from nasseg._run import read_run_config
-    from nasseg.tasks import get_task
 
     config = read_run_config(folder)
     return {
         "space": config.search.space,
         "channels": config.data.channels,
-        "out_channels": get_task(config.data.task).out_channels,
+        "out_channels": _out_channels(folder / "best.json", config.data.kind),
         "image_size": config.data.size,
     }
+
+
+def _out_channels(best: Path, kind: str) -> int:
+    """As the run found them; runs that did not write them down segment."""
+    from nasseg._io import read_json
+
+    try:
+        return int(read_json(best)["out_channels"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 2 if kind == "instances" else 1
 
 
 def _number(key: str, text: str, least: int) -> int:

@@ -12,11 +12,16 @@ WIDTH = 79
 INDENT = 26
 
 RUN_ALIASES = {
+    "task": "data.task",
     "data": "data.path",
     "image_size": "data.image_size",
     "crop": "data.crop",
     "channels": "data.channels",
     "arch": "search.arch",
+    "strategy": "search.strategy",
+    "weights": "train.weights",
+    "freeze_until": "train.freeze_until",
+    "class_weights": "train.class_weights",
     "maximize": "search.maximize",
     "minimize": "search.minimize",
     "constraint": "search.constraints",
@@ -64,13 +69,7 @@ _METAVARS = (
 
 def _metavar(setting: Setting) -> str:
     kind = setting.allowed
-    for words, short in (
-        ("texts", "TEXT,TEXT"),
-        ("whole", "N"),
-        ("numbers", "X,X"),
-        ("number", "X"),
-        ("text", "TEXT"),
-    ):
+    for words, short in _METAVARS:
         if words in kind:
             return short
     return kind.replace(" or ", "|").replace(", ", "|")

@@ -68,7 +68,7 @@ class RunFolder:
                 raise RunError(f"{file} cannot be read: {error}") from None
             if not isinstance(saved, dict):
                 raise RunError(f"{file} is not a run's configuration")
-            saved = _with_younger(saved, wanted, type(config)())
+            saved = _with_younger(saved, type(config)())
             absent = _absent(_fixed(saved, free), _fixed(wanted, free))
             if absent:
                 raise RunError(
@@ -195,15 +195,16 @@ def _absent(saved: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> 
     return lacking
 
 
-def _with_younger(saved: dict[str, Any], wanted: dict[str, Any], default: Any) -> dict[str, Any]:
-    """Saved settings with those of the search that are younger than the run.
+def _with_younger(saved: dict[str, Any], default: Any) -> dict[str, Any]:
+    """Saved settings with those of data, search and training that are younger than the run.
 
-    Settings are added to the search with a default that leaves it as it was.
+    These are added with a default that leaves everything as it was; what chips are simulated with
+    may have changed meaning, and is not filled in.
     """
-    if not isinstance(saved.get("search"), dict) or not isinstance(default, RunConfig):
-        return saved
-    known = to_dict(default.search)
-    return {**saved, "search": {**{k: known[k] for k in wanted["search"]}, **saved["search"]}}
+    known = to_dict(default)
+    groups = [key for key in ("data", "search", "train") if isinstance(known.get(key), dict)]
+    whole = [key for key in groups if isinstance(saved.get(key), dict)]
+    return {**saved, **{key: {**known[key], **saved[key]} for key in whole}}
 
 
 def _fixed(config: dict[str, Any], free: Sequence[str], prefix: str = "") -> dict[str, Any]:

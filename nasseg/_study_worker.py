@@ -28,12 +28,12 @@ def _work(settings: bytes) -> None:
 
     from nasseg._cli_config import build_config, flatten
     from nasseg.data import load_data
-    from nasseg.labelling import measured_by, open_study, segmentation_space, set_threads
+    from nasseg.labelling import measured_by, open_study, set_threads, space_for
 
     config = build_config(LabelConfig, flatten(yaml.safe_load(settings)), {})
     set_threads(config.threads)
     data = load_data(config.data)
-    study = open_study(config, segmentation_space(config.space), data.fingerprint)
+    study = open_study(config, space_for(config.space, config.data), data)
     one = measured_by(config, study.space, data)
     study.work(one, config.count, config.sampler, progress=False)
 

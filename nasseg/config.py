@@ -15,6 +15,25 @@ from nasseg.errors import ConfigError
 
 STUDY_KEYS = ("count", "storage", "study", "workers", "sampler", "heartbeat")
 """Settings of a labelling that may differ between its workers, and when it is continued."""
+TASKS = ("segmentation", "semantic", "classification")
+"""What can be learned, beside the classification of a MedMNIST set by its name."""
+MEDMNIST_SETS = (
+    "bloodmnist",
+    "breastmnist",
+    "chestmnist",
+    "dermamnist",
+    "octmnist",
+    "organamnist",
+    "organcmnist",
+    "organsmnist",
+    "pathmnist",
+    "pneumoniamnist",
+    "retinamnist",
+    "tissuemnist",
+)
+"""The 2D sets of MedMNIST v2 (Yang et al., Scientific Data 2023)."""
+METRICS = ("auto", "accuracy", "balanced_accuracy", "auc", "f1")
+"""What classification may be selected and scored by."""
 DRIFT_TIMES: tuple[float, ...] = (1.0, 3600.0, 86_400.0, 2_592_000.0, 31_536_000.0)
 """Seconds after programming at which chips are evaluated: 1 s, 1 h, 1 day, 30 days, 1 year."""
 
@@ -41,8 +60,13 @@ def _check(ok: bool, key: str, value: object, allowed: str) -> None:
 class DataConfig:
     """What is learned from, and how it is brought to the network."""
 
+    task: str = "segmentation"
+    """What is learned: ``segmentation`` (one foreground), ``semantic`` (a class for each pixel),
+    ``classification`` (a class for each image), or a 2D set of MedMNIST by its name
+    (``breastmnist``)."""
     path: str | None = None
-    """Folder with ``images/`` and ``labels/``, or the raw Kaggle layout; none = synthetic."""
+    """Segmentation: a folder with ``images/`` and ``labels/``, or the raw Kaggle layout.
+    Classification: a folder of classes, an .npz file, or a CSV. None = synthetic."""
     image_size: int = 64
     """Side in pixels of the square to which images and labels are resized."""
     crop: int = 0
@@ -60,6 +84,26 @@ class DataConfig:
     """Synthetic validation images, where no folder is given."""
     max_cache_gb: float = 4.0
     """Memory in GB that the preprocessed images may take; a larger set is an error."""
+    path_column: str = "auto"
+    """Classification from a CSV: its column of image files."""
+    label_column: str = "auto"
+    """Its column of classes."""
+    group_column: str | None = None
+    """Its column of what must not be divided, such as the patient."""
+    centre_crop: int = 0
+    """Classification: the middle square of this side in pixels is cut out before resizing; 0 =
+    the whole image."""
+    augment: Literal["none", "light", "heavy"] = "light"
+    """Classification: random views of the training images. ``light`` is flips and small shifts,
+    ``heavy`` adds rotation, zoom, brightness, contrast, cutout and mixup."""
+    test_fraction: float = 0.0
+    """Classification: share of the images held out to be scored on, where the source has no test
+    images; 0 = scores are of the validation images."""
+    folds: int = 0
+    """Classification: cross-validation over so many parts, of which part ``fold`` is scored on;
+    0 = none."""
+    fold: int = 0
+    """Which part, from 0."""
 
     @property
     def size(self) -> int:
@@ -67,11 +111,42 @@ class DataConfig:
         return self.crop or self.image_size
 
     @property
-    def task(self) -> str:
-        """The task that the data are for: ``instances`` at native scale, else ``segmentation``."""
-        return "instances" if self.crop else "segmentation"
+    def kind(self) -> str:
+        """The kind of task: ``instances`` (segmentation at native scale), ``segmentation``,
+        ``semantic`` or ``classification``."""
+        if self.task == "segmentation":
+            return "instances" if self.crop else "segmentation"
+        return "classification" if self.task in MEDMNIST_SETS else self.task
 
     def __post_init__(self) -> None:
+        _check(
+            self.task in (*TASKS, *MEDMNIST_SETS),
+            "task",
+            self.task,
+            f"{', '.join(TASKS)}, or a MedMNIST set ({', '.join(MEDMNIST_SETS)})",
+        )
+        _check(
+            not self.crop or self.task == "segmentation", "crop", self.crop, f"0 for {self.task}"
+        )
+        _check(
+            self.augment in ("none", "light", "heavy"),
+            "augment",
+            self.augment,
+            "none, light or heavy",
+        )
+        _check(self.centre_crop >= 0, "centre_crop", self.centre_crop, "0 or more pixels")
+        _check(
+            0 <= self.test_fraction < 1, "test_fraction", self.test_fraction, "0 or more, below 1"
+        )
+        _check(
+            self.folds == 0 or 2 <= self.folds <= 100,
+            "folds",
+            self.folds,
+            "2 to 100, or 0 for none",
+        )
+        _check(
+            0 <= self.fold < max(1, self.folds), "fold", self.fold, "0 or more, below data.folds"
+        )
         _check(16 <= self.image_size <= 4096, "image_size", self.image_size, "16 to 4096 pixels")
         _check(
             self.crop == 0 or 32 <= self.crop <= 4096, "crop", self.crop, "32 to 4096 pixels, or 0"
@@ -87,12 +162,17 @@ class DataConfig:
 class SearchConfig:
     """The evolution over a surrogate, and what it may return."""
 
-    space: str = "unet"
-    """Name of the search space; ``nasseg spaces`` lists them."""
+    space: str = "auto"
+    """Name of the search space; ``nasseg spaces`` lists them. ``auto``: ``unet`` for segmentation,
+    ``resnet`` for classification."""
+    strategy: Literal["evolution", "random", "darts"] = "evolution"
+    """How the surrogate is searched: by evolution, or by as many random architectures. ``darts``
+    needs no surrogate: it trains a supernet of the space (``cells``) and takes what it prefers."""
     surrogate: str = "auto"
     """Folder of a fitted surrogate, or ``auto``: the one shipped for the space."""
     arch: str | None = None
-    """JSON file of an architecture to take instead of searching."""
+    """JSON file of an architecture to take instead of searching, or the name of a reference
+    network for classification, such as ``resnet18``."""
     population_size: int = 50
     """Architectures kept from one generation to the next."""
     nb_iter: int = 100
@@ -146,6 +226,12 @@ class SearchConfig:
         for name in ("max_params", "max_macs_per_pixel"):
             value = getattr(self, name)
             _check(value is None or value > 0, f"search.{name}", value, "above 0, or null")
+        _check(
+            self.strategy in ("evolution", "random", "darts"),
+            "search.strategy",
+            self.strategy,
+            "evolution, random or darts",
+        )
         _check(self.pick in ("knee", "best"), "search.pick", self.pick, "knee or best")
         _check(self.measure >= 0, "search.measure", self.measure, "0 or more")
         _check(bool(self.study), "search.study", self.study, "a name")
@@ -174,6 +260,26 @@ class TrainConfig:
     """Epochs between evaluations on the validation images; the last epoch is always one."""
     amp: bool = True
     """Mixed precision on CUDA; without effect on a CPU."""
+    monitor: Literal["auto", "accuracy", "balanced_accuracy", "auc", "f1"] = "auto"
+    """Classification: the metric that selects weights and scores architectures; auto = accuracy
+    (the AUC where an image has several classes)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Classification: ``balanced`` weighs the loss of each class by the inverse of its share."""
+    label_smoothing: float = 0.0
+    """Classification: share of each target that is spread over all classes."""
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
+    """Classification: ``balanced`` draws every class equally often."""
+    tta: bool = False
+    """Classification: probabilities are means over an image and its mirror images."""
+    weights: str | None = None
+    """Reference networks: file of a pretrained state dict (safetensors, or a torch file of tensors
+    alone)."""
+    freeze_until: str | None = None
+    """Reference networks: layers before the one of this name keep their weights."""
+    unfreeze_every: int = 0
+    """Epochs after which one more frozen layer, the last one first, is trained; 0 = never."""
+    unfreeze_lr: float = 0.1
+    """Learning rate of layers once frozen, as a multiple of ``lr``."""
 
     def __post_init__(self) -> None:
         _check(self.epochs >= 1, "epochs", self.epochs, "1 or more")
@@ -184,6 +290,27 @@ class TrainConfig:
         _check(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "0 or more, below 1")
         _check(self.patience >= 0, "patience", self.patience, "0 or more")
         _check(self.eval_every >= 1, "eval_every", self.eval_every, "1 or more")
+        _check(self.monitor in METRICS, "monitor", self.monitor, ", ".join(METRICS))
+        _check(
+            self.class_weights in ("none", "balanced"),
+            "class_weights",
+            self.class_weights,
+            "none or balanced",
+        )
+        _check(
+            0 <= self.label_smoothing < 1,
+            "label_smoothing",
+            self.label_smoothing,
+            "0 or more, below 1",
+        )
+        _check(
+            self.sampling in ("shuffled", "balanced"),
+            "sampling",
+            self.sampling,
+            "shuffled or balanced",
+        )
+        _check(self.unfreeze_every >= 0, "unfreeze_every", self.unfreeze_every, "0 or more")
+        _check(0 < self.unfreeze_lr <= 1, "unfreeze_lr", self.unfreeze_lr, "above 0, at most 1")
 
 
 @dataclass(frozen=True)
@@ -331,6 +458,11 @@ class DriftConfig:
         )
 
 
+def default_space(kind: str) -> str:
+    """The search space of a kind of task where none is named."""
+    return "resnet" if kind == "classification" else "unet"
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """A whole run: search, train, analog, drift, report."""
@@ -350,6 +482,9 @@ class RunConfig:
     drift: DriftConfig = field(default_factory=DriftConfig)
 
     def __post_init__(self) -> None:
+        if self.search.space == "auto":
+            space = default_space(self.data.kind)
+            object.__setattr__(self, "search", dataclasses.replace(self.search, space=space))
         _check(self.seed >= 0, "seed", self.seed, "0 or more")
         _check_device(self.device)
         _check(self.threads >= 0, "threads", self.threads, "0 or more")
@@ -361,8 +496,8 @@ class LabelConfig:
 
     out: str = "runs/labels"
     """Folder of the table; the same command continues it."""
-    space: str = "unet"
-    """Name of the search space."""
+    space: str = "auto"
+    """Name of the search space; ``auto`` as in a run."""
     count: int = 48
     """Architectures drawn; those that cannot be measured are not replaced."""
     seed: int = 0
@@ -400,6 +535,8 @@ class LabelConfig:
     )
 
     def __post_init__(self) -> None:
+        if self.space == "auto":
+            object.__setattr__(self, "space", default_space(self.data.kind))
         _check(self.count >= 1, "count", self.count, "1 or more")
         _check_device(self.device)
         _check(bool(self.study), "study", self.study, "a name")

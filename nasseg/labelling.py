@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from nasseg._cli_config import build_config, flatten, read_yaml
 from nasseg._run import RunFolder
-from nasseg.config import STUDY_KEYS, LabelConfig, RunConfig, to_dict
+from nasseg.config import STUDY_KEYS, DataConfig, LabelConfig, RunConfig, to_dict
 from nasseg.data import load_data
 from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators.measured import Budget, MeasuredTable, measure
@@ -33,7 +33,7 @@ from nasseg.search.measured import MeasuredStudy, terminable
 from nasseg.search.sampler import POPULATION, SAMPLERS
 from nasseg.search.storage import shown
 from nasseg.search_spaces import SearchSpace, get_space, list_spaces
-from nasseg.tasks import get_task
+from nasseg.tasks import task_for
 from nasseg.training.recipe import analog_spec
 
 if TYPE_CHECKING:
@@ -49,18 +49,19 @@ _PROXY_FIXED = ("data.path", "data.channels", "analog.preset")
 """What a proxy has in common with its run."""
 
 
-def segmentation_space(name: str) -> SearchSpace:
-    """The space of that name, if its networks segment.
+def space_for(name: str, data: DataConfig) -> SearchSpace:
+    """The space of that name, if its networks do what the data are for.
 
     Raises:
         UnknownName: no such space.
         ConfigError: its networks do something else.
     """
     space = get_space(name)
-    if space.task != "segmentation":
+    task = "classification" if data.kind == "classification" else "segmentation"
+    if space.task != task:
         raise ConfigError(
-            f"space is {name!r}, whose networks do {space.task}; a run is segmentation: allowed "
-            f"are {', '.join(n for n in list_spaces() if get_space(n).task == 'segmentation')}"
+            f"space is {name!r}, whose networks do {space.task}; the task is {data.task}: allowed "
+            f"are {', '.join(n for n in list_spaces() if get_space(n).task == task)}"
         )
     return space
 
@@ -71,23 +72,26 @@ def set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def draw_architectures(space: SearchSpace, config: LabelConfig) -> list[dict[str, Any]]:
+def draw_architectures(
+    space: SearchSpace, config: LabelConfig, out_channels: int = 1
+) -> list[dict[str, Any]]:
     """``config.count`` different architectures within the bounds, a function of the seed.
 
     Raises:
         ConfigError: there are too few within the bounds.
     """
-    return spread_architectures(space, config.count, config.seed, size_bounds(config))
+    bounds = size_bounds(config, out_channels)
+    return spread_architectures(space, config.count, config.seed, bounds)
 
 
-def size_bounds(config: LabelConfig) -> SizeBounds:
-    """The bounds that a labelling sets."""
+def size_bounds(config: LabelConfig, out_channels: int = 1) -> SizeBounds:
+    """The bounds that a labelling sets on networks of so many output channels."""
     return SizeBounds(
         config.min_params,
         config.max_params,
         config.max_macs_per_pixel,
         config.data.channels,
-        get_task(config.data.task).out_channels,
+        out_channels,
     )
 
 
@@ -109,21 +113,21 @@ def label(config: LabelConfig, progress: bool = True) -> Path:
             that ``count`` cannot be drawn.
     """
     set_threads(config.threads)
-    space = segmentation_space(config.space)
+    space = space_for(config.space, config.data)
     _check(config)
-    if config.sampler == "lhs":
-        draw_architectures(space, config)
     folder = RunFolder(without_password(config), free=STUDY_KEYS)
     table = folder / "table.csv"
     # The folder is held only while its files are written: other workers are welcome.
     with folder.locked(wait=True):
         data = load_data(config.data)
+        if config.sampler == "lhs":
+            draw_architectures(space, config, _out_channels(config, data))
         folder.check_data(
             data.fingerprint,
             data.source,
             {"train": len(data.train_ids), "val": len(data.val_ids)},
         )
-    study = open_study(config, space, data.fingerprint)
+    study = open_study(config, space, data)
 
     def export() -> None:
         with folder.locked(wait=True):
@@ -187,16 +191,20 @@ def _number(text: str) -> int | float | str | None:
 # --- the study ------------------------------------------------------------------------------
 
 
-def open_study(config: LabelConfig, space: SearchSpace, fingerprint: str) -> MeasuredStudy:
+def _out_channels(config: LabelConfig, data: Data) -> int:
+    return task_for(data, config.train).out_channels
+
+
+def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredStudy:
     """The study of a labelling, made where there is none yet."""
     storage = config.storage or f"sqlite:///{Path(config.out).resolve() / 'study.db'}"
     return MeasuredStudy(
         storage,
         config.study,
         space,
-        study_settings(config, space, fingerprint),
+        study_settings(config, space, data.fingerprint),
         seed=config.seed,
-        bounds=size_bounds(config),
+        bounds=size_bounds(config, _out_channels(config, data)),
         heartbeat=config.heartbeat,
     )
 
@@ -232,7 +240,7 @@ def measured_by(
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """What a worker does with an architecture; running out of memory is a reason to fail it."""
     budget = Budget(config.train, config.analog, config.drift, config.seed, config.device)
-    task = get_task(config.data.task)
+    task = task_for(data, config.train)
 
     def one(arch: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -444,10 +452,10 @@ def measured_search(config: RunConfig, data: Data, progress: bool = True) -> dic
         ConfigError: a setting that is not possible.
     """
     proxy = proxy_config(config)
-    space = segmentation_space(proxy.space)
+    space = space_for(proxy.space, proxy.data)
     if proxy.data != config.data:
         data = load_data(proxy.data)
-    study = open_study(proxy, space, data.fingerprint)
+    study = open_study(proxy, space, data)
     run_workers(study, proxy, data, lambda: None, progress)
     report(study)
     best = study.best()

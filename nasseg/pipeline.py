@@ -18,6 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from nasseg._io import atomic_write, read_json, write_csv, write_json, write_text
+from nasseg._panels import panels
 from nasseg._run import RunFolder, Timer
 from nasseg.analog import (
     Coverage,
@@ -41,13 +42,13 @@ from nasseg.labelling import (
     draw_architectures,
     label,
     measured_search,
-    segmentation_space,
     set_threads,
+    space_for,
     without_password,
 )
 from nasseg.search.objectives import goals_of
 from nasseg.search_spaces import SearchSpace
-from nasseg.tasks import Task, get_task, predict_whole
+from nasseg.tasks import Task, task_for
 from nasseg.training import evaluate, load_weights, save_weights
 from nasseg.training.recipe import (
     SEED_DRIFT,
@@ -69,10 +70,6 @@ log = logging.getLogger(__name__)
 
 STAGES = ("search", "train", "analog", "drift", "report")
 """Stages of a run, in order."""
-PANELS = 6
-"""Validation images shown in the report."""
-PANEL_SIDE = 256
-"""Side in pixels of what is shown of them, at most."""
 
 
 def run(
@@ -99,7 +96,7 @@ def run(
         raise ConfigError(f"stages has {unknown[0]!r}; allowed: {', '.join(STAGES)}")
     set_threads(config.threads)
     # Looked up before anything is written or takes long.
-    segmentation_space(config.search.space)
+    space_for(config.search.space, config.data)
     goals_of(config.search)
     if not (Path(config.out) / "memory.yaml").exists():
         analog_spec(config.analog)
@@ -151,7 +148,6 @@ class Job:
         self.config = _with_own_memory(config, folder)
         self.folder = folder
         self.progress = progress
-        self.task: Task = get_task(config.data.task)
         self.measured: tuple[dict[str, Any], float] | None = None
 
     @cached_property
@@ -162,12 +158,16 @@ class Job:
         return data
 
     @cached_property
+    def task(self) -> Task:
+        return task_for(self.data, self.config.train)
+
+    @cached_property
     def device(self) -> torch.device:
         return select_device(self.config.device)
 
     @cached_property
     def space(self) -> SearchSpace:
-        return segmentation_space(self.config.search.space)
+        return space_for(self.config.search.space, self.config.data)
 
     @cached_property
     def best(self) -> dict[str, Any]:
@@ -246,6 +246,7 @@ class Job:
                 "params": sum(p.numel() for p in net.parameters()),
                 "macs": coverage.macs,
                 "tiles": coverage.tiles,
+                "out_channels": self.task.out_channels,
                 "seed": config.seed,
                 **found,
             },
@@ -330,9 +331,11 @@ class Job:
             progress=self.progress,
         )
         save_weights(self.folder / "digital.safetensors", net, self._metadata())
-        self.folder.finish(
-            "train", metrics=result.metrics, best_epoch=result.epoch, epochs=result.epochs
-        )
+        facts: dict[str, Any] = {"metrics": result.metrics}
+        if self.data.report_side != "val":
+            loader = self.data.report_loader(self.config.train.batch_size)
+            facts = {"metrics": evaluate(net, loader, self.task), "val": result.metrics}
+        self.folder.finish("train", **facts, best_epoch=result.epoch, epochs=result.epochs)
         checkpoint.unlink(missing_ok=True)
 
     def analog(self, timer: Timer) -> None:
@@ -427,7 +430,7 @@ class Job:
         rows = [row for row in rows if sum(r["chip"] == row["chip"] for r in rows) == complete]
         done = {row["chip"] for row in rows}
         seed = derive_seed(self.config.seed, SEED_DRIFT)
-        loader = self.data.val_loader(self.config.train.batch_size)
+        loader = self.data.report_loader(self.config.train.batch_size)
         bar = tqdm(range(config.chips), desc="drift", unit="chip", disable=not self.progress)
         with chip_evaluator(
             self.analog_net,
@@ -506,34 +509,16 @@ class Job:
         return summary
 
     def _panels(self, recalibrate_with: Any, seed: int) -> None:
-        """What the digital and the one-day-old analog network see of a few validation images."""
-        count = len(self.data.val_ids)
-        picked = np.unique(np.linspace(0, count - 1, min(PANELS, count)).round().astype(int))
-        images = [self.data.shown("val", int(i)).to(self.device) for i in picked]
-        # Images of many sizes are shown by what is in their middle.
-        side = min(PANEL_SIDE, *(min(image.shape[2:]) for image in images))
-
-        @torch.no_grad()
-        def probabilities(net: nn.Module) -> Any:
-            net.eval()
-            logits = [predict_whole(net, image)[:, :1] for image in images]
-            return np.stack([_middle(x.sigmoid()[0, 0].cpu().numpy(), side) for x in logits])
-
+        """What the digital and the one-day-old analog network see of a few images."""
+        kept, say = panels(self.data, self.config.train.batch_size, self.device)
         net = self.analog_net
         with programmable(net) as crossbars, preserved_batch_norms(net):
             crossbars.program(seed, 0)
             crossbars.drift(86_400.0)
             if recalibrate_with is not None:
                 recalibrate_batch_norms(net, recalibrate_with)
-            analog = probabilities(net)
-        shown = [_middle(_display(self.data.image("val", int(i))), side) for i in picked]
-        arrays = {
-            "images": np.stack(shown),
-            "labels": np.stack([_middle(self.data.label("val", int(i)), side) for i in picked]),
-            "digital": probabilities(self.digital),
-            "analog_1day": analog,
-            "ids": np.array([self.data.val_ids[i] for i in picked]),
-        }
+            analog = say(net.eval())
+        arrays = {**kept, "digital": say(self.digital), "analog_1day": analog}
         atomic_write(
             self.folder / "panels.npz", lambda handle: np.savez_compressed(handle, **arrays)
         )
@@ -559,17 +544,6 @@ def _ticking(timer: Timer) -> Callable[[int], dict[str, Any]]:
         return {}
 
     return tick
-
-
-def _display(image: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, Any]:
-    """uint8 (H, W, 1 | 3 | 4) to (H, W, 3)."""
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
-
-
-def _middle(picture: Any, side: int) -> Any:
-    """The middle (side, side) of a picture (H, W) or (H, W, C)."""
-    top, left = ((length - side) // 2 for length in picture.shape[:2])
-    return picture[top : top + side, left : left + side]
 
 
 def _read_arch(path: Path, space: SearchSpace) -> dict[str, Any]:

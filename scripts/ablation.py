@@ -27,7 +27,7 @@ from nasseg.config import AnalogConfig, DataConfig, DriftConfig, TrainConfig
 from nasseg.data import load_data
 from nasseg.errors import ConfigError, NassegError
 from nasseg.search_spaces import get_space
-from nasseg.tasks import get_task
+from nasseg.tasks import task_for
 from nasseg.training import load_weights, save_weights
 from nasseg.training.recipe import (
     SEED_DRIFT,
@@ -63,7 +63,10 @@ VARIANTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("no distillation", {"distill": 0.0}, {}),
     ("distillation alone", {"distill": 1.0}, {}),
     ("no moving average", {}, {"ema_decay": 0.0}),
+    ("input ranges at 99.95 %", {"input_quantile": 0.9995}, {}),
     ("input ranges at 99.5 %", {"input_quantile": 0.995}, {}),
+    ("input ranges at 99 %", {"input_quantile": 0.99}, {}),
+    ("input ranges at 98 %", {"input_quantile": 0.98}, {}),
     ("learned input ranges", {"learn_input_range": True}, {}),
     (
         "learned input ranges with decay",
@@ -122,7 +125,7 @@ def measure_all(options: argparse.Namespace) -> None:
     write_text(file, json.dumps(settings, indent=2))
     source = DataConfig(path=options.data, image_size=options.image_size, crop=options.crop)
     data = load_data(source)
-    task = get_task(source.task)
+    task = task_for(data)
     space = get_space("unet")
     arch = space.canonical({**space.default(), **_stages(ARCH)})
     train = TrainConfig(epochs=options.epochs, eval_every=options.epochs)

@@ -22,7 +22,7 @@ from nasseg._io import read_json, write_json
 from nasseg._run import read_run_config
 from nasseg.data import load_data
 from nasseg.errors import NassegError
-from nasseg.tasks import get_task
+from nasseg.tasks import task_for
 from nasseg.training.recipe import initialise, train_digital
 
 
@@ -79,7 +79,7 @@ def main() -> int:
     try:
         config = read_run_config(options.like)
         data = load_data(config.data)
-        task = get_task(config.data.task)
+        task = task_for(data, config.train)
         params = int(read_json(Path(options.like) / "best.json")["params"])
         channels = (config.data.channels, task.out_channels)
         width = nearest_width(params, *channels)

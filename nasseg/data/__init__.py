@@ -1,12 +1,14 @@
 """Images and labels, from a folder or built in, through MONAI transforms to batches."""
 
 from nasseg.config import DataConfig
+from nasseg.data.classification import ClassificationData
 from nasseg.data.dataset import BatchLoader, SegmentationData
 from nasseg.data.load import load_data
 from nasseg.data.native import NativeData
 
 __all__ = [
     "BatchLoader",
+    "ClassificationData",
     "Data",
     "DataConfig",
     "NativeData",
@@ -14,5 +16,5 @@ __all__ = [
     "load_data",
 ]
 
-Data = SegmentationData | NativeData
-"""What :func:`load_data` gives: resized images, or images at their own scale."""
+Data = SegmentationData | NativeData | ClassificationData
+"""What :func:`load_data` gives: resized images, images at their own scale, or images of classes."""

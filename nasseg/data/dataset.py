@@ -13,7 +13,7 @@ import torch
 from nasseg.data.augment import Augment
 from nasseg.data.normalise import normalise
 
-Side = Literal["train", "val"]
+Side = Literal["train", "val", "test"]
 
 
 class BatchLoader:
@@ -109,9 +109,25 @@ class SegmentationData:
     images: torch.Tensor
     """uint8 (N, C, H, W) of both sides, before normalisation."""
     labels: torch.Tensor
-    """uint8 (N, 1, H, W) of both sides, 0 and 1."""
+    """uint8 (N, 1, H, W) of both sides: 0 and 1, or class numbers where there are ``classes``."""
     rows: dict[Side, npt.NDArray[np.intp]]
     """Where each side's images are among all, in the order of its ids."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes of pixels, background first; none = foreground and background."""
+
+    @property
+    def kind(self) -> str:
+        """Which kind of task the data are for: ``segmentation`` or ``semantic``."""
+        return "semantic" if self.classes else "segmentation"
+
+    @property
+    def report_side(self) -> Side:
+        """The side that results are of."""
+        return "val"
+
+    def report_loader(self, batch_size: int) -> BatchLoader:
+        """Every image that results are of, once."""
+        return self.val_loader(batch_size)
 
     @property
     def size(self) -> int:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from nasseg.config import DataConfig
 from nasseg.data._problems import SHOWN
 from nasseg.data._source import Source, Split
+from nasseg.data.classification import ClassificationData
+from nasseg.data.classification_sources import load_classification
 from nasseg.data.dataset import SegmentationData, Side
 from nasseg.data.folder import is_folder_layout, open_folder
 from nasseg.data.kaggle import kaggle_root, open_kaggle
@@ -31,7 +33,7 @@ _LAYOUTS = (
 )
 
 
-def load_data(config: DataConfig) -> SegmentationData | NativeData:
+def load_data(config: DataConfig) -> SegmentationData | NativeData | ClassificationData:
     """Read, check, resize (unless ``config.crop`` is set), split and keep in memory.
 
     Three layouts are known: a folder with ``images/`` and ``labels/`` (PNG, TIFF, JPEG; instance
@@ -46,6 +48,8 @@ def load_data(config: DataConfig) -> SegmentationData | NativeData:
         DataError: the folder cannot be used; all its problems are in the message, with the names
             of the files. Also where the images would take more than ``config.max_cache_gb``.
     """
+    if config.kind == "classification":
+        return load_classification(config)
     source = open_source(config)
     if not source.items:
         source.problems.raise_if_any(source.name)

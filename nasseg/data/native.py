@@ -218,6 +218,20 @@ class NativeData:
     """Images of each side, in the order of its ids."""
 
     @property
+    def kind(self) -> str:
+        """Which kind of task the data are for."""
+        return "instances"
+
+    @property
+    def report_side(self) -> Side:
+        """The side that results are of."""
+        return "val"
+
+    def report_loader(self, batch_size: int) -> WholeLoader:
+        """Every image that results are of, once."""
+        return self.val_loader(batch_size)
+
+    @property
     def size(self) -> int:
         """Side in pixels of what the network is trained on."""
         return self.crop

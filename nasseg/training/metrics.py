@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from monai.metrics import compute_dice, compute_iou
+from monai.networks import one_hot
 from torch import Tensor
 
 from nasseg.instances import Ids, match_counts
@@ -46,6 +49,44 @@ class SegmentationMetrics:
             "dice": float(torch.cat(self._dice).double().mean()),
             "iou": float(torch.cat(self._iou).double().mean()),
             "iou_pooled": self._intersection / self._union if self._union else 1.0,
+        }
+
+
+class SemanticMetrics:
+    """Accumulates Dice and IoU of each class but the first, the background, over images.
+
+    A class that is neither in the label nor in the prediction of an image scores 1 there; one that
+    is in one of the two scores 0.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._classes = tuple(classes)
+        self._dice: list[Tensor] = []
+        self._iou: list[Tensor] = []
+
+    def update(self, prediction: Tensor, label: Tensor) -> None:
+        """Add a batch of class numbers (B, 1, H, W)."""
+        count = len(self._classes)
+        masks = {
+            "y_pred": one_hot(prediction, count)[:, 1:],
+            "y": one_hot(label.long(), count)[:, 1:],
+        }
+        self._dice.append(compute_dice(**masks, ignore_empty=False).cpu())
+        self._iou.append(compute_iou(**masks, ignore_empty=False).cpu())
+
+    def compute(self) -> dict[str, float]:
+        """``dice`` and ``iou`` as means over classes of means over images, ``dice_NAME`` of each.
+
+        Raises:
+            ValueError: no image was added.
+        """
+        if not self._dice:
+            raise ValueError("no image to evaluate: the loader gave no batch")
+        dice = torch.cat(self._dice).double().mean(0)
+        return {
+            "dice": float(dice.mean()),
+            "iou": float(torch.cat(self._iou).double().mean()),
+            **{f"dice_{name}": float(d) for name, d in zip(self._classes[1:], dice, strict=True)},
         }
 
 

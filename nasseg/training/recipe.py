@@ -25,9 +25,9 @@ from nasseg.analog.calibrate import batch_norms
 from nasseg.analog.chips import all_tiles
 from nasseg.analog.noise import derive_seed, seeded
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
-from nasseg.data import Data
+from nasseg.data import ClassificationData, Data
 from nasseg.tasks import Task
-from nasseg.training.loop import FitResult, fit
+from nasseg.training.loop import EpochLoader, FitResult, fit
 
 # Branches of a run's seed: what is drawn under one is independent of the others.
 SEED_INIT, SEED_DIGITAL, SEED_ANALOG, SEED_DRIFT, SEED_RECALIBRATE = 10, 11, 12, 13, 14
@@ -66,6 +66,14 @@ def initialise(build: Callable[[int], nn.Module], seed: int, device: torch.devic
         return build(own).to(device)
 
 
+def training_batches(data: Data, config: TrainConfig, seed: int) -> EpochLoader:
+    """Shuffled, augmented training batches, drawn as ``config`` says."""
+    if isinstance(data, ClassificationData):
+        balanced = config.sampling == "balanced"
+        return data.train_loader(config.batch_size, seed, balanced=balanced)
+    return data.train_loader(config.batch_size, seed)
+
+
 def train_digital(
     net: nn.Module,
     data: Data,
@@ -82,7 +90,7 @@ def train_digital(
     stage_seed = derive_seed(seed, SEED_DIGITAL)
     return fit(
         net,
-        data.train_loader(config.batch_size, seed=stage_seed),
+        training_batches(data, config, stage_seed),
         data.val_loader(config.batch_size),
         task,
         config,
@@ -180,7 +188,7 @@ def train_analog(
     schedule = dataclasses.replace(train, epochs=config.epochs, lr=config.lr, patience=0)
     result = fit(
         analog,
-        data.train_loader(train.batch_size, seed=stage_seed),
+        training_batches(data, train, stage_seed),
         data.val_loader(train.batch_size),
         task,
         schedule,
@@ -261,7 +269,7 @@ def recalibration_loader(
     """
     if not drift.recalibrate or (net is not None and not batch_norms(net)):
         return None
-    loader = data.train_loader(train.batch_size, seed=derive_seed(seed, SEED_RECALIBRATE))
+    loader = training_batches(data, train, derive_seed(seed, SEED_RECALIBRATE))
     wanted = drift.recalibrate_images or len(data.train_ids)
     batches: list[tuple[Tensor, Tensor]] = []
     count = 0

@@ -1,0 +1,188 @@
+"""Images with a class each, in memory, and the batches drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nasseg.data.dataset import Side
+
+AugmentSet = Literal["none", "light", "heavy"]
+
+
+class ClassBatchLoader:
+    """Batches of one side; iterate it as often as you like.
+
+    Yields image float32 (B, C, S, S), from -1 for black to 1 for white, and label: class numbers
+    int64 (B,), or float32 (B, K) of 0 and 1 where an image may have several classes. With
+    ``shuffle``, what comes is a function of (seed, epoch) and nothing else.
+
+    Args:
+        images: uint8 (N, C, S, S).
+        labels: int64 (N,), or uint8 (N, K) of 0 and 1.
+        rows: the images to draw from, in order.
+        batch_size: images a batch.
+        classes: K.
+        seed: of shuffling and augmentation.
+        shuffle: another order every epoch.
+        balanced: draw every class that has images equally often instead of every image once.
+        augment: random views (:mod:`nasseg.data.classification_augment`).
+        drop_last: leave out a last partial batch, unless it is the only one.
+    """
+
+    def __init__(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        rows: npt.NDArray[np.intp],
+        batch_size: int,
+        *,
+        classes: int,
+        seed: int = 0,
+        shuffle: bool = False,
+        balanced: bool = False,
+        augment: AugmentSet = "none",
+        drop_last: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; 1 or more is allowed")
+        self._images = images
+        self._labels = labels
+        self._rows = rows
+        self.batch_size = batch_size
+        self.classes = classes
+        self.seed = seed
+        self.epoch = 0
+        self._shuffle = shuffle
+        self._balanced = balanced
+        self._drop_last = drop_last
+
+    @property
+    def count(self) -> int:
+        """Images an epoch draws from."""
+        return len(self._rows)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the shuffling and the augmentation of the next iteration."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        full, rest = divmod(self.count, self.batch_size)
+        return full if full and (self._drop_last or not rest) else full + 1
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        size = self.batch_size
+        order = self._rows.copy()
+        if self._shuffle:
+            np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+        for batch in range(len(self)):
+            index = torch.from_numpy(order[batch * size : (batch + 1) * size])
+            images = self._images[index].float().div_(127.5).sub_(1.0)
+            labels = self._labels[index]
+            yield images, labels.float() if labels.ndim == 2 else labels
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationData:
+    """Images and classes of all sides, preprocessed, in memory."""
+
+    source: str
+    """What the data are, for people."""
+    in_channels: int
+    """Channels of the images."""
+    classes: tuple[str, ...]
+    """Names of the K classes, in the order of their numbers."""
+    multilabel: bool
+    """Whether an image may have several classes, or none."""
+    ids: dict[Side, tuple[str, ...]]
+    """Ids of the images of each side; no ``test`` where there is none."""
+    fingerprint: str
+    """Short hash of ids, images and labels of all sides as they are used."""
+    images: torch.Tensor
+    """uint8 (N, C, S, S) of all sides."""
+    labels: torch.Tensor
+    """int64 (N,), or uint8 (N, K) of 0 and 1."""
+    rows: dict[Side, npt.NDArray[np.intp]]
+    """Where each side's images are among all, in the order of its ids."""
+    augment: AugmentSet = "light"
+    """Random views of the training images."""
+
+    @property
+    def kind(self) -> str:
+        """Which kind of task the data are for."""
+        return "classification"
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of the images."""
+        return int(self.images.shape[-1])
+
+    @property
+    def train_ids(self) -> tuple[str, ...]:
+        """Ids of the training images."""
+        return self.ids["train"]
+
+    @property
+    def val_ids(self) -> tuple[str, ...]:
+        """Ids of the validation images."""
+        return self.ids["val"]
+
+    @property
+    def report_side(self) -> Side:
+        """The side that results are of: the test images, where there are any."""
+        return "test" if "test" in self.ids else "val"
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Training images of each class, (K,)."""
+        labels = self.labels[torch.from_numpy(self.rows["train"])]
+        if self.multilabel:
+            return tuple(int(n) for n in labels.long().sum(0))
+        return tuple(int(n) for n in torch.bincount(labels, minlength=len(self.classes)))
+
+    def train_loader(
+        self, batch_size: int, seed: int, augment: bool = True, balanced: bool = False
+    ) -> ClassBatchLoader:
+        """Shuffled training batches; a last partial batch is left out unless it is the only one."""
+        return ClassBatchLoader(
+            self.images,
+            self.labels,
+            self.rows["train"],
+            batch_size,
+            classes=len(self.classes),
+            seed=seed,
+            shuffle=True,
+            balanced=balanced,
+            augment=self.augment if augment else "none",
+            drop_last=True,
+        )
+
+    def loader(self, side: Side, batch_size: int) -> ClassBatchLoader:
+        """Every image of a side once, in the order of its ids, unaugmented."""
+        rows = self.rows[side]
+        return ClassBatchLoader(
+            self.images, self.labels, rows, batch_size, classes=len(self.classes)
+        )
+
+    def val_loader(self, batch_size: int) -> ClassBatchLoader:
+        """Every validation image once, in the order of ``val_ids``."""
+        return self.loader("val", batch_size)
+
+    def report_loader(self, batch_size: int) -> ClassBatchLoader:
+        """Every image that results are of, once."""
+        return self.loader(self.report_side, batch_size)
+
+    def calibration_loader(self, batch_size: int) -> ClassBatchLoader:
+        """Every training image once, in the order of ``train_ids``, unaugmented."""
+        return self.loader("train", batch_size)
+
+    def image(self, side: Side, index: int) -> npt.NDArray[np.uint8]:
+        """One image for display: uint8 (S, S, C)."""
+        pixels = self.images[int(self.rows[side][index])].permute(1, 2, 0).numpy()
+        return np.ascontiguousarray(pixels)
