@@ -9,7 +9,12 @@ from typing import Any
 
 METRICS = (("dice", "Dice"), ("iou", "IoU"), ("iou_pooled", "pooled IoU"))
 INSTANCE_METRICS = (("dice", "Dice"), ("ap50", "AP at IoU 0.5"), ("ap", "AP 0.5 to 0.95"))
-ALL_METRICS = (*METRICS, *INSTANCE_METRICS[1:])
+CLASS_METRICS = (
+    ("accuracy", "accuracy"),
+    ("auc", "AUC"),
+    ("balanced_accuracy", "balanced accuracy"),
+    ("f1", "F1"),
+)
 KINDS = (
     ("recalibrated", "BatchNorm recalibrated on each drifted chip"),
     ("uncalibrated", "as programmed (uncalibrated)"),
@@ -37,8 +42,11 @@ def duration_name(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def format_measured(best: Mapping[str, Any]) -> str:
-    """The winner of a measured search, from ``best.json``; empty where nothing was measured."""
+def format_measured(best: Mapping[str, Any], monitor: str | None = None) -> str:
+    """The winner of a measured search, from ``best.json``; empty where nothing was measured.
+
+    ``monitor`` is the metric that it was scored by.
+    """
     measured = best.get("measured")
     if not isinstance(measured, Mapping):
         return ""
@@ -46,7 +54,7 @@ def format_measured(best: Mapping[str, Any]) -> str:
     parts = [
         f"{title} {measured[key]:.4f}"
         for key, title in (
-            ("day1", "Dice after a day"),
+            ("day1", f"{score_name(monitor)} after a day"),
             ("std", "chip-to-chip std"),
             ("digital", "digital"),
         )
@@ -56,9 +64,30 @@ def format_measured(best: Mapping[str, Any]) -> str:
     return f"best measured: {best.get('arch_id')}: {', '.join(parts)} ({how}; short training)"
 
 
-def metrics_of(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Metrics to show with their titles: those of instances where they were measured."""
-    return INSTANCE_METRICS if "ap50" in names else METRICS
+def metrics_of(names: Iterable[str], first: str | None = None) -> tuple[tuple[str, str], ...]:
+    """Metrics to show with their titles, those of the kind of task that ``names`` are of.
+
+    Args:
+        names: metrics that were measured.
+        first: the one that the run is scored by; none = the task's own.
+    """
+    known = set(names)
+    if "accuracy" in known:
+        shown = tuple(entry for entry in CLASS_METRICS if entry[0] in known)
+    elif "ap50" in known:
+        shown = INSTANCE_METRICS
+    elif classes := sorted(name for name in known if name.startswith("dice_")):
+        named = ((name, f"Dice {name.removeprefix('dice_')}") for name in classes)
+        shown = (*METRICS[:2], *named)
+    else:
+        shown = METRICS
+    return tuple(sorted(shown, key=lambda entry: entry[0] != first))
+
+
+def score_name(key: str | None) -> str:
+    """The title of a metric: ``Dice`` of ``dice``, the key itself where it has none."""
+    titles = dict((*METRICS, *INSTANCE_METRICS, *CLASS_METRICS))
+    return titles.get(key or "dice", key or "")
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -92,7 +121,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     blocks = [", ".join(facts)]
     digital = summary.get("digital") or {}
     times = by_time(summary)
-    metrics = metrics_of(digital)
+    # As many as fit beside each other.
+    metrics = metrics_of(digital, summary.get("monitor"))[:3]
     if digital or times:
         head = "".join(f"{name:>22}" for _, name in metrics)
         lines = [f"{'':12}{head}"]
@@ -122,23 +152,27 @@ def _cell(value: Mapping[str, Any] | None) -> str:
     return f"{number(value.get('mean'))} ± {number(value.get('std'))} [{number(value.get('p05'))}]"
 
 
-def format_shares(rows: Sequence[Mapping[str, Any]], bound: float) -> str:
-    """Share of the chips with a Dice of ``bound`` or more, at each time, as a table.
+def format_shares(
+    rows: Sequence[Mapping[str, Any]], bound: float, monitor: str | None = None
+) -> str:
+    """Share of the chips with a score of ``bound`` or more, at each time, as a table.
 
     Args:
-        rows: of ``drift.csv``: ``chip``, ``time_s``, ``recalibrated``, ``dice``.
-        bound: the Dice asked for.
+        rows: of ``drift.csv``: ``chip``, ``time_s``, ``recalibrated`` and metrics.
+        bound: the score asked for.
+        monitor: the metric; none = ``dice``.
     """
     states = [("recalibrated", True), ("uncalibrated", False)]
     states = [(name, state) for name, state in states if any(_is(row, state) for row in rows)]
-    lines = [f"share of chips with Dice >= {bound:g} (worst chip)"]
+    lines = [f"share of chips with {score_name(monitor)} >= {bound:g} (worst chip)"]
     lines.append(f"{'':12}" + "".join(f"{name:>22}" for name, _ in states))
     for time in sorted({row["time_s"] for row in rows}):
         cells = ""
         for _, state in states:
-            dice = [row["dice"] for row in rows if row["time_s"] == time and _is(row, state)]
-            share = sum(value >= bound for value in dice) / max(1, len(dice))
-            text = f"{share:.0%} ({number(min(dice))})" if dice else "-"
+            key = monitor or "dice"
+            scores = [row[key] for row in rows if row["time_s"] == time and _is(row, state)]
+            share = sum(value >= bound for value in scores) / max(1, len(scores))
+            text = f"{share:.0%} ({number(min(scores))})" if scores else "-"
             cells += f"{text:>22}"
         lines.append(f"  {time_name(time):10}{cells}")
     return "\n".join(lines)
@@ -150,7 +184,8 @@ def _is(row: Mapping[str, Any], recalibrated: bool) -> bool:
 
 def format_plan(plan: Mapping[str, Any]) -> str:
     """A refresh plan, as ``plan.json`` holds it, in words."""
-    who = f"{plan['share']:.0%} of {plan['chips']} chips at Dice >= {plan['min_value']:g}"
+    who = f"{plan['share']:.0%} of {plan['chips']} chips at "
+    who += f"{score_name(plan.get('metric'))} >= {plan['min_value']:g}"
     span = time_name(plan["horizon_s"])
     lines = [f"plan to keep {who} for {span}"]
     for action in plan["actions"]:

@@ -35,7 +35,7 @@ def _work(settings: bytes) -> None:
     data = load_data(config.data)
     study = open_study(config, space_for(config.space, config.data), data)
     one = measured_by(config, study.space, data)
-    study.work(one, config.count, config.sampler, progress=False)
+    study.work(one, config.count, config.sampler, stop_gain=config.stop_gain, progress=False)
 
 
 if __name__ == "__main__":

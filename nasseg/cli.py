@@ -35,7 +35,9 @@ _RUNS = {
     "drift": "the same, then evaluate programmed chips over time",
 }
 _TOOLS = {
-    "predict": "segment images with the network of a run, digital or on an aged chip",
+    "predict": "segment or classify images with a run's network, digital or on an aged chip",
+    "evaluate": "score the network of a run, digital or on aged chips",
+    "compare": "several runs in one table and one picture",
     "report": "write the HTML report of a run folder again",
     "label": "measure sampled architectures into a table",
     "fit": "fit a surrogate to such a table",
@@ -99,6 +101,8 @@ def _dispatch(words: list[str]) -> int:
         return _run(command, rest, helped)
     tools: dict[str, Callable[[list[str], bool], int]] = {
         "predict": _predict,
+        "evaluate": _evaluate,
+        "compare": _compare,
         "report": _report,
         "label": _label,
         "fit": _fit,
@@ -165,7 +169,7 @@ def _run(command: str, words: list[str], helped: bool) -> int:
         _say(config_help(command, purpose, RunConfig, RUN_ALIASES, _RUN_NOTES, own))
         return 0
     if command == "drift":
-        names, switches = ["min_dice", "share", "plan_chips"], ["plan"]
+        names, switches = ["min_score", "min_dice", "share", "plan_chips"], ["plan"]
         config, flags = read_config(RunConfig, words, RUN_ALIASES, names, switches)
         question = _drift_question(flags)
     else:
@@ -180,7 +184,7 @@ def _run(command: str, words: list[str], helped: bool) -> int:
     if command == "search" and (out / "best.json").is_file():
         from nasseg._io import read_json
 
-        _say(format_measured(read_json(out / "best.json")))
+        _say(format_measured(read_json(out / "best.json"), summary.get("monitor")))
     if question is not None:
         _answer(config, question, summary, progress)
     if command == "search":
@@ -194,7 +198,10 @@ def _run(command: str, words: list[str], helped: bool) -> int:
 
 
 _DRIFT_FLAGS = (
-    ("--min-dice X", "Say which share of the chips has a Dice of X or more, at each time."),
+    (
+        "--min-dice X, --min-score X",
+        "Say which share of the chips has a Dice (accuracy, ...) of X or more, at each time.",
+    ),
     (
         "--plan",
         "With --min-dice: when to recalibrate and to reprogram so that chips stay above it for "
@@ -209,13 +216,16 @@ _DRIFT_FLAGS = (
 class _Question:
     """What ``nasseg drift`` is asked beside its scores."""
 
-    min_dice: float
+    min_score: float
     plan: bool
     share: float
     chips: int
 
 
 def _drift_question(flags: dict[str, str]) -> _Question | None:
+    # Two names for one thing: the score of a segmentation is its Dice.
+    if "min_score" in flags:
+        flags = {**flags, "min_dice": flags["min_score"]}
     if "min_dice" not in flags:
         lone = [name for name in ("plan", "share", "plan_chips") if name in flags]
         if lone:
@@ -245,11 +255,12 @@ def _answer(
     from nasseg import pipeline
     from nasseg._cli_summary import format_plan, format_shares
 
-    _say("\n" + format_shares(pipeline.read_drift(Path(config.out)), question.min_dice))
+    rows = pipeline.read_drift(Path(config.out))
+    _say("\n" + format_shares(rows, question.min_score, summary.get("monitor")))
     if question.plan:
         plan = pipeline.plan(
             config,
-            min_value=question.min_dice,
+            min_value=question.min_score,
             share=question.share,
             chips=question.chips,
             progress=progress,
@@ -343,14 +354,7 @@ def _predict(words: list[str], helped: bool) -> int:
         raise ConfigError("which run and images? nasseg predict RUN IMAGES... --out FOLDER")
     if "out" not in given:
         raise ConfigError("out is missing: --out FOLDER says where the results go")
-    numbers = {}
-    for name, least in (("chip_seed", 0), ("chips", 1)):
-        if name in given:
-            if not given[name].isdecimal() or int(given[name]) < least:
-                raise ConfigError(
-                    f"{name} is {given[name]!r}; allowed: a whole number, {least} or more"
-                )
-            numbers[name] = int(given[name])
+    numbers = _whole_numbers(given, (("chip_seed", 0), ("chips", 1)))
     progress = _start_logging(given)
     from nasseg.predict import parse_time, predict
 
@@ -368,6 +372,90 @@ def _predict(words: list[str], helped: bool) -> int:
         _say(f"{entry.image.name}: {entry.instances} nuclei")
     _say(f"results: {given['out']}")
     return 0
+
+
+def _evaluate(words: list[str], helped: bool) -> int:
+    if helped:
+        flags = [
+            ("--side val|test", "Which images. [test where there are any]"),
+            ("--at TIME", "Age of the chips: 1s, 1h, 1day, 30days, 1year. [the digital network]"),
+            ("--chips N", "Chips scored, with --at. [1]"),
+            ("--uncalibrated", "No recalibration of BatchNorm on the aged chip."),
+            ("--tta", "Classification: mean over an image and its mirror images."),
+            ("--out FOLDER", "Folder for evaluation.json and pictures. [RUN/evaluation]"),
+            ("--device D", "auto, cpu or cuda. [auto]"),
+            ("--threads N", "CPU threads of torch; 0 = as many as it finds. [0]"),
+            ("--quiet", "No progress."),
+        ]
+        purpose = (
+            "Print the scores of a run's network; of classification also precision and recall of "
+            "each class, the confusion matrix and how reliable the probabilities are, as pictures."
+        )
+        _say(simple_help("evaluate RUN [--at TIME --chips N]", purpose, flags))
+        return 0
+    names = ["side", "at", "chips", "out", "device", "threads"]
+    given, runs = split_flags(words, names, switches=["uncalibrated", "tta", "quiet"])
+    if len(runs) != 1:
+        raise ConfigError("which run? nasseg evaluate RUN, RUN being a run folder")
+    if "chips" in given and "at" not in given:
+        raise ConfigError("chips needs --at TIME, the age of the chips")
+    if given.get("side", "val") not in ("val", "test"):
+        raise ConfigError(f"side is {given['side']!r}; allowed: val, test")
+    numbers = _whole_numbers(given, (("chips", 1), ("threads", 0)))
+    progress = _start_logging(given)
+    from nasseg.evaluation import evaluate_run, format_evaluation
+    from nasseg.labelling import set_threads
+    from nasseg.predict import parse_time
+
+    set_threads(numbers.pop("threads", 0))
+    found = evaluate_run(
+        runs[0],
+        side=given.get("side"),  # type: ignore[arg-type]
+        at=parse_time(given["at"]) if "at" in given else None,
+        recalibrate="uncalibrated" not in given,
+        tta=True if "tta" in given else None,
+        out=given.get("out"),
+        device=given.get("device", "auto"),
+        progress=progress,
+        **numbers,
+    )
+    _say(format_evaluation(found))
+    _say(f"written: {', '.join(map(str, found.files))}")
+    return 0
+
+
+def _compare(words: list[str], helped: bool) -> int:
+    if helped:
+        flags = [("--out FOLDER", "Also write compare.csv, compare.md and compare.png there.")]
+        purpose = (
+            "Runs in one table, those that differ only by seed or fold together, as mean and "
+            "standard deviation; and their curves in one picture."
+        )
+        _say(simple_help("compare RUN RUN ... [--out FOLDER]", purpose, flags))
+        return 0
+    given, runs = split_flags(words, ["out"])
+    if not runs:
+        raise ConfigError("which runs? nasseg compare RUN RUN ...")
+    from nasseg.compare import compare, format_comparison, write_comparison
+
+    found = compare(runs)
+    _say(format_comparison(found))
+    if "out" in given:
+        _say(f"written: {', '.join(map(str, write_comparison(found, given['out'])))}")
+    return 0
+
+
+def _whole_numbers(given: dict[str, str], least: Sequence[tuple[str, int]]) -> dict[str, int]:
+    """Those of the named flags that are given, as numbers."""
+    numbers = {}
+    for name, lowest in least:
+        if name in given:
+            if not given[name].isdecimal() or int(given[name]) < lowest:
+                raise ConfigError(
+                    f"{name} is {given[name]!r}; allowed: a whole number, {lowest} or more"
+                )
+            numbers[name] = int(given[name])
+    return numbers
 
 
 def _fit(words: list[str], helped: bool) -> int:

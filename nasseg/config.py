@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from nasseg.errors import ConfigError
 
-STUDY_KEYS = ("count", "storage", "study", "workers", "sampler", "heartbeat")
+STUDY_KEYS = ("count", "storage", "study", "workers", "sampler", "heartbeat", "stop_gain")
 """Settings of a labelling that may differ between its workers, and when it is continued."""
 TASKS = ("segmentation", "semantic", "classification")
 """What can be learned, beside the classification of a MedMNIST set by its name."""
@@ -205,6 +205,10 @@ class SearchConfig:
     sampler: str = "surrogate"
     """What proposes the architectures that are measured: ``surrogate`` (an ensemble fitted to
     what was measured), ``analognas``, ``tpe``, ``nsgaii``, ``gp``, ``random`` or ``lhs``."""
+    stop_gain: float = 0.0
+    """A measured search with the sampler ``surrogate`` ends early once five proposals in a row are
+    expected to beat the best by less than this; the spread of the score over seeds is a good value.
+    0 = never."""
     proxy: str | None = None
     """YAML file with sections train, analog, drift and data: how they are measured, where that is
     not as ``nasseg label`` does by itself."""
@@ -234,6 +238,7 @@ class SearchConfig:
         )
         _check(self.pick in ("knee", "best"), "search.pick", self.pick, "knee or best")
         _check(self.measure >= 0, "search.measure", self.measure, "0 or more")
+        _check(self.stop_gain >= 0, "search.stop_gain", self.stop_gain, "0 or more")
         _check(bool(self.study), "search.study", self.study, "a name")
         _check_workers(self.workers, "search.workers")
 
@@ -347,7 +352,7 @@ class AnalogConfig:
     0 = never."""
     remap: bool = True
     """After each step, rescale so that every column uses the whole conductance range."""
-    input_quantile: float = 0.9995
+    input_quantile: float = 0.99
     """Share of the inputs of a tile that its DAC range covers where it is calibrated."""
     learn_input_range: bool = False
     """Training moves the DAC ranges; otherwise they stay as calibrated."""
@@ -515,6 +520,9 @@ class LabelConfig:
     sampler: str = "lhs"
     """What proposes the architectures: ``lhs`` (a Latin hypercube, which fits surrogates best),
     ``random``, or a search: ``surrogate``, ``analognas``, ``tpe``, ``nsgaii``, ``gp``."""
+    stop_gain: float = 0.0
+    """With the sampler ``surrogate``: end early once five proposals in a row are expected to beat
+    the best by less than this; 0 = never."""
     storage: str | None = None
     """Where the study is kept, so that many workers share it: sqlite:///FILE, journal:FILE,
     postgresql://... or mysql://...; none = study.db in the folder."""
@@ -541,6 +549,7 @@ class LabelConfig:
         _check_device(self.device)
         _check(bool(self.study), "study", self.study, "a name")
         _check_workers(self.workers, "workers")
+        _check(self.stop_gain >= 0, "stop_gain", self.stop_gain, "0 or more")
         _check(self.heartbeat > 0, "heartbeat", self.heartbeat, "seconds above 0")
 
 

@@ -291,7 +291,14 @@ def run_workers(
     """
     if config.workers == 1:
         one = measured_by(config, study.space, data)
-        study.work(one, config.count, config.sampler, on_finished=export, progress=progress)
+        study.work(
+            one,
+            config.count,
+            config.sampler,
+            stop_gain=config.stop_gain,
+            on_finished=export,
+            progress=progress,
+        )
         return
     with (
         terminable(),
@@ -303,20 +310,21 @@ def run_workers(
                 workers.append(_start(config, place))
             before = -1
             while any(worker.poll() is None for worker in workers):
-                study.show(bar, config.count)
+                study.show(bar, study.goal(config.count))
                 if bar.n != before:
                     before = bar.n
                     export()
                 time.sleep(WORKER_POLL)
-            study.show(bar, config.count)
+            study.show(bar, study.goal(config.count))
         finally:
             _stop(workers)
-    done = study.finished(config.count)
+    goal = study.goal(config.count)
+    done = study.finished(goal)
     ends = [worker.returncode for worker in workers]
-    if done < config.count:
+    if done < goal:
         raise RunError(
             f"the workers ended (exit statuses {', '.join(map(str, ends))}) with {done} of "
-            f"{config.count} architectures done; the same command continues"
+            f"{goal} architectures done; the same command continues"
         )
     if any(ends):
         log.warning("workers ended with the exit statuses %s", ", ".join(map(str, ends)))
@@ -407,6 +415,7 @@ def proxy_config(config: RunConfig) -> LabelConfig:
         study=search.study,
         workers=search.workers,
         sampler=search.sampler,
+        stop_gain=search.stop_gain,
         data=config.data,
         train=dataclasses.replace(
             config.train, epochs=short.train.epochs, eval_every=short.train.eval_every

@@ -331,10 +331,10 @@ class Job:
             progress=self.progress,
         )
         save_weights(self.folder / "digital.safetensors", net, self._metadata())
-        facts: dict[str, Any] = {"metrics": result.metrics}
+        facts: dict[str, Any] = {"metrics": result.metrics, "monitor": self.task.monitor}
         if self.data.report_side != "val":
             loader = self.data.report_loader(self.config.train.batch_size)
-            facts = {"metrics": evaluate(net, loader, self.task), "val": result.metrics}
+            facts |= {"metrics": evaluate(net, loader, self.task), "val": result.metrics}
         self.folder.finish("train", **facts, best_epoch=result.epoch, epochs=result.epochs)
         checkpoint.unlink(missing_ok=True)
 
@@ -497,6 +497,8 @@ class Job:
             "images": stages.get("data", {}).get("images", {}),
             "seconds": self.folder.seconds(),
         }
+        if "monitor" in stages.get("train", {}):
+            summary["monitor"] = stages["train"]["monitor"]
         if self.folder.done("search"):
             summary |= {key: self.best[key] for key in ("arch_id", "params", "macs", "tiles")}
         if self.folder.done("train"):

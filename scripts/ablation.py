@@ -65,7 +65,6 @@ VARIANTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("no moving average", {}, {"ema_decay": 0.0}),
     ("input ranges at 99.95 %", {"input_quantile": 0.9995}, {}),
     ("input ranges at 99.5 %", {"input_quantile": 0.995}, {}),
-    ("input ranges at 99 %", {"input_quantile": 0.99}, {}),
     ("input ranges at 98 %", {"input_quantile": 0.98}, {}),
     ("learned input ranges", {"learn_input_range": True}, {}),
     (

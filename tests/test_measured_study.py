@@ -419,3 +419,40 @@ def test_a_storage_out_of_reach_is_one_clear_line(tmp_path):
     with pytest.raises(RunError, match="cannot be opened"):
         open_storage(f"sqlite:///{tmp_path / 'broken.db'}")
     assert time.monotonic() - start < 60
+
+
+# --- ending early ---------------------------------------------------------------------------
+
+
+def test_a_search_ends_once_going_on_promises_less_than_the_noise(tmp_path):
+    def flat(arch):
+        return {**formula(arch), "day1": 0.8}
+
+    studies = {}
+    for name, stops in (("whole", []), ("stopped", [12, 2])):
+        where = f"journal:{tmp_path / name}.journal"
+        for at in stops:
+            with pytest.raises(KeyboardInterrupt):
+                study = open_study(where)
+                interrupts = Interrupts(at, KeyboardInterrupt())
+                study.work(
+                    lambda arch, one=interrupts: one(arch) and flat(arch),
+                    60,
+                    "surrogate",
+                    stop_gain=0.01,
+                    progress=False,
+                )
+        studies[name] = open_study(where)
+        studies[name].work(flat, 60, "surrogate", stop_gain=0.01, progress=False)
+    whole, stopped = studies.values()
+    # Ten to begin with, then five in a row that promise nothing.
+    assert len(ids(whole)) == whole.goal(60) == 15
+    assert ids(stopped) == ids(whole)
+    assert "expected_gain" not in whole.rows()[-1]
+
+
+def test_a_search_goes_on_while_it_promises_more_or_where_it_is_not_asked(tmp_path):
+    for name, stop_gain in (("much", 1e-9), ("never", 0.0)):
+        study = open_study(f"journal:{tmp_path / name}.journal")
+        study.work(formula, 18, "surrogate", stop_gain=stop_gain, progress=False)
+        assert len(ids(study)) == study.goal(18) == 18

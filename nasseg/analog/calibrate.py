@@ -18,7 +18,7 @@ def calibrate_input_ranges(
     analog: nn.Module,
     loader: Iterable[tuple[Tensor, Tensor]],
     *,
-    quantile: float = 0.9995,
+    quantile: float = 0.99,
     batches: int = 4,
 ) -> None:
     """Set every tile's DAC range to a quantile of the magnitudes that reach its rows.

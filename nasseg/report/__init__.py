@@ -1,7 +1,17 @@
 """The report of a run: one HTML file with its pictures, and pictures of predictions."""
 
+from nasseg.report._classes import calibration_error, classification_pictures
+from nasseg.report._compare import comparison_png
 from nasseg.report._cost import cost_png
 from nasseg.report._overlay import overlay_png, uncertainty_png
 from nasseg.report._write import write_report
 
-__all__ = ["cost_png", "overlay_png", "uncertainty_png", "write_report"]
+__all__ = [
+    "calibration_error",
+    "classification_pictures",
+    "comparison_png",
+    "cost_png",
+    "overlay_png",
+    "uncertainty_png",
+    "write_report",
+]

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from nasseg._cli_summary import duration_name, number, time_name
+from nasseg.report._classes import STATES, shown_cells
 from nasseg.report._html import count_text, definitions, in_words, row, table
 from nasseg.report._load import RunFiles
 from nasseg.report._numbers import chips_of
@@ -39,7 +40,7 @@ def search_facts(run: RunFiles) -> str:
         parts = [
             f"{name} {number(predicted.get(score), digits)}"
             for score, name, digits in (
-                ("day1", "Dice after a day", 3),
+                ("day1", f"{run.main_metric[1]} after a day", 3),
                 ("avm", "one-month variation (points)", 2),
                 ("std", "chip-to-chip std", 3),
             )
@@ -129,6 +130,26 @@ def panels_grid(run: RunFiles) -> str:
     )
 
 
+def class_grid(run: RunFiles) -> str:
+    """Classified images with their true class and what was said of them."""
+    if run.panels is None or len(run.panels["images"]) == 0:
+        return ""
+    cells = []
+    for cell in shown_cells(run.panels):
+        data = base64.b64encode(png(cell["picture"])).decode("ascii")
+        said = "".join(
+            f'<br><span class="{"" if cell["said"][key]["right"] else "wrong"}">'
+            f"{escape(title)}: {escape(cell['said'][key]['text'])}</span>"
+            for key, title in STATES
+        )
+        cells.append(
+            f'<figure><img alt="{escape(cell["id"])}" src="data:image/png;base64,{data}">'
+            f'<figcaption title="{escape(cell["id"])}"><b>{escape(cell["true"])}</b>{said}'
+            "</figcaption></figure>"
+        )
+    return f'<div class="panels classes">{"".join(cells)}</div>'
+
+
 def budget(run: RunFiles) -> str:
     """Seed and effort behind every number."""
     if run.config is None:
@@ -139,7 +160,7 @@ def budget(run: RunFiles) -> str:
     counts = counts if isinstance(counts, dict) else {}
     images = [
         f"{count_text(counts[key])} {name}"
-        for key, name in (("train", "training"), ("val", "validation"))
+        for key, name in (("train", "training"), ("val", "validation"), ("test", "test"))
         if counts.get(key) is not None
     ]
     size, crop = setting("data.image_size"), setting("data.crop")

@@ -18,16 +18,20 @@ KINDS = ((True, "recalibrated", BLUE, "o"), (False, "uncalibrated", ORANGE, "s")
 
 
 def draw_drift(run: RunFiles) -> Figure | None:
-    """Dice, and pooled IoU or AP, over time since programming; None where nothing was measured.
+    """The score and a second metric over time since programming; None where nothing was measured.
+
+    The second is AP of nuclei, pooled IoU, or what comes after the score.
 
     Lines are means over chips, bands one standard deviation to either side, dotted lines the 5th
     percentile chip, the dashed line the digital network.
     """
     digital: Mapping[str, Any] = (run.summary or {}).get("digital") or {}
     names = dict(run.shown_metrics)
+    main = run.main_metric[0]
+    second = next((m for m in ("ap50", "iou_pooled") if m in names), [*names, main][1])
     metrics = [
         metric
-        for metric in ("dice", "ap50" if "ap50" in names else "iou_pooled")
+        for metric in dict.fromkeys((main, second))
         if any(chip_statistics(run.drift, metric, kind) for kind, *_ in KINDS)
     ]
     if not metrics:
@@ -73,7 +77,7 @@ def _series(
 
 
 def draw_curves(run: RunFiles) -> Figure | None:
-    """Loss and validation Dice of digital training and, after it, hardware-aware retraining."""
+    """Loss and validation score of digital training and, after it, hardware-aware retraining."""
     if not run.metrics:
         return None
     digital_epochs = [int(e["epoch"]) for e in run.metrics if e.get("stage") == "train"]
@@ -82,13 +86,13 @@ def draw_curves(run: RunFiles) -> Figure | None:
     stages = (("train", "digital training", GREEN, 0), ("analog", "hardware-aware", BLUE, offset))
     figure = new_figure(9.6, 3.3)
     axes: Sequence[Axes] = figure.subplots(1, 2)
-    for ax, key, title in zip(
-        axes, ("loss", "val_dice"), ("training loss", "validation Dice"), strict=True
-    ):
+    main, score = run.main_metric
+    pictures = (("loss", "training loss"), (f"val_{main}", f"validation {score}"))
+    for ax, (key, title) in zip(axes, pictures, strict=True):
         for stage, label, colour, start in stages:
             epochs, values = _series(run.metrics, stage, key)
             if values:
-                marker = "o" if key == "val_dice" else ""
+                marker = "o" if key != "loss" else ""
                 x = [start + epoch for epoch in epochs]
                 ax.plot(x, values, color=colour, label=label, marker=marker, ms=3.5)
         if offset and len({entry.get("stage") for entry in run.metrics}) > 1:
@@ -128,9 +132,9 @@ def draw_search(run: RunFiles) -> Figure | None:
     if goals:
         title = f"first objective: {goals[0]}"
     elif isinstance(best.get("measured"), dict):
-        title = "measured Dice after a day, short training"
+        title = f"measured {run.main_metric[1]} after a day, short training"
     else:
-        title = "predicted Dice after a day"
+        title = f"predicted {run.main_metric[1]} after a day"
     ax.set_title(title)
     ax.set_xlabel("generation")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -14,12 +14,13 @@ import numpy.typing as npt
 import yaml
 
 from nasseg._cli_pareto import Front, read_front
-from nasseg._cli_summary import ALL_METRICS, metrics_of
+from nasseg._cli_summary import metrics_of
 from nasseg.errors import RunError
 
 Array = npt.NDArray[Any]
 
 PANEL_KEYS = ("images", "labels", "digital", "analog_1day", "ids")
+CLASS_KEYS = ("shown", "classes")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class DriftRow:
     recalibrated: bool
     """Whether BatchNorm statistics were re-estimated on the drifted chip."""
     scores: dict[str, float]
-    """Metric to value: ``dice``, ``iou``, ``iou_pooled``, and ``ap50``, ``ap`` of instances."""
+    """Metric to value."""
 
 
 @dataclass
@@ -60,7 +61,18 @@ class RunFiles:
     def shown_metrics(self) -> tuple[tuple[str, str], ...]:
         """Metrics that the report shows, with their titles."""
         digital = (self.summary or {}).get("digital") or {}
-        return metrics_of({*digital, *(name for row in self.drift for name in row.scores)})
+        names = {*digital, *(name for row in self.drift for name in row.scores)}
+        return metrics_of(names, (self.summary or {}).get("monitor"))
+
+    @property
+    def main_metric(self) -> tuple[str, str]:
+        """The metric that the run is scored by, and its title."""
+        return self.shown_metrics[0]
+
+    @property
+    def classified(self) -> bool:
+        """Whether the images have a class each, and not their pixels."""
+        return self.panels is not None and "classes" in self.panels
 
     def setting(self, key: str) -> Any:
         """A setting of the run by its dotted key; None where it is not known."""
@@ -152,24 +164,32 @@ def _read_sweep(path: Path) -> list[tuple[float, DriftRow]]:
         return [(float(row["noise_scale"]), _drift_row(row)) for row in csv.DictReader(handle)]
 
 
+_NO_SCORES = ("chip", "time_s", "recalibrated", "noise_scale")
+
+
 def _drift_row(row: dict[str, str]) -> DriftRow:
     return DriftRow(
         chip=int(row["chip"]),
         time_s=float(row["time_s"]),
         recalibrated=row["recalibrated"].strip().lower() in ("true", "1"),
         scores={
-            name: float(row[name]) for name, _ in ALL_METRICS if row.get(name) not in (None, "")
+            name: float(value)
+            for name, value in row.items()
+            if name not in _NO_SCORES and value not in (None, "")
         },
     )
 
 
 def _read_panels(path: Path) -> dict[str, Array]:
     with np.load(path, allow_pickle=False) as archive:
-        panels = {key: archive[key] for key in PANEL_KEYS}
-    count = len(panels["images"])
-    if any(len(panels[key]) != count for key in PANEL_KEYS):
-        lengths = ", ".join(f"{key} {len(panels[key])}" for key in PANEL_KEYS)
-        raise ValueError(f"arrays of different lengths: {lengths}")
+        # Of classified images, fewer are shown than were scored.
+        classified = "classes" in archive
+        panels = {key: archive[key] for key in (*PANEL_KEYS, *(CLASS_KEYS if classified else ()))}
+    scored = [key for key in PANEL_KEYS if not (classified and key == "images")]
+    for keys in (scored, ["images", "shown"] if classified else []):
+        if len({len(panels[key]) for key in keys}) > 1:
+            lengths = ", ".join(f"{key} {len(panels[key])}" for key in keys)
+            raise ValueError(f"arrays of different lengths: {lengths}")
     return panels
 
 

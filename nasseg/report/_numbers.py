@@ -8,11 +8,18 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from nasseg._cli_summary import KINDS, by_time, format_plan, number, time_name
+from nasseg._cli_summary import CLASS_METRICS, KINDS, by_time, format_plan, number, time_name
 from nasseg.report._html import count_text, known, row, table
 from nasseg.report._load import RunFiles, chip_statistics
 
 DAY = 86_400.0
+_CLASS = {key for key, _ in CLASS_METRICS}
+_METRIC_NOTES = (
+    "Balanced accuracy, AUC (one class against the rest) and F1 are means over classes.",
+    "Dice, IoU and AP (average precision of single nuclei) are means over images, pooled IoU "
+    "counts all pixels together.",
+)
+"""Of classification, of segmentation."""
 
 
 def chips_of(run: RunFiles) -> int | None:
@@ -38,10 +45,11 @@ def statistics(run: RunFiles, kind: str) -> list[tuple[float, dict[str, Mapping[
 def headline(run: RunFiles) -> str:
     """Cards: digital, analog after a day, what it costs."""
     digital = (run.summary or {}).get("digital") or {}
+    main, score = run.main_metric
     cards = []
     if digital:
         cards.append(
-            _card("Digital", number(digital.get("dice")), "", "Dice", _other_metrics(run, digital))
+            _card("Digital", number(digital.get(main)), "", score, _other_metrics(run, digital))
         )
     for kind, title in (("recalibrated", "recalibrated"), ("uncalibrated", "uncalibrated")):
         stats = dict(statistics(run, kind))
@@ -49,14 +57,14 @@ def headline(run: RunFiles) -> str:
             continue
         time = min(stats, key=lambda seconds: abs(seconds - DAY))
         entry = stats[time]
-        dice = entry.get("dice") or {}
+        value = entry.get(main) or {}
         means = {metric: (entry.get(metric) or {}).get("mean") for metric, _ in run.shown_metrics}
         cards.append(
             _card(
                 f"Analog after {time_name(time)}",
-                number(dice.get("mean")),
-                f"± {number(dice.get('std'))}",
-                f"Dice, {title}",
+                number(value.get("mean")),
+                f"± {number(value.get('std'))}",
+                f"{score}, {title}",
                 _other_metrics(run, means),
             )
         )
@@ -77,7 +85,7 @@ def _other_metrics(run: RunFiles, values: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name} {number(values.get(metric))}"
         for metric, name in run.shown_metrics
-        if metric != "dice" and values.get(metric) is not None
+        if metric != run.main_metric[0] and values.get(metric) is not None
     )
 
 
@@ -114,8 +122,7 @@ def drift_table(run: RunFiles) -> str:
         return ""
     note = (
         f'<p class="note">Mean ± standard deviation over {known(chips_of(run))} programmed chips; '
-        "p05 is the 5th percentile chip. Dice, IoU and AP (average precision of single nuclei) are "
-        "means over images, pooled IoU counts all pixels together.</p>"
+        f"p05 is the 5th percentile chip. {_METRIC_NOTES[run.main_metric[0] not in _CLASS]}</p>"
     )
     avm = _accuracy_variation(run)
     return table(["", *(name for _, name in run.shown_metrics)], body) + note + avm
@@ -123,25 +130,27 @@ def drift_table(run: RunFiles) -> str:
 
 def _accuracy_variation(run: RunFiles) -> str:
     lines = []
+    main, score = run.main_metric
     for kind, _ in KINDS:
         stats = dict(statistics(run, kind))
         first, month = stats.get(1.0), stats.get(30 * DAY)
-        if first and month and first.get("dice") and month.get("dice"):
-            points = 100 * (float(first["dice"]["mean"]) - float(month["dice"]["mean"]))
+        if first and month and first.get(main) and month.get(main):
+            points = 100 * (float(first[main]["mean"]) - float(month[main]["mean"]))
             lines.append(f"{points:.2f} points {kind}")
     if not lines:
         return ""
     return (
-        '<p class="note">Accuracy variation over one month (Dice at 1 s minus Dice at 30 days): '
-        f"{', '.join(lines)}.</p>"
+        f'<p class="note">Accuracy variation over one month ({score} at 1 s minus {score} at 30 '
+        f"days): {', '.join(lines)}.</p>"
     )
 
 
 def chips_table(run: RunFiles) -> str:
-    """Share of the chips above several bounds of the Dice, and the worst chip, by time."""
+    """Share of the chips above several bounds of the score, and the worst chip, by time."""
+    main, score = run.main_metric
     if not run.drift:
         return ""
-    values = [entry.scores["dice"] for entry in run.drift if "dice" in entry.scores]
+    values = [entry.scores[main] for entry in run.drift if main in entry.scores]
     if not values:
         return ""
     # Bounds where chips differ: from the worst chip to the best, on round numbers.
@@ -151,47 +160,48 @@ def chips_table(run: RunFiles) -> str:
     body = []
     for recalibrated, title in ((True, "recalibrated"), (False, "uncalibrated")):
         for time in sorted({entry.time_s for entry in run.drift}):
-            dice = [
-                entry.scores["dice"]
+            scores = [
+                entry.scores[main]
                 for entry in run.drift
                 if entry.time_s == time
                 and entry.recalibrated is recalibrated
-                and "dice" in entry.scores
+                and main in entry.scores
             ]
-            if dice:
-                shares = [f"{sum(d >= b for d in dice) / len(dice):.0%}" for b in bounds]
-                body.append(row([f"{time_name(time)}, {title}", number(min(dice), 4), *shares]))
-    head = ["", "worst chip", *(f"Dice ≥ {bound:.3f}" for bound in bounds)]
+            if scores:
+                shares = [f"{sum(s >= b for s in scores) / len(scores):.0%}" for b in bounds]
+                body.append(row([f"{time_name(time)}, {title}", number(min(scores), 4), *shares]))
+    head = ["", "worst chip", *(f"{score} ≥ {bound:.3f}" for bound in bounds)]
     return "<h3>Share of the chips</h3>" + table(head, body)
 
 
 def sweep_table(run: RunFiles) -> str:
-    """Dice after a day for memories with less and with more noise."""
+    """The score after a day for memories with less and with more noise."""
     if not run.sweep:
         return ""
+    main, score = run.main_metric
     entries = list(run.sweep)
     entries += [(1.0, entry) for entry in run.drift if entry.time_s == DAY]
     body = []
     for scale in sorted({scale for scale, _ in entries}):
         cells = [f"{scale:g} x"]
         for recalibrated in (True, False):
-            dice = [
-                r.scores["dice"]
+            scores = [
+                r.scores[main]
                 for s, r in entries
-                if s == scale and r.recalibrated is recalibrated and "dice" in r.scores
+                if s == scale and r.recalibrated is recalibrated and main in r.scores
             ]
-            spread = statistics_module.stdev(dice) if len(dice) > 1 else 0.0
+            spread = statistics_module.stdev(scores) if len(scores) > 1 else 0.0
             cells.append(
-                f"{number(sum(dice) / len(dice), 4)} ± {number(spread, 4)} "
-                f"<small>{len(dice)} chips</small>"
-                if dice
+                f"{number(sum(scores) / len(scores), 4)} ± {number(spread, 4)} "
+                f"<small>{len(scores)} chips</small>"
+                if scores
                 else "-"
             )
         body.append(row(cells))
     return (
         "<h3>Noisier memory</h3>"
         + table(["noise and drift of the memory", "recalibrated", "uncalibrated"], body)
-        + '<p class="note">Dice after a day where programming noise, read noise and drift are '
+        + f'<p class="note">{score} after a day where programming noise, read noise and drift are '
         "multiples of the memory's own.</p>"
     )
 
@@ -224,5 +234,7 @@ def sensitivity_table(run: RunFiles) -> str:
         for entry in layers
     ]
     return "<h3>Sensitivity of the layers</h3>" + table(
-        ["layer", "MACs", "Dice lost where it alone is analog", "runs"], body, (0, 3)
+        ["layer", "MACs", f"{run.main_metric[1]} lost where it alone is analog", "runs"],
+        body,
+        (0, 3),
     )

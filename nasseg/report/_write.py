@@ -16,6 +16,7 @@ from nasseg.report import _details as details
 from nasseg.report import _html as html
 from nasseg.report import _numbers as numbers
 from nasseg.report._architecture import draw_architecture
+from nasseg.report._classes import draw_classified, draw_confusion, draw_reliability
 from nasseg.report._figures import draw_curves, draw_drift, draw_search
 from nasseg.report._front import draw_front, front_table
 from nasseg.report._load import RunFiles, load_run
@@ -26,8 +27,10 @@ _LABELS = {
     "architecture": "the architecture as a block diagram",
     "search": "best and mean predicted score over generations",
     "front": "the Pareto front of the search, and its hypervolume over generations",
-    "curves": "loss and validation Dice over epochs",
-    "drift": "Dice and a second metric over time since programming",
+    "curves": "loss and validation score over epochs",
+    "confusion": "true classes against those said",
+    "reliability": "accuracy over confidence",
+    "drift": "the score and a second metric over time since programming",
 }
 
 
@@ -57,7 +60,11 @@ def draw_figures(run: RunFiles) -> dict[str, str]:
         "front": lambda: draw_front(run),
         "curves": lambda: draw_curves(run),
         "drift": lambda: draw_drift(run),
-        "panels": lambda: draw_panels(run.panels),
+        "panels": lambda: (
+            draw_classified(run.panels) if run.classified else draw_panels(run.panels)
+        ),
+        "confusion": lambda: draw_confusion(run.panels),
+        "reliability": lambda: draw_reliability(run.panels),
     }
     drawn = {}
     with look():
@@ -104,7 +111,13 @@ def render(run: RunFiles, figures: dict[str, str]) -> str:
             + numbers.sweep_table(run)
             + numbers.plan_list(run),
         ),
-        html.Section("Segmentations", html.missing(run, "panels.npz") + details.panels_grid(run)),
+        html.Section(
+            "Classified images" if run.classified else "Segmentations",
+            html.missing(run, "panels.npz")
+            + figures.get("confusion", "")
+            + figures.get("reliability", "")
+            + (details.class_grid(run) if run.classified else details.panels_grid(run)),
+        ),
         html.Section(
             "Architecture",
             html.missing(run, "best.json")

@@ -42,6 +42,8 @@ BEAT, PROCESS = "nasseg:beat", "nasseg:process"
 """System attributes: last sign of life (seconds since 1970), and the process."""
 STOPPED, SURPLUS, KILLED = "stopped", "not needed", "its worker died"
 """Why a trial was interrupted. The first two are nobody's fault and are not counted."""
+GAIN = "expected_gain"
+"""By how much a trial was expected to beat the best before it; None = nothing to go by."""
 MARKS = (
     "worker",
     "interrupted",
@@ -50,6 +52,7 @@ MARKS = (
     "history",
     "duplicate_of",
     "reason",
+    GAIN,
 )
 """User attributes that are not measured values."""
 HANDOVER_SECONDS = 10.0
@@ -124,6 +127,11 @@ class Slot:
             return None
         arch: dict[str, Any] = json.loads(self.decider.user_attrs["arch"])
         return arch
+
+    @property
+    def gain(self) -> float | None:
+        """What was expected of it, where that was asked."""
+        return next((t.user_attrs[GAIN] for t in self.trials if GAIN in t.user_attrs), None)
 
     def trial(self, number: int) -> FrozenTrial:
         """The trial of that number."""
@@ -312,6 +320,10 @@ class TrialQueue:
             # Taken from the queue a moment ago, or by a worker that died at that very moment.
             beat = (trial.datetime_start or datetime.now()).timestamp()
         return bool(time.time() - float(beat) > self.grace)
+
+    def promise(self, taken: Taken, gain: float | None) -> None:
+        """Write down what is expected of a trial."""
+        self.storage.set_trial_user_attr(taken.trial_id, GAIN, gain)
 
     def release(self, taken: Taken, why: str = STOPPED) -> None:
         """Free a trial of this worker for others, at once."""

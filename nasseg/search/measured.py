@@ -7,6 +7,7 @@ values down; the study in the storage is the one record, and files are exports o
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -34,7 +35,7 @@ from nasseg.search._trials import (
 )
 from nasseg.search.bounds import SizeBounds
 from nasseg.search.distributions import distributions, from_params, to_params
-from nasseg.search.sampler import SAMPLERS, Proposal, Request, propose
+from nasseg.search.sampler import SAMPLERS, Proposal, Request, expected_gain, propose
 from nasseg.search.storage import open_storage, shown
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ HEARTBEAT = 60.0
 """Seconds between a worker's signs of life."""
 GRACE_BEATS = 4
 """Signs of life that a worker may miss before its trial is given to another."""
+STOPPED_AT = "stopped_at"
+"""Attribute of a study that ended early: how many architectures it has."""
+STOP_AFTER = 5
+"""Proposals in a row that must promise too little before a study ends early."""
 METRIC = "day1"
 """What a study maximises: the task's metric a day after programming."""
 
@@ -134,6 +139,11 @@ class MeasuredStudy:
         """The row with the highest ``day1``, of equal ones the earliest; None without rows."""
         return max(self.rows(), key=lambda row: float(row[METRIC]), default=None)
 
+    def goal(self, count: int) -> int:
+        """How many architectures the study ends with: ``count``, or fewer where it was found that
+        going on is of no use."""
+        return min(count, int(self.study.user_attrs.get(STOPPED_AT, count)))
+
     def finished(self, count: int) -> int:
         """How many of the first ``count`` architectures are measured or known to fail."""
         return sum(slot.finished for slot in self.queue.slots()[:count])
@@ -210,6 +220,7 @@ class MeasuredStudy:
         count: int,
         sampler: str,
         *,
+        stop_gain: float = 0.0,
         on_finished: Callable[[], object] | None = None,
         progress: bool = True,
     ) -> None:
@@ -224,6 +235,8 @@ class MeasuredStudy:
                 exception frees the trial, counts as an attempt, and is raised.
             count: architectures asked for; those that cannot be measured are not replaced.
             sampler: name of what proposes them.
+            stop_gain: end earlier once :data:`STOP_AFTER` proposals in a row are expected to beat
+                the best one by less than this; for the sampler ``surrogate``. 0 = never.
             on_finished: called after every trial that this worker finished.
             progress: show a bar of what all workers have done, where stderr is a terminal.
 
@@ -238,10 +251,11 @@ class MeasuredStudy:
             tqdm(total=count, desc="measured", unit="arch", disable=not progress) as bar,
         ):
             while True:
+                count = self.goal(count)
                 taken = self.queue.take(count)
                 self.show(bar, count)
                 if taken is not None:
-                    if self._one(taken, measure, sampler) and on_finished is not None:
+                    if self._one(taken, measure, sampler, stop_gain) and on_finished is not None:
                         on_finished()
                 elif self.finished(count) >= count:
                     break
@@ -251,17 +265,18 @@ class MeasuredStudy:
     def show(self, bar: Any, count: int) -> None:
         """Bring a bar up to date: what all workers have finished, and the best."""
         slots = self.queue.slots()
+        bar.total = count
         bar.n = sum(slot.finished for slot in slots[:count])
         values = [slot.last.value for slot in slots if slot.state == "measured"]
         if values:
             bar.set_postfix({f"best {METRIC}": f"{max(values):.4f}"}, refresh=False)
         bar.refresh()
 
-    def _one(self, taken: Taken, measure: Measure, sampler: str) -> bool:
+    def _one(self, taken: Taken, measure: Measure, sampler: str, stop_gain: float) -> bool:
         """Decide on, measure and finish one trial; False where it was given back instead."""
         try:
             with Heartbeat(lambda now: self.queue.beat(taken, now), self.queue.heartbeat):
-                arch = self._decide(taken, sampler)
+                arch = self._decide(taken, sampler, stop_gain)
                 if arch is None:
                     return True
                 first = self._first_with(taken, arch)
@@ -275,7 +290,7 @@ class MeasuredStudy:
             self.queue.release(taken, f"{type(error).__name__}: {error}")
             raise
 
-    def _decide(self, taken: Taken, sampler: str) -> dict[str, Any] | None:
+    def _decide(self, taken: Taken, sampler: str, stop_gain: float) -> dict[str, Any] | None:
         """The architecture of a trial; None where the trial was failed for what it asks.
 
         Trials decide in the order of their numbers, so that each knows what those before it
@@ -296,9 +311,30 @@ class MeasuredStudy:
         else:
             request = Request(self.space, self.seed, taken.place, self.bounds)
             history = as_history(slots, self.space, taken.place)
+            if stop_gain and sampler == "surrogate":
+                self._weigh(taken, expected_gain(request, history), slots, stop_gain)
             proposal = propose(sampler, request, history, arch_ids(slots).keys())
         self.queue.decide(taken, proposal.arch, proposal.system_attrs)
         return proposal.arch
+
+    def _weigh(self, taken: Taken, gain: float, slots: list[Slot], stop_gain: float) -> None:
+        """Note what a trial promises; end the study after it where that is too little for long."""
+        # Storages keep no infinity.
+        promised = gain if math.isfinite(gain) else None
+        self.queue.promise(taken, promised)
+        before = [slot.gain for slot in slots[: taken.place]]
+        recent = [*before[1 - STOP_AFTER :], promised]
+        if len(recent) < STOP_AFTER or any(g is None or g >= stop_gain for g in recent):
+            return
+        if STOPPED_AT not in self.study.user_attrs:
+            self.study.set_user_attr(STOPPED_AT, taken.place + 1)
+            log.info(
+                "%s ends with %d architectures: %d proposals in a row promised less than %g",
+                self.where,
+                taken.place + 1,
+                STOP_AFTER,
+                stop_gain,
+            )
 
     def _first_with(self, taken: Taken, arch: dict[str, Any]) -> Slot | None:
         """The other slot that decided on this architecture before; waits until it is done."""

@@ -234,23 +234,31 @@ class SurrogateSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[mis
         """The most promising architecture that no trial has."""
         if trial.number < self.initial:
             return self.from_hypercube(trial.number, self.seen(study, trial))
-        bounds = self.bounds
-        features = Features(self.space, bounds.in_channels, bounds.out_channels)
-        domain = SpaceDomain(self.space, lambda X: bounds.within(self.space, X), features.matrix)
-        strategy = SurrogateAssisted(domain, self.initial)
         rng = np.random.default_rng([self.seed, 5, trial.number])
         try:
-            X = strategy.propose(self._history(study, trial), 1, rng)
+            X = self._strategy().propose(self._history(study, trial.number), 1, rng)
         except ConfigError:
             # Everything within the bounds is known; what is left to say, the hypercube says.
             return self.from_hypercube(trial.number, self.seen(study, trial))
         return self.space.decode(X)[0]
 
-    def _history(self, study: Study, trial: FrozenTrial) -> History:
+    def expected_gain(self, study: Study, number: int) -> float:
+        """By how much trial ``number`` is expected to beat the best there is, in units of the
+        value; infinite while there is too little to go by."""
+        rng = np.random.default_rng([self.seed, 6, number])
+        return self._strategy().expected_gain(self._history(study, number), rng)
+
+    def _strategy(self) -> SurrogateAssisted:
+        bounds = self.bounds
+        features = Features(self.space, bounds.in_channels, bounds.out_channels)
+        domain = SpaceDomain(self.space, lambda X: bounds.within(self.space, X), features.matrix)
+        return SurrogateAssisted(domain, self.initial)
+
+    def _history(self, study: Study, number: int) -> History:
         done, scores, rest = [], [], []
         sign = _sign(study)
         for other in study.get_trials(deepcopy=False):
-            arch = None if other.number == trial.number else self._arch(other)
+            arch = None if other.number == number else self._arch(other)
             if arch is None:
                 continue
             if other.state == TrialState.COMPLETE and other.value is not None:
@@ -445,6 +453,19 @@ def propose(
         else:
             copy.tell(trial, state=TrialState.FAIL)
     return Proposal(_at_random(request, seen, again), attrs)
+
+
+def expected_gain(request: Request, history: Sequence[FrozenTrial]) -> float:
+    """By how much the surrogate expects the next architecture to beat the best one measured.
+
+    Args:
+        request: space, seed, slot and bounds.
+        history: as :func:`propose` takes it.
+    """
+    copy = optuna.create_study(direction="maximize")
+    copy.add_trials(history)
+    sampler = SurrogateSampler(request.space, request.seed, request.bounds)
+    return sampler.expected_gain(copy, len(history))
 
 
 def _at_random(request: Request, seen: set[str], again: dict[str, Any] | None) -> dict[str, Any]:

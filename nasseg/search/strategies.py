@@ -16,6 +16,7 @@ from scipy.stats import norm, rankdata
 
 from nasseg._registry import Registry
 from nasseg.errors import ConfigError
+from nasseg.evaluators._boosting import LEAST_ROWS
 from nasseg.evaluators.cost import row_keys
 from nasseg.search.domain import Domain, Matrix
 
@@ -186,7 +187,7 @@ class SurrogateAssisted(Strategy):
         population: int = 200,
         members: int = 16,
     ) -> None:
-        super().__init__(domain, max(initial, 10))
+        super().__init__(domain, max(initial, LEAST_ROWS))
         self.kappa = kappa
         self.generations = generations
         self.population = population
@@ -196,7 +197,7 @@ class SurrogateAssisted(Strategy):
         from nasseg.evaluators.ensemble import Ensemble
 
         X, y = history.known()
-        if len(X) < 10:
+        if len(X) < LEAST_ROWS:
             return self.domain.spread(n, rng)
         # Normal scores of the ranks: a few hopeless architectures would otherwise take all the
         # trees, where the order among the good ones is what matters.
