@@ -339,21 +339,32 @@ def _predict(words: list[str], helped: bool) -> int:
             ("--chip-seed N", "Number of the chip, as in drift.csv. [0]"),
             ("--chips N", "Chips over which the uncertainty is taken; 1 = none. [8]"),
             ("--uncalibrated", "No recalibration of BatchNorm on the aged chip."),
+            ("--tta", "Classification: mean over an image and its mirror images."),
             ("--device D", "auto, cpu or cuda. [auto]"),
             ("--quiet", "No progress."),
         ]
         purpose = (
-            "Write NAME.tif (instance ids) and NAME_overlay.png for every image; with --at also "
-            "NAME_uncertainty.tif and .png: where chips of that age disagree."
+            "Segmentation: write NAME.tif (instance ids) and NAME_overlay.png for every image; "
+            "with --at also NAME_uncertainty.tif and .png: where chips of that age disagree. "
+            "Classification: write id, label and probabilities of every image into --csv FILE. "
+            "IMAGES are files, folders, or CSV files that list them."
         )
-        _say(simple_help("predict RUN IMAGES... --out FOLDER [--at TIME]", purpose, flags))
+        flags[0] = ("--out FOLDER", "Segmentation: folder for the results; needed.")
+        flags.insert(1, ("--csv FILE", "Classification: file for the results; needed."))
+        _say(simple_help("predict RUN IMAGES... --out FOLDER | --csv FILE", purpose, flags))
         return 0
-    names = ["out", "at", "chip_seed", "chips", "device"]
-    given, paths = split_flags(words, names, switches=["uncalibrated", "quiet"])
+    names = ["out", "csv", "at", "chip_seed", "chips", "device"]
+    given, paths = split_flags(words, names, switches=["uncalibrated", "tta", "quiet"])
     if len(paths) < 2:
-        raise ConfigError("which run and images? nasseg predict RUN IMAGES... --out FOLDER")
+        raise ConfigError(
+            "which run and images? nasseg predict RUN IMAGES... --out FOLDER, or --csv FILE"
+        )
+    if "csv" in given:
+        return _predict_classes(given, paths)
     if "out" not in given:
-        raise ConfigError("out is missing: --out FOLDER says where the results go")
+        raise ConfigError(
+            "out is missing: --out FOLDER says where segmentations go, --csv FILE where classes do"
+        )
     numbers = _whole_numbers(given, (("chip_seed", 0), ("chips", 1)))
     progress = _start_logging(given)
     from nasseg.predict import parse_time, predict
@@ -371,6 +382,29 @@ def _predict(words: list[str], helped: bool) -> int:
     for entry in done:
         _say(f"{entry.image.name}: {entry.instances} nuclei")
     _say(f"results: {given['out']}")
+    return 0
+
+
+def _predict_classes(given: dict[str, str], paths: Sequence[str]) -> int:
+    if "out" in given:
+        raise ConfigError("out and csv: one of them is allowed")
+    numbers = _whole_numbers(given, (("chip_seed", 0), ("chips", 1)))
+    progress = _start_logging(given)
+    from nasseg.predict import parse_time
+    from nasseg.predict_classes import predict_classes
+
+    done = predict_classes(
+        paths[0],
+        paths[1:],
+        given["csv"],
+        at=parse_time(given["at"]) if "at" in given else None,
+        recalibrate="uncalibrated" not in given,
+        tta=True if "tta" in given else None,
+        device=given.get("device", "auto"),
+        progress=progress,
+        **numbers,
+    )
+    _say(f"{len(done)} images classified: {given['csv']}")
     return 0
 
 

@@ -9,16 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 from tqdm import tqdm
 
+from nasseg._aged import aged_networks
 from nasseg._io import write_bytes, write_json
 from nasseg._run import RunFolder, read_run_config
-from nasseg.analog import programmable, recalibrate_batch_norms
-from nasseg.analog.calibrate import preserved_batch_norms
-from nasseg.analog.convert import noise_source
-from nasseg.analog.noise import derive_seed
 from nasseg.data import ClassificationData, Data
 from nasseg.errors import ConfigError, RunError
 from nasseg.pipeline import Job
@@ -30,7 +26,6 @@ from nasseg.training.classification import (
     classification_metrics,
     predict_probabilities,
 )
-from nasseg.training.recipe import SEED_DRIFT
 
 SIDES = ("val", "test")
 
@@ -149,19 +144,13 @@ def _aged(
     job: Job, ask: _Question, at: float, chips: int, recalibrate: bool, progress: bool
 ) -> Iterator[_Answer]:
     """The answers of chips of one age, in order."""
-    net = job.analog_net
-    seed = derive_seed(job.config.seed, SEED_DRIFT)
-    images = job.recalibration(net) if recalibrate else None
-    source = noise_source(net)
-    with programmable(net) as crossbars, preserved_batch_norms(net):
-        for chip in tqdm(range(chips), desc="evaluate", unit="chip", disable=not progress):
-            crossbars.program(seed, chip)
-            crossbars.drift(at)
-            source.reseed(derive_seed(seed, chip, 2, int(at * 1000)))
-            if images is not None:
-                recalibrate_batch_norms(net, images)
-            with torch.no_grad():
-                yield ask(net)
+    networks = aged_networks(job, at, count=chips, recalibrate=recalibrate)
+    bar = tqdm(networks, total=chips, desc="evaluate", unit="chip", disable=not progress)
+    for _, net in bar:
+        answer = ask(net)
+        monitor = job.task.monitor
+        bar.set_postfix({monitor: f"{answer.metrics[monitor]:.4f}"}, refresh=False)
+        yield answer
 
 
 def _written(ask: _Question, answers: list[_Answer], at: float | None, out: Path) -> Evaluation:

@@ -35,7 +35,7 @@ from nasseg.analog.noise import derive_seed
 from nasseg.analog.plan import plan_refresh
 from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.config import RunConfig
-from nasseg.data import Data, load_data
+from nasseg.data import ClassificationData, Data, SegmentationData, load_data
 from nasseg.errors import ConfigError, NassegError, RunError
 from nasseg.labelling import (
     check_measured_search,
@@ -181,12 +181,18 @@ class Job:
             raise RunError(f"{path} cannot be used: {error}") from None
         return best
 
+    @cached_property
+    def out_channels(self) -> int:
+        """Channels that the network gives; known without the data where a search has been."""
+        known = self.best.get("out_channels") if (self.folder / "best.json").exists() else None
+        return self.task.out_channels if known is None else int(known)
+
     def new_network(self) -> nn.Module:
         arch = self.best["arch"]
         channels = self.config.data.channels
         return initialise(
             lambda seed: self.space.build(
-                arch, in_channels=channels, out_channels=self.task.out_channels, seed=seed
+                arch, in_channels=channels, out_channels=self.out_channels, seed=seed
             ),
             self.config.seed,
             self.device,
@@ -247,6 +253,7 @@ class Job:
                 "macs": coverage.macs,
                 "tiles": coverage.tiles,
                 "out_channels": self.task.out_channels,
+                **_classes(self.data),
                 "seed": config.seed,
                 **found,
             },
@@ -533,6 +540,15 @@ class Job:
             "in_channels": str(self.config.data.channels),
             "analog": json.dumps(analog_spec(self.config.analog).to_dict(), sort_keys=True),
         }
+
+
+def _classes(data: Data) -> dict[str, Any]:
+    """What the outputs of a network stand for, so that it can be used without the data."""
+    if isinstance(data, ClassificationData):
+        return {"classes": list(data.classes), "multilabel": data.multilabel}
+    if isinstance(data, SegmentationData) and data.classes:
+        return {"classes": list(data.classes)}
+    return {}
 
 
 def _check_data(folder: RunFolder, data: Data) -> None:

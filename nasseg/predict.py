@@ -1,4 +1,4 @@
-"""What a trained run says of new images: labels, overlays, and what a chip's age does to them."""
+"""What a trained run says of the pixels of new images: labels, overlays, what age does to them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Predicted:
 
     image: Path
     instances: int
-    """Nuclei found."""
+    """Nuclei found; of classes of pixels, parts of the image that hang together."""
     files: tuple[Path, ...]
     """Label TIFF, overlay PNG, and with several chips the uncertainty TIFF and PNG."""
 
@@ -124,7 +124,8 @@ def predict(
 ) -> list[Predicted]:
     """Segment images with the network of a run folder.
 
-    For each image ``NAME.tif`` (instance ids, uint16, or int32 where there are more) and
+    For each image ``NAME.tif`` (instance ids, uint16, or int32 where there are more; numbers of
+    classes where the run learned these) and
     ``NAME_overlay.png`` are written; with ``at`` also ``NAME_uncertainty.tif`` (float32, the
     standard deviation of the probability of nucleus over chips) and its picture.
 
@@ -149,6 +150,8 @@ def predict(
     if chip_seed < 0:
         raise ConfigError(f"chip_seed is {chip_seed}; allowed: 0 or more")
     config = read_run_config(run, device=device)
+    if config.data.kind == "classification":
+        raise ConfigError(f"{run} classifies images; nasseg predict RUN IMAGES... --csv FILE")
     files = list_images(images)
     shared = {path.parent.resolve() for path in files} & {Path(out).resolve()}
     if shared:
@@ -161,6 +164,7 @@ def predict(
         stage = "train" if at is None else "analog"
         raise RunError(f"{Path(run) / needed} is missing; `nasseg {stage} --out {run}` makes it")
     job = Job(config, RunFolder(config, readonly=True), progress)
+    several = _several(config)
     states = None if at is None else _Chips(job, at, chip_seed, chips, recalibrate)
     done: list[Predicted] = []
     problems: list[str] = []
@@ -170,11 +174,13 @@ def predict(
             inputs = [(path, pixels, _shown(pixels, config)) for path, pixels in block]
             found: list[tuple[Probability, Probability | None]]
             if states is None:
-                found = [(_probability(job.digital, x, p.shape[:2]), None) for _, p, x in inputs]
+                found = [
+                    (_probability(job.digital, x, p.shape[:2], several), None) for _, p, x in inputs
+                ]
             else:
                 found = states.run(inputs)
             for (path, pixels, _), (probability, spread) in zip(inputs, found, strict=True):
-                done.append(_write(Path(out), path, pixels, probability, spread))
+                done.append(_write(Path(out), path, pixels, probability, spread, several))
                 bar.update()
                 bar.set_postfix(nuclei=done[-1].instances)
     if problems:
@@ -207,6 +213,11 @@ def _blocks(
         yield block
 
 
+def _several(config: RunConfig) -> bool:
+    """Whether pixels have one of several classes."""
+    return config.data.kind == "semantic"
+
+
 def _shown(pixels: npt.NDArray[np.uint8], config: RunConfig) -> torch.Tensor:
     """An image (H, W, C) as the network of the run is shown it: (1, C, h, w)."""
     image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)))
@@ -218,12 +229,21 @@ def _shown(pixels: npt.NDArray[np.uint8], config: RunConfig) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _probability(net: nn.Module, image: torch.Tensor, size: tuple[int, int]) -> Probability:
-    """(K, H, W) at the size of the original image."""
+def _probability(
+    net: nn.Module, image: torch.Tensor, size: tuple[int, int], several: bool = False
+) -> Probability:
+    """(K, H, W) at the size of the original image.
+
+    With ``several``, of classes that exclude each other, the background's last, so that what comes
+    first is something.
+    """
     device = next(net.parameters()).device
     logits = predict_whole(net.eval(), image.to(device))
     if tuple(logits.shape[2:]) != tuple(size):
         logits = torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+    if several:
+        shares: Probability = logits.softmax(1)[0].roll(-1, 0).cpu().numpy()
+        return shares
     values: Probability = logits.sigmoid()[0].cpu().numpy()
     return values
 
@@ -235,6 +255,7 @@ class _Chips:
         self.net = job.analog_net
         self.at, self.first, self.count = at, first, count
         self.seed = derive_seed(job.config.seed, SEED_DRIFT)
+        self.several = _several(job.config)
         self.states: dict[int, list[dict[str, Any]]] = {}
         self.images = None
         if recalibrate and batch_norms(self.net):
@@ -261,7 +282,7 @@ class _Chips:
                 source.reseed(derive_seed(self.seed, chip, 2, int(self.at * 1000)))
                 self._calibrate(chip)
                 for k, (_, pixels, image) in enumerate(inputs):
-                    value = _probability(self.net, image, pixels.shape[:2])
+                    value = _probability(self.net, image, pixels.shape[:2], self.several)
                     if chip == self.first:
                         shown.append(value)
                         sums.append(value[0].astype(np.float64))
@@ -309,16 +330,24 @@ def _write(
     pixels: npt.NDArray[np.uint8],
     probability: Probability,
     spread: Probability | None,
+    several: bool,
 ) -> Predicted:
     import tifffile
 
     from nasseg.report import overlay_png, uncertainty_png
 
-    ids = instances_of(probability)
-    count = int(ids.max())
+    if several:
+        from skimage.measure import label
+
+        # Back to the numbers of the classes, the background 0.
+        ids = ((probability.argmax(0) + 1) % len(probability)).astype(np.int32)
+        count = int(label(ids, connectivity=1).max())
+    else:
+        ids = instances_of(probability)
+        count = int(ids.max())
     stem = image.stem
     files = {
-        f"{stem}.tif": _tiff(tifffile, ids.astype(np.uint16) if count < 2**16 else ids),
+        f"{stem}.tif": _tiff(tifffile, ids.astype(np.uint16) if int(ids.max()) < 2**16 else ids),
         f"{stem}_overlay.png": overlay_png(pixels, ids),
     }
     if spread is not None:

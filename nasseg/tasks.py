@@ -283,7 +283,7 @@ def classification_task(
         return classification_metrics(probabilities, labels, multilabel=multilabel)
 
     return Task(
-        name="classification",
+        name="multilabel" if multilabel else "classification",
         monitor=monitor,
         out_channels=len(classes),
         loss=nn.BCEWithLogitsLoss if multilabel else partial(_SoftCrossEntropy, weights, smoothing),

@@ -432,16 +432,14 @@ def test_a_search_ends_once_going_on_promises_less_than_the_noise(tmp_path):
     for name, stops in (("whole", []), ("stopped", [12, 2])):
         where = f"journal:{tmp_path / name}.journal"
         for at in stops:
+            study = open_study(where)
+            interrupts = Interrupts(at, KeyboardInterrupt())
+
+            def measure(arch, one=interrupts):
+                return one(arch) and flat(arch)
+
             with pytest.raises(KeyboardInterrupt):
-                study = open_study(where)
-                interrupts = Interrupts(at, KeyboardInterrupt())
-                study.work(
-                    lambda arch, one=interrupts: one(arch) and flat(arch),
-                    60,
-                    "surrogate",
-                    stop_gain=0.01,
-                    progress=False,
-                )
+                study.work(measure, 60, "surrogate", stop_gain=0.01, progress=False)
         studies[name] = open_study(where)
         studies[name].work(flat, 60, "surrogate", stop_gain=0.01, progress=False)
     whole, stopped = studies.values()

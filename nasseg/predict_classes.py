@@ -1,0 +1,204 @@
+"""What a trained run says of new images as a whole: a class and its probability, as a CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from nasseg._aged import aged_networks
+from nasseg._io import write_csv
+from nasseg._run import RunFolder, read_run_config
+from nasseg.config import DataConfig
+from nasseg.data._class_source import IMAGE_SUFFIXES
+from nasseg.data._read import read_image
+from nasseg.data.classification import ClassBatchLoader
+from nasseg.data.classify_csv import list_csv_images
+from nasseg.data.classify_preprocess import prepare
+from nasseg.errors import ConfigError, DataError, RunError
+from nasseg.pipeline import Job
+from nasseg.training.classification import Probabilities, predict_probabilities
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What was said of one image."""
+
+    id: str
+    label: str
+    """The class; where an image may have several, those with semicolons between."""
+    probabilities: dict[str, float]
+    """Of every class."""
+    uncertainty: float | None
+    """Standard deviation over chips of the label's probability (of the largest, of several)."""
+
+
+def predict_classes(
+    run: str | Path,
+    sources: Sequence[str | Path],
+    csv: str | Path,
+    *,
+    at: float | None = None,
+    chip_seed: int = 0,
+    chips: int = 8,
+    recalibrate: bool = True,
+    tta: bool | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> list[Classified]:
+    """Classify images with the network of a run folder, into a CSV.
+
+    Its columns are ``id`` (the file's name without suffix, or the CSV's own id), ``label``, ``p_``
+    and the name of each class, and with several chips ``uncertainty``.
+
+    Args:
+        run: run folder.
+        sources: image files, folders of them, or CSV files that list them.
+        csv: file for the result.
+        at: seconds after programming at which the analog network is asked; none = the digital one.
+        chip_seed: number of the chip that is asked, as in ``drift.csv``.
+        chips: chips from ``chip_seed`` on over which the uncertainty is taken; 1 = none.
+        recalibrate: re-estimate BatchNorm statistics on each drifted chip, with the run's images.
+        tta: mean over mirror images; none = as in the run.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        progress: show a bar.
+
+    Raises:
+        RunError: the folder holds no trained run.
+        DataError: images cannot be read. The others are written first.
+        ConfigError: a value is not allowed, or the run does not classify.
+    """
+    if chips < 1:
+        raise ConfigError(f"chips is {chips}; allowed: 1 or more")
+    config = read_run_config(run, device=device)
+    if config.data.kind != "classification":
+        raise ConfigError(f"{run} is of {config.data.task}; it classifies no images")
+    needed = "digital.safetensors" if at is None else "analog.safetensors"
+    if not (Path(run) / needed).exists():
+        stage = "train" if at is None else "analog"
+        raise RunError(f"{Path(run) / needed} is missing; `nasseg {stage} --out {run}` makes it")
+    ids, paths = list_images(sources)
+    kept, images, problems = _read(ids, paths, config.data, progress)
+    if not kept:
+        raise DataError("none of the images can be used:\n  " + "\n  ".join(problems))
+    job = Job(config, RunFolder(config, readonly=True), progress)
+    classes, multilabel = _classes(job)
+    loader = ClassBatchLoader(
+        images,
+        torch.zeros(len(kept), dtype=torch.int64),
+        np.arange(len(kept)),
+        config.train.batch_size,
+        classes=len(classes),
+    )
+
+    def ask(net: Any) -> Probabilities:
+        flips = config.train.tta if tta is None else tta
+        return predict_probabilities(net.eval(), loader, multilabel=multilabel, tta=flips)[0]
+
+    if at is None:
+        answers = [ask(job.digital)]
+    else:
+        found = aged_networks(job, at, first=chip_seed, count=chips, recalibrate=recalibrate)
+        bar = tqdm(found, total=chips, desc="predict", unit="chip", disable=not progress)
+        answers = [ask(net) for _, net in bar]
+    done = _classified(kept, np.stack(answers), classes, multilabel)
+    write_csv(Path(csv), [_row(entry) for entry in done])
+    if problems:
+        raise DataError(
+            f"{len(problems)} of {len(ids)} images cannot be used; the others are in {csv}:\n  "
+            + "\n  ".join(problems)
+        )
+    return done
+
+
+def _classes(job: Job) -> tuple[tuple[str, ...], bool]:
+    best = job.best
+    try:
+        return tuple(str(name) for name in best["classes"]), bool(best["multilabel"])
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{job.folder / 'best.json'} does not say the classes: {error}") from None
+
+
+def list_images(sources: Sequence[str | Path]) -> tuple[list[str], list[Path]]:
+    """Ids and files of images, of those in folders, and of those that CSV files list.
+
+    Raises:
+        DataError: a path is not there, nothing is an image, or two images have one id.
+    """
+    ids: list[str] = []
+    paths: list[Path] = []
+    for source in map(Path, sources):
+        if source.is_dir():
+            inside = [p for p in sorted(source.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
+            if not inside:
+                kinds = ", ".join(sorted(s.removeprefix(".") for s in IMAGE_SUFFIXES))
+                raise DataError(f"{source} holds no images ({kinds})")
+            paths += inside
+            ids += [path.stem for path in inside]
+        elif source.suffix.lower() == ".csv" and source.is_file():
+            listed, names = list_csv_images(source)
+            paths += listed
+            ids += names
+        elif source.is_file():
+            paths.append(source)
+            ids.append(source.stem)
+        else:
+            raise DataError(f"no such image, folder or CSV: {source}")
+    seen: dict[str, Path] = {}
+    for name, path in zip(ids, paths, strict=True):
+        if seen.setdefault(name, path) != path:
+            raise DataError(f"{seen[name]} and {path} have the same id {name!r}")
+    return ids, paths
+
+
+def _read(
+    ids: Sequence[str], paths: Sequence[Path], config: DataConfig, progress: bool
+) -> tuple[list[str], torch.Tensor, list[str]]:
+    """Ids and images (n, C, S, S) that can be used, and what is wrong with the others."""
+    kept, images, problems = [], [], []
+    pairs = list(zip(ids, paths, strict=True))
+    for name, path in tqdm(pairs, desc="read", unit="image", disable=not progress):
+        try:
+            images.append(prepare(read_image(path, config.channels)[None], config)[0])
+            kept.append(name)
+        except DataError as error:
+            problems.append(f"{path}: {error}")
+    return kept, torch.stack(images) if images else torch.empty(0), problems
+
+
+def _classified(
+    ids: Sequence[str],
+    answers: npt.NDArray[np.float64],
+    classes: Sequence[str],
+    multilabel: bool,
+) -> list[Classified]:
+    """What the first chip says, and how far the others (chips, N, K) differ."""
+    said = answers[0]
+    spread = answers.std(axis=0, ddof=1) if len(answers) > 1 else None
+    top = said.argmax(1)
+    done = []
+    for row, name in enumerate(ids):
+        picked = np.flatnonzero(said[row] > 0.5) if multilabel else [top[row]]
+        done.append(
+            Classified(
+                id=name,
+                label=";".join(classes[int(k)] for k in picked),
+                probabilities={c: float(p) for c, p in zip(classes, said[row], strict=True)},
+                uncertainty=None if spread is None else float(spread[row, top[row]]),
+            )
+        )
+    return done
+
+
+def _row(entry: Classified) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": entry.id, "label": entry.label}
+    row |= {f"p_{name}": f"{value:.6f}" for name, value in entry.probabilities.items()}
+    if entry.uncertainty is not None:
+        row["uncertainty"] = f"{entry.uncertainty:.6f}"
+    return row
