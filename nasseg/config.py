@@ -153,6 +153,7 @@ class DataConfig:
         )
         _check(self.channels in (1, 3, 4), "channels", self.channels, "1, 3 or 4")
         _check(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "above 0, below 1")
+        _check(self.seed >= 0, "data.seed", self.seed, "0 or more")
         _check(self.synthetic_train >= 1, "synthetic_train", self.synthetic_train, ">= 1")
         _check(self.synthetic_val >= 1, "synthetic_val", self.synthetic_val, ">= 1")
         _check(self.max_cache_gb > 0, "max_cache_gb", self.max_cache_gb, "above 0")

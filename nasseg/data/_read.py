@@ -121,22 +121,31 @@ def read_image(path: Path, channels: int) -> UInt8Image:
         DataError: the file is damaged, too large, or not a single plane of 1 to 4 channels.
     """
     array = _read(path, palette_index=False)
-    alpha: npt.NDArray[np.uint8] | None = None
-    if array.ndim == 3 and array.shape[2] in (2, 4):
-        if array.dtype == np.uint8:
-            alpha = array[..., -1]
-        array = array[..., 0] if array.shape[2] == 2 else array[..., :3]
+    if array.dtype != np.uint8 and array.ndim == 3 and array.shape[2] in (2, 4):
+        array = array[..., 0] if array.shape[2] == 2 else array[..., :3]  # the alpha of 16 bits
     pixels = _to_uint8(array)
+    return to_channels(pixels[..., None] if pixels.ndim == 2 else pixels, channels)
+
+
+def to_channels(pixels: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
+    """Images uint8 (..., H, W, 1 to 4) to uint8 (..., H, W, ``channels``).
+
+    Grey is repeated to three channels, colour becomes luminance for one; an alpha channel (the
+    second, or the fourth) is dropped unless ``channels`` is 4, where a missing one is 255.
+    """
+    alpha: npt.NDArray[np.uint8] | None = None
+    if pixels.shape[-1] in (2, 4):
+        pixels, alpha = pixels[..., :-1], pixels[..., -1:]
     if channels == 1:
-        if pixels.ndim == 3:
-            pixels = np.rint(pixels.astype(np.float32) @ _LUMA).astype(np.uint8)
-        return pixels[..., None]
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=2)
+        if pixels.shape[-1] == 3:
+            pixels = np.rint(pixels.astype(np.float32) @ _LUMA).astype(np.uint8)[..., None]
+        return pixels
+    if pixels.shape[-1] == 1:
+        pixels = np.repeat(pixels, 3, axis=-1)
     if channels == 4:
         if alpha is None:
-            alpha = np.full(pixels.shape[:2], 255, dtype=np.uint8)
-        pixels = np.concatenate([pixels, alpha[..., None]], axis=2)
+            alpha = np.full_like(pixels[..., :1], 255)
+        pixels = np.concatenate([pixels, alpha], axis=-1)
     return pixels
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from nasseg.data.classification_augment import STRENGTHS, ClassAugment
 from nasseg.data.dataset import Side
 
 AugmentSet = Literal["none", "light", "heavy"]
@@ -19,8 +20,9 @@ class ClassBatchLoader:
     """Batches of one side; iterate it as often as you like.
 
     Yields image float32 (B, C, S, S), from -1 for black to 1 for white, and label: class numbers
-    int64 (B,), or float32 (B, K) of 0 and 1 where an image may have several classes. With
-    ``shuffle``, what comes is a function of (seed, epoch) and nothing else.
+    int64 (B,), or float32 (B, K) of 0 and 1 where an image may have several classes, or of shares
+    where images are mixed (``heavy``). With ``shuffle`` or ``augment``, what comes is a function of
+    (seed, epoch) and nothing else.
 
     Args:
         images: uint8 (N, C, S, S).
@@ -30,7 +32,8 @@ class ClassBatchLoader:
         classes: K.
         seed: of shuffling and augmentation.
         shuffle: another order every epoch.
-        balanced: draw every class that has images equally often instead of every image once.
+        balanced: draw every class that has images equally often instead of every image once; an
+            epoch is as long as otherwise. It implies another order every epoch.
         augment: random views (:mod:`nasseg.data.classification_augment`).
         drop_last: leave out a last partial batch, unless it is the only one.
     """
@@ -59,8 +62,9 @@ class ClassBatchLoader:
         self.seed = seed
         self.epoch = 0
         self._shuffle = shuffle
-        self._balanced = balanced
         self._drop_last = drop_last
+        self._members = _members(labels, rows, classes) if balanced else []
+        self._augment = None if augment == "none" else ClassAugment(STRENGTHS[augment], classes)
 
     @property
     def count(self) -> int:
@@ -77,15 +81,80 @@ class ClassBatchLoader:
         return full if full and (self._drop_last or not rest) else full + 1
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        size = self.batch_size
-        order = self._rows.copy()
-        if self._shuffle:
-            np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+        epoch, size = self.epoch, self.batch_size
+        order = self._order(epoch)
         for batch in range(len(self)):
             index = torch.from_numpy(order[batch * size : (batch + 1) * size])
-            images = self._images[index].float().div_(127.5).sub_(1.0)
+            images = as_shown(self._images[index])
             labels = self._labels[index]
-            yield images, labels.float() if labels.ndim == 2 else labels
+            if labels.ndim == 2:
+                labels = labels.float()
+            if self._augment is not None:
+                state = np.random.SeedSequence([self.seed, epoch, batch]).generate_state(1)
+                self._augment.set_random_state(seed=int(state[0]))
+                images, labels = self._augment(images, labels)
+            yield images, labels
+
+    def _order(self, epoch: int) -> npt.NDArray[np.intp]:
+        """The images of an epoch."""
+        if self._members:
+            drawn = [
+                _turns(rows, kind, len(self._members), self.count, epoch, self.seed)
+                for kind, rows in enumerate(self._members)
+            ]
+            order = np.concatenate(drawn)
+        else:
+            order = self._rows.copy()
+        if self._shuffle or self._members:
+            np.random.default_rng([self.seed, epoch]).shuffle(order)
+        return order
+
+
+def as_shown(images: torch.Tensor) -> torch.Tensor:
+    """uint8 images as a network is shown them: float32, -1 for black to 1 for white."""
+    return images.float().div_(127.5).sub_(1.0)
+
+
+def _members(
+    labels: torch.Tensor, rows: npt.NDArray[np.intp], classes: int
+) -> list[npt.NDArray[np.intp]]:
+    """The rows of each class that has any; of several classes an image, also those of none."""
+    own = labels[torch.from_numpy(rows)].numpy()
+    if own.ndim == 1:
+        found = [rows[own == number] for number in range(classes)]
+    else:
+        found = [rows[own[:, number] > 0] for number in range(classes)]
+        found.append(rows[~own.any(axis=1)])
+    return [member for member in found if len(member)]
+
+
+def _turns(
+    rows: npt.NDArray[np.intp], kind: int, kinds: int, count: int, epoch: int, seed: int
+) -> npt.NDArray[np.intp]:
+    """The images of one class in one epoch.
+
+    A class's images stand in an endless row, permutation after permutation, and each epoch takes
+    the next ones. So over any epochs together its images come equally often, give or take one, and
+    of a class with more images than an epoch shows, other ones come every epoch.
+
+    Args:
+        rows: the class's images.
+        kind: its number among those with images.
+        kinds: how many there are.
+        count: images an epoch, of all classes.
+        epoch: from 0.
+        seed: of the permutations.
+    """
+    # The floors of all classes add up to ``count`` an epoch, for (count * e + 0 ... kinds - 1) //
+    # kinds add up to count * e.
+    first, last = ((count * e + kind) // kinds for e in (epoch, epoch + 1))
+    size = len(rows)
+    drawn = [
+        np.random.default_rng([seed, kind, lap]).permutation(rows)
+        for lap in range(first // size, -(-last // size))
+    ]
+    start = first - first // size * size
+    return np.concatenate(drawn)[start : start + last - first] if drawn else rows[:0]
 
 
 @dataclass(frozen=True, eq=False)
