@@ -77,7 +77,16 @@ def _in_words(annotation: Any) -> str:
 
 def settings(config: type[Any]) -> dict[str, Setting]:
     """Every leaf of the config tree under a dataclass, by its dotted key."""
-    return {leaf.key: leaf for leaf in _walk(config(), "")}
+    leaves = {leaf.key: leaf for leaf in _walk(config(), "")}
+    for key, default in _derived(config).items():
+        leaves[key] = dataclasses.replace(leaves[key], default=default)
+    return leaves
+
+
+def _derived(config: type[Any]) -> dict[str, Any]:
+    """Defaults of settings that are made out from others, and are so no more once they are set."""
+    found: dict[str, Any] = getattr(config, "DERIVED", {})
+    return found
 
 
 def _walk(config: Any, prefix: str) -> Iterator[Setting]:
@@ -244,6 +253,7 @@ def build_config(config: type[C], values: Mapping[str, Any], origins: Mapping[st
     converted = {
         key: _convert(leaves[key], value, origins.get(key, "")) for key, value in values.items()
     }
+    converted = {**_derived(config), **converted}
     made: C = _instantiate(config(), converted, "", origins)
     return made
 

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from nasseg.errors import ConfigError
 
@@ -473,6 +473,9 @@ def default_space(kind: str) -> str:
 class RunConfig:
     """A whole run: search, train, analog, drift, report."""
 
+    DERIVED: ClassVar[dict[str, str]] = {"search.space": "auto"}
+    """Settings that are made out from others where they are not said."""
+
     out: str = "runs/nuclei"
     """Run folder; the same command continues what is in it."""
     seed: int = 0
@@ -499,6 +502,9 @@ class RunConfig:
 @dataclass(frozen=True)
 class LabelConfig:
     """Measuring sampled architectures into a table, from which surrogates are fitted."""
+
+    DERIVED: ClassVar[dict[str, str]] = {"space": "auto"}
+    """Settings that are made out from others where they are not said."""
 
     out: str = "runs/labels"
     """Folder of the table; the same command continues it."""

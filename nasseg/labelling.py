@@ -122,11 +122,7 @@ def label(config: LabelConfig, progress: bool = True) -> Path:
         data = load_data(config.data)
         if config.sampler == "lhs":
             draw_architectures(space, config, _out_channels(config, data))
-        folder.check_data(
-            data.fingerprint,
-            data.source,
-            {"train": len(data.train_ids), "val": len(data.val_ids)},
-        )
+        folder.check_data(data.fingerprint, data.source, data.counts)
     study = open_study(config, space, data)
 
     def export() -> None:

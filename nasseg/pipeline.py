@@ -552,8 +552,7 @@ def _classes(data: Data) -> dict[str, Any]:
 
 
 def _check_data(folder: RunFolder, data: Data) -> None:
-    counts = {"train": len(data.train_ids), "val": len(data.val_ids)}
-    folder.check_data(data.fingerprint, data.source, counts)
+    folder.check_data(data.fingerprint, data.source, data.counts)
 
 
 def _ticking(timer: Timer) -> Callable[[int], dict[str, Any]]:

@@ -208,6 +208,11 @@ class ClassificationData:
         return "test" if "test" in self.ids else "val"
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Images of each side."""
+        return {side: len(ids) for side, ids in self.ids.items()}
+
+    @property
     def class_counts(self) -> tuple[int, ...]:
         """Training images of each class, (K,)."""
         labels = self.labels[torch.from_numpy(self.rows["train"])]

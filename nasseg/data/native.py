@@ -227,6 +227,11 @@ class NativeData:
         """The side that results are of."""
         return "val"
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images of each side."""
+        return {"train": len(self.train_ids), "val": len(self.val_ids)}
+
     def report_loader(self, batch_size: int) -> WholeLoader:
         """Every image that results are of, once."""
         return self.val_loader(batch_size)

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from nasseg.report._load import Array
 from nasseg.report._style import BLUE, INK, MUTED, ORANGE, look, new_figure, quiet, to_png
 
-BINS = 10
-"""Bins of the reliability diagram, each with the same number of images."""
+BINS, LEAST = 10, 15
+"""Bins of the reliability diagram at most, each with the same number of images, and that at least:
+the accuracy of a few images is no more than chance."""
 MOST_NAMED = 15
 """Classes up to which every cell of a confusion matrix has its number."""
 STATES = (("digital", "digital"), ("analog_1day", "analog"))
@@ -32,14 +33,20 @@ def confusion(labels: Array, probabilities: Array) -> Array:
     return np.bincount(flat, minlength=count * count).reshape(count, count)
 
 
-def reliability(labels: Array, probabilities: Array, bins: int = BINS) -> list[dict[str, float]]:
+def reliability(
+    labels: Array, probabilities: Array, bins: int | None = None
+) -> list[dict[str, float]]:
     """Confidence against accuracy, in bins of equally many images, from the least confident.
+
+    Without ``bins``, as many as there are images for.
 
     Each has ``confidence`` (mean of the highest probability), ``accuracy`` and ``images``.
     """
     confidence = probabilities.max(1)
     right = probabilities.argmax(1) == labels
     order = np.argsort(confidence, kind="stable")
+    if bins is None:
+        bins = min(BINS, max(2, len(order) // LEAST))
     found = []
     for part in np.array_split(order, min(bins, len(order))):
         found.append(
@@ -52,7 +59,7 @@ def reliability(labels: Array, probabilities: Array, bins: int = BINS) -> list[d
     return found
 
 
-def calibration_error(labels: Array, probabilities: Array, bins: int = BINS) -> float:
+def calibration_error(labels: Array, probabilities: Array, bins: int | None = None) -> float:
     """Expected calibration error: the mean over images of |confidence - accuracy| of their bin.
 
     After Naeini et al., AAAI 2015, with bins of equally many images.
@@ -94,7 +101,7 @@ def draw_reliability(panels: dict[str, Array] | None) -> Figure | None:
     """Accuracy over confidence, digital and analog; on the dashed line, probabilities are true."""
     if panels is None or not _single(panels):
         return None
-    figure = new_figure(4.6, 3.7)
+    figure = new_figure(4.6, 4.0)
     ax = figure.subplots()
     ax.plot([0, 1], [0, 1], color=MUTED, linestyle=(0, (5, 3)), linewidth=1.0)
     low = 0.9
@@ -111,7 +118,7 @@ def draw_reliability(panels: dict[str, Array] | None) -> Figure | None:
     ax.set_ylim(-0.02, 1.04)
     ax.set_xlabel("confidence")
     ax.set_ylabel("accuracy")
-    ax.legend(loc="upper left")
+    figure.legend(loc="outside lower center")
     quiet(ax)
     return figure
 
