@@ -149,6 +149,15 @@ def to_channels(pixels: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.
     return pixels
 
 
+def read_values(path: Path) -> npt.NDArray[Any]:
+    """The values of a label file as stored: (H, W), or (H, W, 2 to 4); palettes as their indices.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    return _read(path, palette_index=True)
+
+
 def read_label(path: Path) -> tuple[npt.NDArray[np.bool_], str]:
     """Foreground (H, W) of a label file, and what the label is, as :func:`read_ids` says it."""
     ids, kind = read_ids(path)
@@ -170,7 +179,7 @@ def read_ids(path: Path) -> tuple[npt.NDArray[np.int32], str]:
     Raises:
         DataError: the file cannot be read.
     """
-    array = _read(path, palette_index=True)
+    array = read_values(path)
     ids: npt.NDArray[np.int32] | None = None
     if array.ndim == 3:
         if array.shape[2] > 2 and array.dtype == np.uint8:

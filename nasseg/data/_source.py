@@ -18,14 +18,21 @@ class Pair:
     image: npt.NDArray[np.uint8]
     """(H, W, C)."""
     ids: npt.NDArray[np.int32]
-    """(H, W): 0 = background, above = foreground, one id an instance where ``kind`` says so."""
+    """(H, W): 0 = background, above = foreground, one id an instance where ``kind`` says so, or
+    class numbers."""
     kind: str = "instances"
-    """What the label was: see :func:`nasseg.data._read.read_ids`."""
+    """What the label was: see :func:`nasseg.data._read.read_ids`; ``classes`` = class numbers."""
 
     @property
     def foreground(self) -> npt.NDArray[np.bool_]:
         """(H, W)."""
         return self.ids > 0
+
+    @property
+    def target(self) -> npt.NDArray[np.uint8]:
+        """What resized data learn, (H, W): the foreground as 0 and 1, or class numbers."""
+        values = self.ids if self.kind == "classes" else self.ids > 0
+        return values.astype(np.uint8)
 
     def instances(self) -> npt.NDArray[np.int32]:
         """Instances (H, W), numbered from 1; those of a binary label are its connected parts."""

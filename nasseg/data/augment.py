@@ -121,7 +121,7 @@ class Augment:
 
         Args:
             images: float32 (B, C, S, S), 0 to 1.
-            labels: float32 (B, K, S, S), 0 to 1.
+            labels: float32 (B, K, S, S), 0 to 1, or class numbers; their values are never mixed.
             reference: the whole images where ``images`` are crops of them, at any size
                 (B, C, h, w): stained alike, their percentiles are those of the normalisation.
 

@@ -9,9 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.networks.layers import AffineTransform
-from monai.transforms import MixUp, Randomizable
-
-from nasseg.data._plain import plain_tensors
+from monai.transforms import Randomizable
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class ClassAugment(Randomizable):  # type: ignore[misc]
     """All random changes of a training batch, as a pure function of the seed given to it.
 
     Flips, rotation, zoom and shift of an image are one matrix, so that a batch is resampled once
-    (:class:`monai.networks.layers.AffineTransform`); MONAI's transforms of single images take 50
+    (:class:`monai.networks.layers.AffineTransform`); MONAI's transforms of single images take ten
     times as long.
 
     Args:
@@ -95,10 +93,7 @@ class ClassAugment(Randomizable):  # type: ignore[misc]
         if not self.strength.mixup:
             return images, labels
         shares = F.one_hot(labels, self.classes).float() if labels.ndim == 1 else labels
-        mix = MixUp(len(images), self.strength.mixup).set_random_state(state=self.R)
-        with plain_tensors():
-            images, shares = mix(images, shares)
-        return images, shares
+        return self._mix(images, shares)
 
     def _draw(self, low: float, high: float, *shape: int) -> torch.Tensor:
         return torch.from_numpy(self.R.uniform(low, high, shape).astype(np.float32))
@@ -143,3 +138,17 @@ class ClassAugment(Randomizable):  # type: ignore[misc]
         rows = (places - centre[:, :1]).abs() < half
         columns = (places - centre[:, 1:]).abs() < half
         return images.masked_fill((rows[:, :, None] & columns[:, None])[:, None], 0.0)
+
+    def _mix(self, images: torch.Tensor, shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mixup (Zhang et al. 2018): each image with another one of the batch, labels alike.
+
+        The larger share is always the image's own. MONAI's ``MixUp`` gives it either, and then as
+        many images of a batch appear twice as others do not appear at all.
+        """
+        beta = self.R.beta(self.strength.mixup, self.strength.mixup, len(images))
+        own = torch.from_numpy(np.maximum(beta, 1 - beta).astype(np.float32))[:, None]
+        other = torch.from_numpy(self.R.permutation(len(images)))
+        place = own[:, :, None, None]
+        return place * images + (1 - place) * images[other], own * shares + (1 - own) * shares[
+            other
+        ]

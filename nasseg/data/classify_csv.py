@@ -265,12 +265,15 @@ class _Files:
         value = value.replace("\\", "/")
         for place in self._places:
             for file in _spellings(place / value):
-                if file.is_file():
+                if _is_file(file):
                     return [file]
-        name = Path(value).name
-        found = self._by_name.get(name.lower(), [])
-        # A path with folders means those: of two files of one name, the one that ends so.
-        exact = [path for path in found if _stem_path(path).endswith("/" + _stem_path(Path(value)))]
+        wanted = Path(value)
+        found = self._by_name.get(wanted.name.lower(), [])
+        # Tables name files as they lay on another machine. Their folder must be the same at least:
+        # fold_1/3.png is not fold_2/3.png.
+        if folder := wanted.parent.name.lower():
+            found = [path for path in found if path.parent.name.lower() == folder]
+        exact = [path for path in found if _stem_path(path).endswith("/" + _stem_path(wanted))]
         return exact if len(exact) == 1 else found
 
     @cached_property
@@ -298,7 +301,16 @@ def _spellings(path: Path) -> list[Path]:
     """The path itself, and with the suffixes of images where it has none of them."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return [path]
+    if not path.name:
+        return []
     return [path.with_name(path.name + suffix) for suffix in sorted(IMAGE_SUFFIXES)]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no file has such a name: too long, or not allowed
+        return False
 
 
 def _stem_path(path: Path) -> str:

@@ -19,14 +19,15 @@ Side = Literal["train", "val", "test"]
 class BatchLoader:
     """Batches of one side; iterate it as often as you like.
 
-    Yields image float32 (B, C, H, W), normalised, and label float32 (B, 1, H, W) of 0 and 1. With
-    ``shuffle`` or ``augment``, what comes is a function of (seed, epoch) and nothing else, so a
-    training that is resumed needs no state of its data: :meth:`set_epoch` is all. Nothing is
-    drawn from, or changed in, a global generator. The tensors are shared, not copied.
+    Yields image float32 (B, C, H, W), normalised, and label float32 (B, 1, H, W) of 0 and 1, or of
+    class numbers. With ``shuffle`` or ``augment``, what comes is a function of (seed, epoch) and
+    nothing else, so a training that is resumed needs no state of its data: :meth:`set_epoch` is
+    all. Nothing is drawn from, or changed in, a global generator. The tensors are shared, not
+    copied.
 
     Args:
         images: uint8 (N, C, H, W).
-        labels: uint8 (N, 1, H, W), 0 and 1.
+        labels: uint8 (N, 1, H, W), 0 and 1, or class numbers.
         rows: the images to draw from, in order.
         batch_size: images a batch.
         seed: of shuffling and augmentation.
@@ -168,7 +169,7 @@ class SegmentationData:
         return np.ascontiguousarray(pixels)
 
     def label(self, split: Side, index: int) -> npt.NDArray[np.uint8]:
-        """The label of one image: uint8 (H, W), 0 and 1."""
+        """The label of one image: uint8 (H, W), 0 and 1, or class numbers."""
         pixels: npt.NDArray[np.uint8] = self.labels[int(self.rows[split][index]), 0].numpy()
         return pixels.copy()
 

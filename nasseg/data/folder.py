@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from nasseg.data._problems import Problems
 from nasseg.data._read import SUFFIXES, read_ids, read_image
@@ -14,6 +18,9 @@ from nasseg.data._source import Item, Pair, Source, Split
 from nasseg.errors import DataError
 
 logger = logging.getLogger(__name__)
+
+LabelReader = Callable[[Path], tuple[npt.NDArray[np.int32], str]]
+"""File to values (H, W) and what they are, as :func:`nasseg.data._read.read_ids` does it."""
 
 
 def is_folder_layout(root: Path) -> bool:
@@ -51,7 +58,9 @@ def list_files(folder: Path, problems: Problems) -> dict[str, Path]:
     return files
 
 
-def _read(image: Path, label: Path, channels: int, problems: Problems) -> Pair | None:
+def _read(
+    image: Path, label: Path, channels: int, read: LabelReader, problems: Problems
+) -> Pair | None:
     pixels = ids = None
     kind = ""
     try:
@@ -59,7 +68,7 @@ def _read(image: Path, label: Path, channels: int, problems: Problems) -> Pair |
     except DataError as error:
         problems.add("image not usable", f"images/{image.name}: {error}")
     try:
-        ids, kind = read_ids(label)
+        ids, kind = read(label)
     except DataError as error:
         problems.add("label not usable", f"labels/{label.name}: {error}")
     if pixels is None or ids is None:
@@ -74,7 +83,7 @@ def _read(image: Path, label: Path, channels: int, problems: Problems) -> Pair |
     return Pair(pixels, ids, kind)
 
 
-def open_folder(root: Path, channels: int) -> Source:
+def open_folder(root: Path, channels: int, read: LabelReader = read_ids) -> Source:
     """The source for a folder; nothing but the listing and ``splits.json`` is read yet."""
     problems = Problems()
     images = list_files(root / "images", problems)
@@ -91,7 +100,7 @@ def open_folder(root: Path, channels: int) -> Source:
     items = [
         Item(
             name,
-            partial(_read, images[name], labels[name], channels),
+            partial(_read, images[name], labels[name], channels, read),
             f"labels/{labels[name].name}",
         )
         for name in sorted(used)

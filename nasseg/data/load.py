@@ -21,8 +21,10 @@ from nasseg.data.kaggle import kaggle_root, open_kaggle
 from nasseg.data.native import NativeData
 from nasseg.data.preprocess import Cache, NativeCache, preprocess, preprocess_native
 from nasseg.data.scenes import Trace, group_scenes, trace_image
+from nasseg.data.semantic import class_names, open_semantic, read_names
 from nasseg.data.splits import split_groups
 from nasseg.data.synthetic import open_synthetic
+from nasseg.data.synthetic_cells import PIXEL_CLASSES, open_cell_pixels
 from nasseg.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 _LAYOUTS = (
     "expected images/ and labels/ with a file of the same name in each, or the raw Kaggle layout "
     "<id>/images/*.png and <id>/masks/*.png"
+)
+_SEMANTIC_LAYOUT = (
+    "expected images/ and labels/ with a file of the same name in each, class numbers in the labels"
 )
 
 
@@ -40,7 +45,8 @@ def load_data(config: DataConfig) -> SegmentationData | NativeData | Classificat
     or binary labels) and perhaps a ``splits.json``; the raw layout of the 2018 Data Science Bowl;
     and, without a path, synthetic nuclei. Without ``splits.json`` the split is drawn from
     ``config.seed`` with whole scenes on either side (:mod:`nasseg.data.scenes` says what is
-    recognised as one scene).
+    recognised as one scene). With ``semantic``, the values of the labels are classes of pixels, of
+    a folder or of synthetic cells. Classification is :func:`load_classification`'s.
 
     Images without nuclei are legitimate and only warned of in the log, unless all are.
 
@@ -56,7 +62,10 @@ def load_data(config: DataConfig) -> SegmentationData | NativeData | Classificat
         raise DataError(f"{source.name} holds no images; {_LAYOUTS}")
     read = preprocess_native if config.crop else preprocess
     cache = read(source, config, trace_image)
-    _check_labels(source, cache)
+    if config.kind == "semantic":
+        _check_classes(source, cache)
+    else:
+        _check_labels(source, cache)
     source.problems.raise_if_any(source.name)
     traces = [trace for trace in cache.traces if isinstance(trace, Trace)]
     split = source.split
@@ -76,24 +85,44 @@ def load_data(config: DataConfig) -> SegmentationData | NativeData | Classificat
 
 def open_source(config: DataConfig) -> Source:
     """The source that ``config.path`` holds, listed but not read."""
+    semantic = config.kind == "semantic"
     if config.path is None:
-        return open_synthetic(config)
+        return open_cell_pixels(config) if semantic else open_synthetic(config)
     root = Path(config.path).expanduser()
     if not root.exists():
         raise DataError(f"no such folder: {root}")
     if not root.is_dir():
-        raise DataError(f"{root} is a file; {_LAYOUTS}")
+        raise DataError(f"{root} is a file; {_SEMANTIC_LAYOUT if semantic else _LAYOUTS}")
     try:
         if is_folder_layout(root):
-            return open_folder(root, config.channels)
-        raw = kaggle_root(root)
+            return (open_semantic if semantic else open_folder)(root, config.channels)
+        raw = None if semantic else kaggle_root(root)
         if raw is not None:
             return open_kaggle(raw, config.channels)
         found = sorted(entry.name for entry in root.iterdir())
     except OSError as error:
         raise DataError(f"{root} cannot be listed: {error}") from None
     listing = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
-    raise DataError(f"{root} holds {listing or 'nothing'}; {_LAYOUTS}")
+    layouts = _SEMANTIC_LAYOUT if semantic else _LAYOUTS
+    raise DataError(f"{root} holds {listing or 'nothing'}; {layouts}")
+
+
+def _check_classes(source: Source, cache: Cache | NativeCache) -> None:
+    """Class numbers of pixels that only all labels together show to be wrong."""
+    if isinstance(cache, Cache) and not source.problems and not int(cache.labels.max()):
+        source.problems.add("no classes", f"all {len(cache.ids)} labels are background (0)")
+
+
+def _pixel_classes(cache: Cache, split: Split, config: DataConfig) -> tuple[str, ...]:
+    """Names of the classes; those that no training image shows are warned of."""
+    given = PIXEL_CLASSES if config.path is None else read_names(Path(config.path).expanduser())
+    names = class_names(given, int(cache.labels.max()))
+    row = {name: index for index, name in enumerate(cache.ids)}
+    shown = set(np.unique(cache.labels[[row[name] for name in split.train]].numpy()).tolist())
+    missing = [name for number, name in enumerate(names) if number not in shown]
+    if missing:
+        logger.warning("no training image shows a pixel of %s", ", ".join(map(repr, missing)))
+    return names
 
 
 def _check_labels(source: Source, cache: Cache | NativeCache) -> None:
@@ -150,11 +179,14 @@ def _warn_of_leaks(name: str, ids: Sequence[str], traces: Sequence[Trace], split
 
 def _describe(config: DataConfig, name: str, split: Split) -> str:
     train, val = len(split.train), len(split.val)
+    what = "cells" if config.kind == "semantic" else "nuclei"
     if config.path is None:
         return (
-            f"built-in synthetic nuclei (no --data given): {train} train, {val} val, "
+            f"built-in synthetic {what} (no --data given): {train} train, {val} val, "
             f"seed {config.seed}"
         )
+    if config.kind == "semantic":
+        return f"{train + val} images with classes of pixels from {name} ({train} train, {val} val)"
     return f"{train + val} nuclei images from {name} ({train} train, {val} val)"
 
 
@@ -165,8 +197,10 @@ def _assemble(cache: Cache, split: Split, description: str, config: DataConfig) 
         "train": np.array([row[name] for name in train], dtype=np.intp),
         "val": np.array([row[name] for name in val], dtype=np.intp),
     }
+    classes = _pixel_classes(cache, split, config) if config.kind == "semantic" else ()
     # The shape holds size and channels, the ids hold the split: all that the settings change.
-    digest = hashlib.sha256(repr((train, val, tuple(cache.images.shape[1:]))).encode())
+    head = (train, val, tuple(cache.images.shape[1:]), *((classes,) if classes else ()))
+    digest = hashlib.sha256(repr(head).encode())
     for index in (*rows["train"], *rows["val"]):
         digest.update(cache.images[index].numpy().tobytes())
         digest.update(cache.labels[index].numpy().tobytes())
@@ -179,6 +213,7 @@ def _assemble(cache: Cache, split: Split, description: str, config: DataConfig) 
         images=cache.images,
         labels=cache.labels,
         rows=rows,
+        classes=classes,
     )
 
 

@@ -34,7 +34,7 @@ class Cache:
     images: torch.Tensor
     """uint8 (N, C, S, S)."""
     labels: torch.Tensor
-    """uint8 (N, 1, S, S), values 0 and 1."""
+    """uint8 (N, 1, S, S), values 0 and 1, or class numbers."""
     kinds: tuple[str, ...]
     """What each label was: see :func:`nasseg.data._read.read_label`."""
     traces: tuple[object, ...]
@@ -70,7 +70,7 @@ class Resizer:
     def __call__(self, pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
         """uint8 (C, S, S) and uint8 (1, S, S) of a pair; call it within ``plain_tensors``."""
         image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pair.image, -1, 0)))
-        label = torch.from_numpy(pair.foreground[None].astype(np.float32))
+        label = torch.from_numpy(pair.target[None].astype(np.float32))
         small = self._image(image.float())
         return small.byte(), self._label(label).byte()
 

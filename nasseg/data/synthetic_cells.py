@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -188,7 +189,7 @@ def _lobes(rng: np.random.Generator, x: Field, y: Field, few: int, many: int) ->
         along, across = -s * (x - column) + c * (y - row), c * (x - column) + s * (y - row)
         depth = np.maximum(depth, _ellipse(along, across, (0, 0), (long * 0.75, size * 0.65)))
     bridge = rng.uniform(0.03, 0.16)
-    for (a, b), (c, d) in zip(points, points[1:], strict=False):
+    for (a, b), (c, d) in pairwise(points):
         along = ((x - a) * (c - a) + (y - b) * (d - b)) / ((c - a) ** 2 + (d - b) ** 2)
         along = np.clip(along, 0, 1)
         depth = np.maximum(
