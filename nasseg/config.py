@@ -164,7 +164,7 @@ class SearchConfig:
 
     space: str = "auto"
     """Name of the search space; ``nasseg spaces`` lists them. ``auto``: ``unet`` for segmentation,
-    ``resnet`` for classification."""
+    ``resnet`` for classification (``cells`` with the strategy ``darts``)."""
     strategy: Literal["evolution", "random", "darts"] = "evolution"
     """How the surrogate is searched: by evolution, or by as many random architectures. ``darts``
     needs no surrogate: it trains a supernet of the space (``cells``) and takes what it prefers."""
@@ -493,8 +493,10 @@ class DriftConfig:
         )
 
 
-def default_space(kind: str) -> str:
+def default_space(kind: str, strategy: str = "evolution") -> str:
     """The search space of a kind of task where none is named."""
+    if kind == "classification" and strategy == "darts":
+        return "cells"
     return "resnet" if kind == "classification" else "unet"
 
 
@@ -518,7 +520,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.search.space == "auto":
-            space = default_space(self.data.kind)
+            space = default_space(self.data.kind, self.search.strategy)
             object.__setattr__(self, "search", dataclasses.replace(self.search, space=space))
         _check(self.seed >= 0, "seed", self.seed, "0 or more")
         _check_device(self.device)

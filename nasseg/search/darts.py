@@ -91,6 +91,34 @@ class DartsResult:
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry an epoch, with the keys of a generation."""
 
+    def to_dict(self, space: CellsSpace, config: SearchConfig) -> dict[str, Any]:
+        """As ``best.json`` holds it, in the form that an evolution has there."""
+        settings = {k: v for k, v in to_dict(config).items() if k.startswith("darts_")}
+        best = [[space.arch_id(self.arch), self.score]]
+        return {
+            "arch": self.arch,
+            "darts": {
+                "probabilities": self.probabilities,
+                "ranked": [
+                    {
+                        "arch_id": space.arch_id(entry.arch),
+                        "probability": entry.probability,
+                        "score": entry.score,
+                        "loss": entry.loss,
+                    }
+                    for entry in self.ranked
+                ],
+            },
+            "budget": {
+                "strategy": "darts",
+                **settings,
+                "max_params": config.max_params,
+                "max_macs_per_pixel": config.max_macs_per_pixel,
+            },
+            "runs": {"count": 1, "mean": self.score, "std": None, "best": best},
+            "history": self.history,
+        }
+
 
 def check_darts(space: SearchSpace, config: SearchConfig) -> CellsSpace:
     """The space as one that there is a supernet of.
