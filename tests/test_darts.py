@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 
 import numpy as np
 import pytest
 import torch
 
+from nasseg import pipeline
 from nasseg.analog.noise import NoiseSource
-from nasseg.config import SearchConfig, TrainConfig
+from nasseg.cli import main
+from nasseg.config import DataConfig, RunConfig, SearchConfig, TrainConfig
 from nasseg.data import ClassificationData
 from nasseg.errors import ConfigError, RunError
+from nasseg.search import search
 from nasseg.search.darts import check_darts, disturb, halved, search_darts
 from nasseg.search.supernet import Supernet, WeightNoise
 from nasseg.search_spaces import get_space
@@ -132,9 +137,9 @@ def test_halves_share_no_image_and_divide_every_class():
 
 
 def run(**changes):
-    search = dataclasses.replace(SHORT, **changes.pop("search", {}))
+    config = dataclasses.replace(SHORT, **changes.pop("search", {}))
     data = changes.pop("data", None) or squares()
-    return search_darts(SPACE, data, task_for(data), search, TRAIN, **{"seed": 0, **changes})
+    return search_darts(SPACE, data, task_for(data), config, TRAIN, **{"seed": 0, **changes})
 
 
 def test_the_result_is_an_architecture_with_its_evidence():
@@ -241,3 +246,112 @@ def test_too_few_images_and_a_loss_that_is_not_finite_are_said():
     broken = dataclasses.replace(task_for(images), loss=lambda: lambda x, _: x.sum() * float("nan"))
     with pytest.raises(RunError, match="loss of the weights is nan at epoch 1"):
         search_darts(SPACE, images, broken, SHORT, TRAIN, seed=0)
+
+
+# --- strategies of a run ------------------------------------------------------------------------
+
+
+def settings(out, **search):
+    return RunConfig(
+        out=str(out),
+        threads=1,
+        data=DataConfig(task="classification", image_size=16, channels=1),
+        search=dataclasses.replace(SHORT, strategy="darts", **search),
+        train=TRAIN,
+    )
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    monkeypatch.setattr(pipeline, "load_data", lambda _: squares())
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_run_searches_cells_and_writes_what_the_choice_rests_on(tmp_path):
+    config = settings(tmp_path / "run")
+    assert config.search.space == "cells"
+    pipeline.run(config, stages=("search",), progress=False)
+    best = json.loads((tmp_path / "run" / "best.json").read_text())
+    SPACE.validate(best["arch"])
+    assert best["space"] == "cells"
+    assert best["out_channels"] == 2
+    said = best["darts"]["probabilities"]
+    assert list(said) == SPACE.feature_names
+    assert sum(said["block1"].values()) == pytest.approx(1)
+    assert best["darts"]["ranked"][0]["arch_id"] == best["arch_id"]
+    assert best["budget"]["strategy"] == "darts"
+    assert best["runs"]["best"] == [[best["arch_id"], best["runs"]["mean"]]]
+    assert [entry["generation"] for entry in best["history"]] == [0, 1, 2, 3]
+    assert not (tmp_path / "run" / "search.ckpt").exists()
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_run_interrupted_within_its_search_continues_to_the_same_choice(tmp_path, monkeypatch):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    pipeline.run(settings(whole), stages=("search",), progress=False)
+
+    def interrupting(timer):
+        def tick(epoch):
+            if epoch == 2:
+                raise KeyboardInterrupt
+            return {}
+
+        return tick
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_ticking", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(settings(broken), stages=("search",), progress=False)
+    assert load_checkpoint(broken / "search.ckpt")["epoch"] == 2
+    assert not (broken / "best.json").exists()
+    pipeline.run(settings(broken), stages=("search",), progress=False)
+    assert (broken / "best.json").read_bytes() == (whole / "best.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--strategy", "darts"], "search.space is 'unet'.*allowed: cells"),
+        (["--strategy", "darts", "--measure", "3"], "search.measure is 3"),
+        (["--strategy", "random", "--maximize", "day1"], r"objectives or constraints \(day1\)"),
+        (["--strategy", "random", "--measure", "3"], "search.measure is 3"),
+        (["--strategy", "lucky"], "strategy"),
+        (
+            ["--strategy", "darts", "--task", "classification", "--search.space", "resnet"],
+            "search.space is 'resnet'.*allowed: cells",
+        ),
+    ],
+)
+def test_strategies_that_cannot_be_are_one_line_and_write_nothing(tmp_path, capsys, words, said):
+    out = tmp_path / "run"
+    assert main(["search", *words, "--out", str(out)]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert re.search(said, lines[0])
+    assert not out.exists()
+
+
+class Widths:
+    """Scores an architecture by its channels, in AnalogNAS's protocol."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def query_pop(self, population):
+        self.asked += len(population)
+        day1 = [(arch["width1"] + arch["width2"]) / 100 for (arch,) in population]
+        return np.array(day1), np.zeros(len(population))
+
+
+def test_random_is_as_many_random_architectures_as_evolution_scores():
+    config = SearchConfig(population_size=10, nb_iter=5, runs=2)
+    found = {}
+    for strategy in ("evolution", "random"):
+        own = dataclasses.replace(config, strategy=strategy)
+        found[strategy] = search(SPACE, Widths(), own, seed=1, progress=False)
+        assert found[strategy].budget["strategy"] == strategy
+        assert [run.history[-1].queries for run in found[strategy].runs] == [60, 60]
+    assert found["random"].arch["width1"] == found["random"].arch["width2"] == 32
+    assert found["random"].runs != found["evolution"].runs
+    again = search(SPACE, Widths(), dataclasses.replace(config, strategy="random"), 1, False)
+    assert again.to_dict() == found["random"].to_dict()

@@ -353,22 +353,26 @@ class _Search:
             for name, logits in self.logits.items()
         }
 
-    def score(self, arch: Mapping[str, Any]) -> tuple[float, float]:
-        """Metric and loss of an architecture with the shared weights, on unseen images."""
-        scores, losses = [], []
+    def networks(self, arch: Mapping[str, Any]) -> list[nn.Module]:
+        """An architecture with the shared weights, once for each draw of the noise."""
         std = self.config.darts_noise
+        nets: list[nn.Module] = []
         for draw in range(NOISE_DRAWS if std else 1):
             net = self.net.extract(self.space, arch)
             if std:
                 disturb(net, std, NoiseSource(derive_seed(self.seed, _SEED_SCORE, draw)))
             recalibrate_batch_norms(net, self.statistics)
-            scores.append(evaluate(net, self.unseen, self.task)[self.task.monitor])
-            losses.append(self._unseen_loss(net))
-        return float(np.mean(scores)), float(np.mean(losses))
+            nets.append(net.eval())
+        return nets
+
+    def score(self, nets: Sequence[nn.Module]) -> float:
+        """Mean of the task's metric over networks, on unseen images."""
+        monitor = self.task.monitor
+        return float(np.mean([evaluate(net, self.unseen, self.task)[monitor] for net in nets]))
 
     @torch.no_grad()
-    def _unseen_loss(self, net: nn.Module) -> float:
-        net.eval()
+    def unseen_loss(self, net: nn.Module) -> float:
+        """Mean loss of a network on unseen images."""
         total = sum(
             float(self.loss(net(self._images(batch)), batch[1].to(self.device))) * len(batch[0])
             for batch in self.unseen
@@ -377,15 +381,15 @@ class _Search:
 
     def _record(self, loss: float) -> None:
         rng = torch.Generator().manual_seed(derive_seed(self.seed, _SEED_SCORE, self.epoch, 1))
-        best, _ = self.score(self._arch({k: int(v.argmax()) for k, v in self.logits.items()}))
-        drawn = [self.score(self._arch(self._draw(rng)))[0] for _ in range(DRAWN)]
+        likely = self._arch({name: int(v.argmax()) for name, v in self.logits.items()})
+        drawn = [self._arch(self._draw(rng)) for _ in range(DRAWN)]
         entropy = torch.stack([_entropy(logits) for logits in self.logits.values()]).mean()
         self.history.append(
             {
                 "run": 0,
                 "generation": self.epoch - 1,
-                "best": best,
-                "mean": float(np.mean(drawn)),
+                "best": self.score(self.networks(likely)),
+                "mean": float(np.mean([self.score(self.networks(arch)) for arch in drawn])),
                 "queries": self.paths,
                 "feasible": 1.0,
                 "loss": loss,
@@ -410,8 +414,9 @@ class _Search:
         likely = sorted(within, key=probability, reverse=True)[: self.config.darts_candidates]
         ranked = []
         for arch in likely:
-            score, loss = self.score(arch)
-            ranked.append(Ranked(arch, probability(arch), score, loss))
+            nets = self.networks(arch)
+            loss = float(np.mean([self.unseen_loss(net) for net in nets]))
+            ranked.append(Ranked(arch, probability(arch), self.score(nets), loss))
         ranked.sort(key=lambda entry: (-entry.score, entry.loss))
         return DartsResult(
             arch=ranked[0].arch,
