@@ -165,7 +165,7 @@ class SearchConfig:
 
     space: str = "auto"
     """Name of the search space; ``nasseg spaces`` lists them. ``auto``: ``unet`` for segmentation,
-    ``resnet`` for classification."""
+    ``resnet`` for classification (``cells`` with the strategy ``darts``)."""
     strategy: Literal["evolution", "random", "darts"] = "evolution"
     """How the surrogate is searched: by evolution, or by as many random architectures. ``darts``
     needs no surrogate: it trains a supernet of the space (``cells``) and takes what it prefers."""
@@ -195,6 +195,20 @@ class SearchConfig:
     """Columns of the scores to minimise; those to maximise come first, where the order matters."""
     constraints: tuple[str, ...] = ()
     """What an architecture must keep, as in ``params<1e6,p05>0.85``, beside the bounds above."""
+    darts_epochs: int = 60
+    """``darts``: passes over the training images, one half for weights, one for choices."""
+    darts_warmup: float = 0.4
+    """Share of these in which only the weights learn, on architectures drawn evenly."""
+    darts_alpha_lr: float = 0.02
+    """Learning rate of the choices' logits (Adam); that of the weights is ``train.lr``."""
+    darts_entropy: float = 0.05
+    """Weight of the logits' entropy in their loss, which rises from 0 to this: they decide."""
+    darts_noise: float = 0.0
+    """Standard deviation of the noise on the supernet's weights, as a fraction of the largest
+    weight of the layer; 0 = none. ``analog.weight_noise`` has the same unit."""
+    darts_candidates: int = 20
+    """Most probable architectures that are scored with the supernet's weights; the best is
+    taken."""
     pick: Literal["knee", "best"] = "knee"
     """Which compromise is trained: the front's knee, or the best in the first objective."""
     hardware: str | None = None
@@ -236,6 +250,27 @@ class SearchConfig:
             "search.strategy",
             self.strategy,
             "evolution, random or darts",
+        )
+        _check(self.darts_epochs >= 1, "search.darts_epochs", self.darts_epochs, "1 or more")
+        _check(0 <= self.darts_warmup <= 1, "search.darts_warmup", self.darts_warmup, "0 to 1")
+        _check(
+            self.darts_alpha_lr > 0 and math.isfinite(self.darts_alpha_lr),
+            "search.darts_alpha_lr",
+            self.darts_alpha_lr,
+            "above 0",
+        )
+        _check(
+            self.darts_entropy >= 0 and math.isfinite(self.darts_entropy),
+            "search.darts_entropy",
+            self.darts_entropy,
+            "0 or more",
+        )
+        _check(0 <= self.darts_noise < 1, "search.darts_noise", self.darts_noise, "0 to 1")
+        _check(
+            self.darts_candidates >= 1,
+            "search.darts_candidates",
+            self.darts_candidates,
+            "1 or more",
         )
         _check(self.pick in ("knee", "best"), "search.pick", self.pick, "knee or best")
         _check(self.measure >= 0, "search.measure", self.measure, "0 or more")
@@ -464,8 +499,10 @@ class DriftConfig:
         )
 
 
-def default_space(kind: str) -> str:
+def default_space(kind: str, strategy: str = "evolution") -> str:
     """The search space of a kind of task where none is named."""
+    if kind == "classification" and strategy == "darts":
+        return "cells"
     return "resnet" if kind == "classification" else "unet"
 
 
@@ -492,7 +529,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.search.space == "auto":
-            space = default_space(self.data.kind)
+            space = default_space(self.data.kind, self.search.strategy)
             object.__setattr__(self, "search", dataclasses.replace(self.search, space=space))
         _check(self.seed >= 0, "seed", self.seed, "0 or more")
         _check_device(self.device)

@@ -47,6 +47,7 @@ from nasseg.labelling import (
     without_password,
 )
 from nasseg.search.objectives import goals_of
+from nasseg.search.study import check_strategy
 from nasseg.search_spaces import SearchSpace
 from nasseg.tasks import Task, task_for
 from nasseg.training import evaluate, load_weights, save_weights
@@ -96,8 +97,10 @@ def run(
         raise ConfigError(f"stages has {unknown[0]!r}; allowed: {', '.join(STAGES)}")
     set_threads(config.threads)
     # Looked up before anything is written or takes long.
-    space_for(config.search.space, config.data)
+    space = space_for(config.search.space, config.data)
     goals_of(config.search)
+    if config.search.arch is None:
+        check_strategy(space, config.search)
     if not (Path(config.out) / "memory.yaml").exists():
         analog_spec(config.analog)
     select_device(config.device)
@@ -110,7 +113,7 @@ def run(
         job.measure()
     # Workers of a measured search find the stage done by the first of them.
     with folder.locked(wait=measuring and chosen == ("search",)):
-        for name in ("train", "analog"):
+        for name in ("search", "train", "analog"):
             if folder.done(name):
                 (folder / f"{name}.ckpt").unlink(missing_ok=True)
         for stage in STAGES:
@@ -237,6 +240,8 @@ class Job:
                 raise RunError("a measured search is begun with Job.measure(), before the folder")
             found, seconds = self.measured
             timer.tick(seconds)
+        elif config.search.strategy == "darts":
+            found = self._darts(timer)
         else:
             found = self._evolve()
         arch = found["arch"]
@@ -259,6 +264,7 @@ class Job:
             },
         )
         self.folder.finish("search")
+        (self.folder / "search.ckpt").unlink(missing_ok=True)
 
     def measure(self) -> tuple[dict[str, Any], float]:
         """The measured search and the seconds it took here; in a folder that workers share."""
@@ -269,6 +275,29 @@ class Job:
         found = measured_search(self.config, data, self.progress)
         self.measured = found, time.monotonic() - start
         return self.measured
+
+    def _darts(self, timer: Timer) -> dict[str, Any]:
+        from nasseg.search.darts import check_darts, search_darts
+
+        config = self.config
+        if not isinstance(self.data, ClassificationData):
+            raise ConfigError(
+                f"search.strategy is 'darts', but data.task is {config.data.task!r}; allowed: "
+                "classification"
+            )
+        found = search_darts(
+            check_darts(self.space, config.search),
+            self.data,
+            self.task,
+            config.search,
+            config.train,
+            seed=config.seed,
+            device=self.device,
+            checkpoint=self.folder / "search.ckpt",
+            on_epoch=_ticking(timer),
+            progress=self.progress,
+        )
+        return found.to_dict(self.space, config.search)
 
     def _evolve(self) -> dict[str, Any]:
         from nasseg.evaluators import CostEvaluator, Hardware, load_surrogate

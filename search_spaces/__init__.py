@@ -15,6 +15,7 @@ from nasseg._registry import Registry
 from nasseg.search_spaces._hyperparameters import Condition, Hyperparameter
 from nasseg.search_spaces._layers import LayerTable
 from nasseg.search_spaces.base import MIN_INPUT, Arch, SearchSpace
+from nasseg.search_spaces.cells import CellsSpace
 from nasseg.search_spaces.resnet import ResNetSpace
 from nasseg.search_spaces.unet import (
     GroupNormUNetSpace,
@@ -26,6 +27,7 @@ from nasseg.search_spaces.unet import (
 __all__ = [
     "MIN_INPUT",
     "Arch",
+    "CellsSpace",
     "Condition",
     "Hyperparameter",
     "LayerTable",
@@ -63,6 +65,7 @@ def list_spaces(pattern: str = "*") -> list[str]:
     return _SPACES.names(pattern)
 
 
+register_space("cells", CellsSpace)
 register_space("resnet", ResNetSpace)
 register_space("unet", UNetSpace)
 register_space("unet_group", GroupNormUNetSpace)

@@ -7,7 +7,7 @@ fixed number of random values from the generator they are given, so a seed fixes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -169,6 +169,22 @@ class Schema:
                     free *= int(count)
             total += free
         return total
+
+    def every(self) -> Iterator[Indices]:
+        """Every canonical row ``(F,)`` once; the first column changes slowest."""
+        row = np.zeros(len(self.names), dtype=np.intp)
+
+        def fill(j: int) -> Iterator[Indices]:
+            if j == len(row):
+                yield row.copy()
+                return
+            # Parents stand before what they govern, so they are filled in by now.
+            active = self.inactive_reason(row, j) is None
+            for value in range(1, int(self._counts[j]) + 1) if active else (0,):
+                row[j] = value
+                yield from fill(j + 1)
+
+        return fill(0)
 
     # -- drawing ----------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,6 +87,12 @@ class SearchSpace(AnalogNASProtocol):
     def size(self) -> int:
         """Exact number of architectures in the space."""
         return self._schema.size()
+
+    def enumerate(self) -> Iterator[Arch]:
+        """Every architecture once, canonical, one after another: the first hyperparameter changes
+        slowest. Of use where :meth:`size` is small."""
+        for row in self._schema.every():
+            yield self._dicts(row[None])[0]
 
     # -- one architecture -------------------------------------------------------------------
 

@@ -97,7 +97,7 @@ def test_size_agrees_with_a_count_by_hand(name: str) -> None:
 
 def test_registry_lists_and_names_the_nearest() -> None:
     unets = ["unet", "unet_group", "unet_half", "unet_half_group"]
-    assert list_spaces() == ["resnet", *unets]
+    assert list_spaces() == ["cells", "resnet", *unets]
     assert list_spaces("*net*") == ["resnet", *unets]
     assert list_spaces("r*") == ["resnet"]
     with pytest.raises(UnknownName, match="did you mean 'unet'"):

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nasseg.config import SearchConfig
+from nasseg.errors import ConfigError
 from nasseg.evaluators.cost import CostEvaluator
+from nasseg.search._optimizer import Optimizer
 from nasseg.search.evolution import EAOptimizer
 from nasseg.search.front import merge_runs
 from nasseg.search.nsga2 import NSGA2Optimizer
 from nasseg.search.objectives import Constraint, goals_of
+from nasseg.search.random_search import RandomSearch
 from nasseg.search.result import RunSummary, SearchResult
 from nasseg.search.worker import Worker
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BUDGET_KEYS = (
+    "strategy",
     "population_size",
     "nb_iter",
     "runs",
@@ -46,6 +50,8 @@ def search(
     cost: CostEvaluator | None = None,
 ) -> SearchResult:
     """Run ``config.runs`` evolutions and return the best architecture with mean and spread.
+
+    With ``config.strategy`` "random" each of them is as many random architectures instead.
 
     With objectives or constraints in ``config`` the evolution is
     :class:`~nasseg.search.NSGA2Optimizer`, and the architecture returned is the one that
@@ -79,6 +85,7 @@ def search(
         "progress": progress,
         "max_macs_per_pixel": config.max_macs_per_pixel,
     }
+    check_strategy(space, config)
     if objectives:
         _say_tighter_bounds(config, constraints)
         cost = cost or CostEvaluator(space, in_channels, out_channels)
@@ -86,7 +93,8 @@ def search(
             surrogate, objectives, constraints, pick=config.pick, cost=cost, **settings
         )
         return _search_front(space, nsga2, config, cost)
-    optimizer = EAOptimizer(surrogate, **settings)
+    make: type[Optimizer] = RandomSearch if config.strategy == "random" else EAOptimizer
+    optimizer = make(surrogate, **settings)
     worker = Worker(space, optimizer=optimizer, runs=config.runs)
     worker.search()
     arch = space.canonical(worker.best_config or {})
@@ -106,6 +114,32 @@ def search(
         surrogate=_surrogate(surrogate),
         interval=_interval(surrogate, arch),
     )
+
+
+def check_strategy(space: SearchSpace, config: SearchConfig) -> None:
+    """Refuse a strategy that cannot do what else is asked for, before anything takes long.
+
+    Raises:
+        ConfigError: measuring, objectives or a space that the strategy is not for.
+    """
+    if config.strategy == "evolution":
+        return
+    if config.measure:
+        raise ConfigError(
+            f"search.strategy is {config.strategy!r}, but search.measure is {config.measure}: "
+            "search.sampler proposes what is measured; allowed with it: evolution, the default"
+        )
+    if config.strategy == "darts":
+        from nasseg.search.darts import check_darts
+
+        check_darts(space, config)
+        return
+    asked = (*config.maximize, *config.minimize, *config.constraints)
+    if asked:
+        raise ConfigError(
+            f"search.strategy is 'random', but objectives or constraints ({', '.join(asked)}) are "
+            "given, which are for NSGA-II; allowed with them: evolution"
+        )
 
 
 def _search_front(

@@ -1,0 +1,423 @@
+"""Where do searches end in the true ranking of a space that was trained to the last architecture?
+
+    python scripts/bench_cells.py enumerate --task breastmnist --data breastmnist.npz --out runs/c
+    python scripts/bench_cells.py compare --out runs/c
+
+``enumerate`` trains every architecture of the space ``cells`` for a few epochs into a CSV, one row
+an architecture, in an order that is random but fixed: what is there at any time is a fair sample.
+The same command continues; several processes share the work with ``--shard 0/4`` to ``3/4``.
+
+``compare`` runs DARTS on the images, and searches that measure on the table (each measurement is
+the look-up of one row), and says which share of the table each one's choice beats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import kendalltau
+from tqdm import tqdm
+
+from nasseg._io import read_json, write_json, write_text
+from nasseg.config import DataConfig, SearchConfig, TrainConfig
+from nasseg.data import ClassificationData, load_data
+from nasseg.errors import ConfigError, DataError, NassegError
+from nasseg.evaluators.cost import row_keys
+from nasseg.search.darts import search_darts
+from nasseg.search.domain import TableDomain
+from nasseg.search.strategies import INITIAL, STRATEGIES, History
+from nasseg.search_spaces import CellsSpace
+from nasseg.tasks import task_for
+from nasseg.training import evaluate
+from nasseg.training.recipe import initialise, select_device, train_digital
+
+ORDER_SEED = 0
+"""Of the order in which architectures are trained."""
+SCORES = ("accuracy", "auc")
+SIDES = ("val", "test")
+LABELS = {
+    "random": "random",
+    "regularized": "regularised evolution",
+    "analognas": "AnalogNAS evolution",
+    "surrogate": "surrogate-assisted",
+    "darts": "DARTS",
+    "darts_noise": "DARTS, weight noise",
+}
+COLOURS = dict(zip(LABELS, ("0.55", "C1", "C2", "C3", "C0", "C4"), strict=True))
+
+
+def main(words: list[str] | None = None) -> int:
+    """Train what is missing, or compare."""
+    options = _parser().parse_args(words)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        options.work(options)
+    except NassegError as error:
+        sys.stderr.write(f"bench_cells: error: {error}\n")
+        return 2 if isinstance(error, ConfigError) else 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--out", required=True, help="folder of tables and results")
+    common.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = as torch finds")
+    common.add_argument("--device", default="auto")
+
+    each = commands.add_parser("enumerate", parents=[common], help="train every architecture")
+    each.add_argument("--task", default="classification", help="as in nasseg run")
+    each.add_argument("--data", help="images; as in nasseg run")
+    each.add_argument("--image-size", type=int, default=28)
+    each.add_argument("--channels", type=int, default=1)
+    each.add_argument("--epochs", type=int, default=8)
+    each.add_argument("--batch-size", type=int, default=32)
+    each.add_argument("--lr", type=float, default=5e-3)
+    each.add_argument("--seed", type=int, default=0)
+    each.add_argument("--shard", default="0/1", help="I/N: part I, from 0, of N")
+    each.add_argument("--limit", type=int, help="only the first so many of the order")
+    each.set_defaults(work=enumerate_all)
+
+    both = commands.add_parser("compare", parents=[common], help="searches on the table")
+    both.add_argument("--score", default="accuracy", choices=SCORES)
+    both.add_argument("--queries", type=int, default=50, help="rows that a search may look up")
+    both.add_argument("--seeds", type=int, default=10)
+    both.add_argument("--strategies", nargs="+", default=list(LABELS), choices=list(LABELS))
+    both.add_argument("--darts-epochs", type=int, default=SearchConfig().darts_epochs)
+    both.add_argument("--darts-noise", type=float, default=0.06, help="of 'darts_noise'")
+    both.add_argument("--partial", action="store_true", help="take a table that is not complete")
+    both.set_defaults(work=compare)
+    return parser
+
+
+# --- every architecture -------------------------------------------------------------------------
+
+
+def enumerate_all(options: argparse.Namespace) -> None:
+    """Train the architectures of a shard that no table of the folder has."""
+    part, parts = _shard(options.shard)
+    if options.limit is not None and options.limit < 1:
+        raise ConfigError(f"--limit is {options.limit}; allowed: 1 or more")
+    data_config = DataConfig(
+        task=options.task,
+        path=options.data,
+        image_size=options.image_size,
+        channels=options.channels,
+    )
+    train = TrainConfig(
+        epochs=options.epochs,
+        eval_every=options.epochs,
+        batch_size=options.batch_size,
+        lr=options.lr,
+    )
+    device = select_device(options.device)
+    data = _images(data_config)
+    out = Path(options.out)
+    _bind(out, data_config, train, options.seed, data)
+    space = CellsSpace()
+    order = np.random.default_rng(ORDER_SEED).permutation(space.size())[: options.limit]
+    archs = list(space.enumerate())
+    mine = [archs[k] for place, k in enumerate(order.tolist()) if place % parts == part]
+    name = f"table_{part}of{parts}.csv"
+    known = read_tables(out)
+    done = set(known["arch_id"]) if len(known) else set()
+    own = pd.read_csv(out / name) if (out / name).exists() else pd.DataFrame()
+    rows: list[dict[str, Any]] = own.to_dict("records")
+    todo = [arch for arch in mine if space.arch_id(arch) not in done]
+    for arch in tqdm(todo, desc=f"cells {options.shard}", unit="arch"):
+        rows.append(measure(space, arch, data, train, options.seed, device))
+        # Whole each time, so that a killed process leaves whole rows.
+        write_text(out / name, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+    total = pd.DataFrame(rows)
+    if len(total):
+        sys.stdout.write(
+            f"{out / name}: {len(total)} architectures, {total['seconds'].mean():.1f} s each "
+            f"(median {total['seconds'].median():.1f}); all {space.size()} would take "
+            f"{total['seconds'].mean() * space.size() / 60:.0f} min in one process\n"
+        )
+
+
+def measure(
+    space: CellsSpace,
+    arch: dict[str, Any],
+    data: ClassificationData,
+    train: TrainConfig,
+    seed: int,
+    device: torch.device,
+) -> dict[str, Any]:
+    """One row: architecture, size, scores of both sides, seconds."""
+    begun = time.perf_counter()
+    task = task_for(data, train)
+    net = initialise(
+        lambda own: space.build(arch, data.in_channels, task.out_channels, seed=own), seed, device
+    )
+    scores = {"val": train_digital(net, data, task, train, seed=seed).metrics}
+    if "test" in data.ids:
+        scores["test"] = evaluate(net.eval(), data.loader("test", train.batch_size), task)
+    X = space.encode([arch])
+    size = (data.size, data.size)
+    table = space.layer_table(X, data.in_channels, task.out_channels, size)
+    return {
+        "arch_id": space.arch_id(arch),
+        **arch,
+        "params": int(table.params()[0]),
+        "macs": int(table.macs()[0]),
+        **{f"{side}_{name}": scores[side][name] for side in scores for name in SCORES},
+        "seconds": round(time.perf_counter() - begun, 3),
+    }
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    part, parts = (int(n) for n in match.groups()) if match else (0, 0)
+    if not 0 <= part < parts:
+        raise ConfigError(f"--shard is {text!r}; allowed: I/N with I from 0 to N - 1, as in 0/4")
+    return part, parts
+
+
+def _images(config: DataConfig) -> ClassificationData:
+    if config.kind != "classification":
+        raise ConfigError(
+            f"--task is {config.task!r}; allowed: classification, or a set of MedMNIST"
+        )
+    data = load_data(config)
+    if not isinstance(data, ClassificationData):
+        raise DataError(f"{data.source} has no classes of images")
+    return data
+
+
+def _bind(
+    out: Path, data_config: DataConfig, train: TrainConfig, seed: int, data: ClassificationData
+) -> None:
+    """Refuse a folder whose tables are of other images or another budget."""
+    settings = {
+        "data": dataclasses.asdict(data_config),
+        "fingerprint": data.fingerprint,
+        "train": dataclasses.asdict(train),
+        "seed": seed,
+        "space": f"{CellsSpace.base_name} v{CellsSpace.version}",
+    }
+    file = out / "settings.json"
+    if not file.exists():
+        write_json(file, settings)
+        return
+    known = read_json(file)
+    # Where the images lie does not matter; what they are does.
+    for each in (known, settings):
+        each["data"] = {**each["data"], "path": None}
+    changed = [key for key in settings if known.get(key) != settings[key]]
+    if changed:
+        raise ConfigError(
+            f"{out} holds a table of other settings ({', '.join(changed)}: {file}); choose another "
+            "--out"
+        )
+
+
+def read_tables(out: Path) -> pd.DataFrame:
+    """All tables of a folder as one, every architecture once, in the order of its id."""
+    try:
+        tables = [pd.read_csv(file) for file in sorted(out.glob("table_*of*.csv"))]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{out}: a table cannot be read: {error}") from None
+    if not tables:
+        return pd.DataFrame()
+    whole = pd.concat(tables, ignore_index=True).drop_duplicates("arch_id")
+    return whole.sort_values("arch_id", ignore_index=True)
+
+
+# --- searches -----------------------------------------------------------------------------------
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Every strategy and seed that ``runs.csv`` does not have; then the table and the picture."""
+    out, space = Path(options.out), CellsSpace()
+    table = read_tables(out)
+    if not len(table) or not (out / "settings.json").exists():
+        raise DataError(f"{out} has no table; make one with: bench_cells.py enumerate --out {out}")
+    if len(table) < space.size() and not options.partial:
+        raise DataError(
+            f"{out} has {len(table)} of {space.size()} architectures; go on with `enumerate`, or "
+            "take what is there with --partial"
+        )
+    if options.queries < 1 or options.seeds < 1:
+        raise ConfigError("--queries and --seeds are 1 or more")
+    settings = {
+        key: getattr(options, key) for key in ("score", "queries", "darts_epochs", "darts_noise")
+    }
+    settings["architectures"] = len(table)
+    known = out / "compare.json"
+    if known.exists() and read_json(known) != settings:
+        raise ConfigError(
+            f"{out} holds a comparison of {read_json(known)}, this one is of {settings}; remove "
+            "compare.json and runs.csv to compare anew"
+        )
+    write_json(known, settings)
+    file = out / "runs.csv"
+    runs = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["strategy", "seed"])
+    todo = [
+        (name, seed)
+        for name in options.strategies
+        for seed in range(options.seeds)
+        if not ((runs["strategy"] == name) & (runs["seed"] == seed)).any()
+    ]
+    darts = _darts(out, space, options) if any(n.startswith("darts") for n, _ in todo) else None
+    for name, seed in tqdm(todo, desc="searches"):
+        begun = time.perf_counter()
+        if name.startswith("darts") and darts is not None:
+            noise = options.darts_noise if name == "darts_noise" else 0.0
+            arch_id = darts(noise, seed, out / f"{name}_{seed}.ckpt")
+            seconds = time.perf_counter() - begun
+        else:
+            arch_id, seconds = look_up(name, space, table, options.score, options.queries, seed)
+        row = {"strategy": name, "seed": seed, "arch_id": arch_id, "seconds": round(seconds, 1)}
+        runs = pd.concat([runs, pd.DataFrame([row])], ignore_index=True)
+        write_text(file, runs.to_csv(index=False))
+        (out / f"{name}_{seed}.ckpt").unlink(missing_ok=True)
+    report(table, runs, options)
+
+
+def _darts(
+    out: Path, space: CellsSpace, options: argparse.Namespace
+) -> Callable[[float, int, Path], str]:
+    """A function of noise, seed and checkpoint that searches the images of the table."""
+    settings = read_json(out / "settings.json")
+    data = _images(DataConfig(**settings["data"]))
+    if data.fingerprint != settings["fingerprint"]:
+        raise DataError(f"{data.source} has changed since the table in {out} was made")
+    train = TrainConfig(**settings["train"])
+    device = select_device(options.device)
+    config = SearchConfig(strategy="darts", space="cells", darts_epochs=options.darts_epochs)
+
+    def search(noise: float, seed: int, checkpoint: Path) -> str:
+        own = dataclasses.replace(config, darts_noise=noise)
+        task = task_for(data, train)
+        found = search_darts(
+            space, data, task, own, train, seed=seed, device=device, checkpoint=checkpoint
+        )
+        return space.arch_id(found.arch)
+
+    return search
+
+
+def look_up(
+    name: str, space: CellsSpace, table: pd.DataFrame, score: str, queries: int, seed: int
+) -> tuple[str, float]:
+    """The best architecture that a search found on the table, and what measuring would take.
+
+    It sees the validation score of the rows it asks for.
+    """
+    archs = table[space.feature_names].to_dict("records")
+    domain = TableDomain(space.encode(archs), space.feature_names)
+    value = table[f"val_{score}"].to_numpy(dtype=np.float64)
+    strategy = STRATEGIES[name](domain)
+    asked: list[int] = []
+    while len(asked) < min(queries, len(table)):
+        rng = np.random.default_rng([seed, len(asked)])
+        count = 1 if asked else min(INITIAL, queries, len(table))
+        rows = strategy.propose(History(domain.X[asked], value[asked]), count, rng)
+        asked += [domain.row_of[key] for key in row_keys(rows)]
+    best = max(asked, key=lambda row: value[row])
+    return str(table["arch_id"][best]), float(table["seconds"].to_numpy()[asked].sum())
+
+
+def percentiles(values: Any) -> np.ndarray[Any, Any]:
+    """Share of the others that each value beats, in percent; equal ones count half."""
+    ranks = pd.Series(values).rank(method="average").to_numpy()
+    found: np.ndarray[Any, Any] = 100.0 * (ranks - 1) / max(1, len(values) - 1)
+    return found
+
+
+def report(table: pd.DataFrame, runs: pd.DataFrame, options: argparse.Namespace) -> None:
+    """``README.md`` and ``ranks.png``; the same on the terminal."""
+    out, score = Path(options.out), options.score
+    sides = [side for side in SIDES if f"{side}_{score}" in table]
+    place = {
+        side: dict(zip(table["arch_id"], percentiles(table[f"{side}_{score}"]), strict=True))
+        for side in sides
+    }
+    value = {
+        side: dict(zip(table["arch_id"], table[f"{side}_{score}"], strict=True)) for side in sides
+    }
+    runs = runs[runs["strategy"].isin(options.strategies) & (runs["seed"] < options.seeds)]
+    lines = [
+        "# Searches compared on the whole space `cells`\n",
+        "```",
+        "python " + " ".join(sys.argv),
+        "```\n",
+        f"{len(table)} architectures, each trained alone; {options.seeds} seeds. Searches on the "
+        f"table look up the validation {score} of {min(options.queries, len(table))} rows; DARTS "
+        f"sees the images for {options.darts_epochs} epochs. Percentile: share of the table that "
+        "the choice beats (ties count half); chance is 50.\n",
+    ]
+    if len(sides) == 2:
+        tau = kendalltau(table[f"val_{score}"], table[f"test_{score}"]).statistic
+        best = table.loc[table[f"val_{score}"].idxmax(), "arch_id"]
+        lines.append(
+            f"What a ranking by one training each can tell: Kendall tau of validation and test "
+            f"{score} {tau:.2f}; the best of all on validation is at percentile "
+            f"{place['test'][best]:.0f} on test.\n"
+        )
+    head = [f"{side} percentile, median (quartiles)" for side in sides]
+    head += [f"{side} {score}, mean" for side in sides]
+    lines += [
+        "| strategy | " + " | ".join(head) + " | seconds |",
+        "|---" * (len(head) + 2) + "|",
+    ]
+    figure, axes = plt.subplots(
+        1, len(sides), figsize=(4.6 * len(sides), 3.4), sharey=True, squeeze=False,
+        constrained_layout=True,
+    )  # fmt: skip
+    shown = [name for name in LABELS if name in set(runs["strategy"])]
+    missing = [i for i in runs["arch_id"] if i not in value[sides[0]]]
+    for row, name in enumerate(shown):
+        own = runs[(runs["strategy"] == name) & ~runs["arch_id"].isin(missing)]
+        cells = []
+        for side, axis in zip(sides, axes[0], strict=True):
+            places = np.array([place[side][i] for i in own["arch_id"]])
+            if not len(places):
+                cells.append("not in the table")
+                continue
+            low, middle, high = np.quantile(places, (0.25, 0.5, 0.75))
+            cells.append(f"{middle:.0f} ({low:.0f} to {high:.0f})")
+            # A little apart, so that equal ones are seen.
+            y = row + np.linspace(-0.18, 0.18, len(places)) if len(places) > 1 else row
+            axis.scatter(places, y, s=22, color=COLOURS[name], alpha=0.8, linewidths=0)
+            axis.plot([middle, middle], [row - 0.32, row + 0.32], color="0.2", linewidth=1.5)
+        for side in sides:
+            values = [value[side][i] for i in own["arch_id"]]
+            cells.append(f"{np.mean(values):.3f}" if values else "")
+        seconds = runs[runs["strategy"] == name]["seconds"].mean()
+        lines.append(f"| {LABELS[name]} | {' | '.join(cells)} | {seconds:.0f} |")
+    for side, axis in zip(sides, axes[0], strict=True):
+        axis.set(xlabel=f"percentile of the {side} {score}", xlim=(-2, 102))
+        axis.axvline(50, color="0.8", linewidth=1, zorder=0)
+        axis.set_yticks(range(len(shown)), [LABELS[name] for name in shown])
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].invert_yaxis()
+    figure.savefig(out / "ranks.png", dpi=150)
+    plt.close(figure)
+    if missing:
+        lines += ["", f"{len(missing)} choices are not in the table, which is not complete."]
+    lines += ["", "A dot is a seed, a line the median.\n", "![ranks](ranks.png)", ""]
+    write_text(out / "README.md", "\n".join(lines))
+    sys.stdout.write("\n".join(lines))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,159 @@
+"""The ``cells`` space: small classification networks, few enough to train every one of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nasseg.search_spaces._hyperparameters import Hyperparameter
+from nasseg.search_spaces._layers import Counts, Layers, LayerTable
+from nasseg.search_spaces.base import Columns, SearchSpace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+STAGES = (1, 2)
+STRIDES = (1, 2)
+"""Of the first convolution of each stage. With the stem's, a 16 x 16 input is 4 x 4 at the end."""
+STEM_WIDTH = 16
+STEM_STRIDE = 2
+BLOCKS: dict[str, tuple[int, ...]] = {
+    "c3": (3,),
+    "c5": (5,),
+    "c3c3": (3, 3),
+    "c3c3c3": (3, 3, 3),
+    "c3c3c3c3": (3, 3, 3, 3),
+}
+"""Kernel sizes of the convolutions of each block, one after another."""
+WIDTHS = (8, 16, 32)
+SKIPS = ("none", "add")
+HEADS = (0, 64)
+"""Features of the linear layer before the classifier; 0 = the classifier alone."""
+
+
+def _hyperparameters() -> tuple[Hyperparameter, ...]:
+    found = []
+    for i in STAGES:
+        found += [
+            Hyperparameter(f"block{i}", tuple(BLOCKS), "depth", default="c3c3"),
+            Hyperparameter(f"skip{i}", SKIPS, default="add"),
+            Hyperparameter(f"width{i}", WIDTHS, "width", default=WIDTHS[i - 1]),
+        ]
+    found.append(Hyperparameter("head", HEADS, "width", default=0))
+    return tuple(found)
+
+
+class CellsSpace(SearchSpace):
+    """A choice in each of a few places, as one-shot architecture search has it.
+
+    A 3x3 stem of stride 2, two stages (the second one of stride 2), the average over the map, and
+    a classifier. Of stage i:
+
+    - ``block<i>``: kernel sizes of its convolutions: ``c3``, ``c5``, ``c3c3``, ``c3c3c3``,
+      ``c3c3c3c3``. Each has BatchNorm and ReLU after it.
+    - ``skip<i>``: ``add`` adds the stage's input before the last ReLU, through a 1x1 convolution
+      with BatchNorm where channels or resolution differ; ``none`` does not.
+    - ``width<i>``: channels.
+
+    ``head`` is the number of features of a linear layer with ReLU before the classifier, or 0.
+
+    The choices do not depend on one another, so that a supernet can hold them all
+    (:mod:`nasseg.search.darts`), and :meth:`enumerate` lists all 1,800 architectures.
+    """
+
+    base_name = "cells"
+    task = "classification"
+    version = 1
+    base_hyperparameters = _hyperparameters()
+
+    def _network(self, arch: dict[str, Any], in_channels: int, out_channels: int) -> nn.Module:
+        from nasseg.search_spaces.networks.cellnet import CellNet
+
+        return CellNet(arch, in_channels, out_channels)
+
+    def _layers(
+        self, columns: Columns, in_channels: int, out_channels: int, input_size: tuple[int, int]
+    ) -> LayerTable:
+        n = len(columns["head"])
+        layers = Layers(n)
+
+        def counts(value: int) -> Counts:
+            return np.full(n, value, dtype=np.int64)
+
+        height, width = input_size
+        inputs, before = counts(STEM_WIDTH), height * width
+        height, width = -(-height // STEM_STRIDE), -(-width // STEM_STRIDE)
+        layers.conv_bn(
+            "stem",
+            counts(in_channels * 3**2),
+            inputs,
+            height * width,
+            1,
+            counts(in_channels * before),
+        )
+        for i, stride in zip(STAGES, STRIDES, strict=True):
+            before = height * width
+            height, width = -(-height // stride), -(-width // stride)
+            area = height * width
+            outputs = columns[f"width{i}"].astype(np.int64)
+            kernels = [BLOCKS[block] for block in columns[f"block{i}"]]
+            first = np.array([k[0] for k in kernels])
+            rest = np.array([len(k) - 1 for k in kernels])
+            add = columns[f"skip{i}"] == "add"
+            layers.conv_bn(
+                f"stage{i}.first",
+                inputs * first**2,
+                outputs,
+                area,
+                1,
+                inputs * before,
+                add * outputs * area,
+            )
+            layers.conv_bn(
+                f"stage{i}.rest", outputs * 3**2, outputs, area, rest, rest * outputs * area
+            )
+            projected = add & ((inputs != outputs) | (stride > 1))
+            layers.conv_bn(
+                f"stage{i}.shortcut", inputs, outputs, area, projected, projected * inputs * before
+            )
+            inputs = outputs
+        hidden = columns["head"].astype(np.int64)
+        pooling = inputs * height * width
+        layers.add(
+            "head.hidden",
+            inputs,
+            hidden,
+            1,
+            hidden > 0,
+            other=hidden,
+            inputs=(hidden > 0) * inputs,
+            operations=(hidden > 0) * pooling,
+        )
+        features = np.where(hidden > 0, hidden, inputs)
+        layers.add(
+            "head.classifier",
+            features,
+            out_channels,
+            1,
+            1,
+            other=out_channels,
+            inputs=features,
+            operations=(hidden == 0) * pooling,
+        )
+        return layers.table()
+
+    def _describe(self, columns: Columns) -> Columns:
+        """Convolutions one after another, field of view of the last map in pixels, skips."""
+        n = len(columns["head"])
+        convolutions, skips = np.ones(n), np.zeros(n)
+        view, jump = np.full(n, 3.0), float(STEM_STRIDE)
+        for i, stride in zip(STAGES, STRIDES, strict=True):
+            kernels = [BLOCKS[block] for block in columns[f"block{i}"]]
+            convolutions += [len(k) for k in kernels]
+            # The first convolution has the stride: those after it step over a coarser map.
+            view += [(k[0] - 1) * jump + sum(k[1:]) * jump * stride for k in kernels]
+            view -= [(len(k) - 1) * jump * stride for k in kernels]
+            jump *= stride
+            skips += columns[f"skip{i}"] == "add"
+        return {"convolutions": convolutions, "field_of_view": view, "skips": skips}

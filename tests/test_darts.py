@@ -1,0 +1,357 @@
+"""One-shot search: the supernet is its networks, and the choice is better than chance."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from nasseg import pipeline
+from nasseg.analog.noise import NoiseSource
+from nasseg.cli import main
+from nasseg.config import DataConfig, RunConfig, SearchConfig, TrainConfig
+from nasseg.data import ClassificationData
+from nasseg.errors import ConfigError, RunError
+from nasseg.search import search
+from nasseg.search.darts import check_darts, disturb, halved, search_darts
+from nasseg.search.supernet import Supernet, WeightNoise
+from nasseg.search_spaces import get_space
+from nasseg.tasks import task_for
+from nasseg.training.checkpoint import load_checkpoint, save_checkpoint
+
+SPACE = get_space("cells")
+TRAIN = TrainConfig(batch_size=16, lr=5e-3)
+SHORT = SearchConfig(darts_epochs=4, darts_warmup=0.25, darts_candidates=4)
+
+
+def in_memory(images: np.ndarray, labels: np.ndarray, val: int) -> ClassificationData:
+    n = len(labels)
+    rows = {"train": np.arange(n - val), "val": np.arange(n - val, n)}
+    return ClassificationData(
+        source="drawn",
+        in_channels=images.shape[1],
+        classes=tuple(f"class {k}" for k in range(int(labels.max()) + 1)),
+        multilabel=False,
+        ids={side: tuple(map(str, own)) for side, own in rows.items()},
+        fingerprint="drawn",
+        images=torch.from_numpy(images),
+        labels=torch.from_numpy(labels),
+        rows=rows,
+        augment="none",
+    )
+
+
+def squares(n: int = 64, val: int = 16, size: int = 16) -> ClassificationData:
+    """Bright on the left or on the right: anything learns it."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(n, dtype=np.int64) % 2
+    images = rng.integers(0, 120, (n, 1, size, size)).astype(np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[0, :, 8 * label : 8 * label + 8] += 100
+    return in_memory(images, labels, val)
+
+
+def path_of(arch):
+    return {h.name: h.choices.index(arch[h.name]) for h in SPACE.hyperparameters}
+
+
+# --- the supernet -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_path_of_the_supernet_is_the_network_extracted_from_it(seed):
+    rng = np.random.default_rng(seed)
+    net = Supernet(2, 3)
+    x = torch.randn(4, 2, 17, 23, generator=torch.Generator().manual_seed(seed))
+    for arch in [SPACE.sample(rng) for _ in range(6)]:
+        own = net.extract(SPACE, arch)
+        assert own.arch == arch
+        torch.testing.assert_close(net(x, path_of(arch)), own(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_mixture_of_one_is_that_path_and_every_choice_gets_a_gradient():
+    net = Supernet(1, 2)
+    x = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    path = path_of({**SPACE.default(), "width1": 8, "width2": 8})
+    weights = {
+        h.name: torch.nn.functional.one_hot(torch.tensor(path[h.name]), len(h.choices))
+        .float()
+        .requires_grad_()
+        for h in SPACE.hyperparameters
+    }
+    mixed = net(x, path, weights)
+    torch.testing.assert_close(mixed, net(x, path), rtol=1e-4, atol=1e-5)
+    mixed.square().sum().backward()
+    for name, weight in weights.items():
+        # "none" adds nothing: its gradient is 0, against which "add" is weighed.
+        free = weight.grad[1:] if name.startswith("skip") else weight.grad
+        assert (free != 0).all(), name
+
+
+def test_noise_is_relative_to_the_largest_weight_in_use():
+    weight = torch.zeros(64, 64)
+    weight[3, 2], weight[40, 2] = 1.0, 100.0
+    drawn = WeightNoise(0.1, NoiseSource(0))(weight, rows=32, columns=8) - weight
+    assert float(drawn.std()) == pytest.approx(0.1, rel=0.05)
+    drawn = WeightNoise(0.1, NoiseSource(0))(weight, rows=64, columns=64) - weight
+    assert float(drawn.std()) == pytest.approx(10, rel=0.05)
+
+
+def test_noise_changes_the_output_and_its_seed_repeats_it():
+    net = Supernet(1, 2)
+    x = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    path = path_of(SPACE.default())
+    plain = net(x, path)
+
+    def noisy(seed):
+        net.noise = WeightNoise(0.1, NoiseSource(seed))
+        return net(x, path)
+
+    assert not torch.allclose(noisy(0), plain)
+    assert torch.equal(noisy(0), noisy(0))
+    assert not torch.equal(noisy(0), noisy(1))
+    own = SPACE.build(SPACE.default(), in_channels=1, out_channels=2)
+    before = own.head.bias.clone()
+    disturb(own, 0.1, NoiseSource(0))
+    assert torch.equal(own.head.bias, before)
+
+
+# --- the search ---------------------------------------------------------------------------------
+
+
+def test_halves_share_no_image_and_divide_every_class():
+    data = squares()
+    first, second = halved(data, 0)
+    assert set(first.train_ids).isdisjoint(second.train_ids)
+    assert set(first.train_ids) | set(second.train_ids) == set(data.train_ids)
+    assert first.class_counts == second.class_counts == (12, 12)
+    assert first.val_ids == data.val_ids
+    for half in (first, second):
+        ids = [data.train_ids.index(i) for i in half.train_ids]
+        assert half.rows["train"].tolist() == data.rows["train"][ids].tolist()
+    assert halved(data, 0)[0].train_ids == first.train_ids != halved(data, 1)[0].train_ids
+
+
+def run(**changes):
+    config = dataclasses.replace(SHORT, **changes.pop("search", {}))
+    data = changes.pop("data", None) or squares()
+    return search_darts(SPACE, data, task_for(data), config, TRAIN, **{"seed": 0, **changes})
+
+
+def test_the_result_is_an_architecture_with_its_evidence():
+    seen = []
+    result = run(on_epoch=seen.append)
+    SPACE.validate(result.arch)
+    assert seen == [0, 1, 2, 3]
+    assert [entry["generation"] for entry in result.history] == seen
+    assert set(result.history[0]) >= {"run", "generation", "best", "mean", "queries", "feasible"}
+    assert set(result.probabilities) == set(SPACE.feature_names)
+    for name, said in result.probabilities.items():
+        assert len(said) == len({h.name: h for h in SPACE.hyperparameters}[name].choices)
+        assert sum(said.values()) == pytest.approx(1)
+    assert len(result.ranked) == 4
+    assert result.ranked[0].arch == result.arch
+    assert result.score == max(entry.score for entry in result.ranked)
+
+
+def test_equal_seeds_are_equal_searches_and_leave_the_global_random_state():
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    first, second, other = run(), run(), run(seed=1)
+    assert first == second
+    assert first.probabilities != other.probabilities
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_an_interrupted_search_continues_as_if_nothing_had_happened(tmp_path, noise):
+    whole = run(search={"darts_noise": noise})
+    file = tmp_path / "search.ckpt"
+    for epochs in (1, 3, None):
+        result = run(search={"darts_noise": noise}, checkpoint=file, stop_after=epochs)
+    assert result == whole
+    if noise:
+        assert whole.probabilities != run().probabilities
+
+
+def test_logits_stay_as_they_are_during_the_warm_up():
+    result = run(search={"darts_warmup": 1.0})
+    for said in result.probabilities.values():
+        assert list(said.values()) == pytest.approx([1 / len(said)] * len(said))
+    assert all(entry["entropy"] == pytest.approx(1) for entry in result.history)
+
+
+def test_what_is_returned_is_within_the_bounds():
+    result = run(search={"max_params": 3000, "max_macs_per_pixel": 500})
+    for entry in result.ranked:
+        X = SPACE.encode([entry.arch])
+        assert SPACE.count_params(X, 1, 2)[0] <= 3000
+        assert SPACE.count_macs_per_pixel(X, 1, 2)[0] <= 500
+    with pytest.raises(ConfigError, match=r"search.max_params 10 .* least are [\d,]+"):
+        run(search={"max_params": 10})
+
+
+def test_other_spaces_and_objectives_are_refused():
+    with pytest.raises(ConfigError, match=r"search.space is 'resnet'.*allowed: cells"):
+        check_darts(get_space("resnet"), SearchConfig(strategy="darts"))
+    edited = get_space("cells")
+    edited.remove_hyperparameter("head")
+    with pytest.raises(ConfigError, match="cells-custom"):
+        check_darts(edited, SearchConfig())
+    with pytest.raises(ConfigError, match=r"search.maximize is 'day1'"):
+        check_darts(SPACE, SearchConfig(maximize=("day1",)))
+    assert check_darts(SPACE, SearchConfig()) is SPACE
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("darts_epochs", 0),
+        ("darts_warmup", 1.5),
+        ("darts_alpha_lr", 0.0),
+        ("darts_entropy", -1.0),
+        ("darts_noise", 1.0),
+        ("darts_candidates", 0),
+    ],
+)
+def test_impossible_settings_are_named(key, value):
+    with pytest.raises(ConfigError, match=f"search.{key} is {value}; allowed: "):
+        SearchConfig(**{key: value})
+
+
+def test_a_checkpoint_of_another_search_and_a_damaged_one_are_refused(tmp_path):
+    file = tmp_path / "search.ckpt"
+    run(checkpoint=file, stop_after=1)
+    with pytest.raises(RunError, match="another search"):
+        run(checkpoint=file, seed=1)
+    saved = load_checkpoint(file)
+    saved["net"].pop("hidden.bias")
+    save_checkpoint(file, saved)
+    with pytest.raises(RunError, match=r"hidden\.bias: missing"):
+        run(checkpoint=file)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(RunError, match="cannot be read"):
+        run(checkpoint=file)
+
+
+def test_too_few_images_and_a_loss_that_is_not_finite_are_said():
+    data = squares(9, 8)
+    with pytest.raises(ConfigError, match=r"halves the training images, but there is 1"):
+        run(data=data)
+    images = squares()
+    broken = dataclasses.replace(task_for(images), loss=lambda: lambda x, _: x.sum() * float("nan"))
+    with pytest.raises(RunError, match="loss of the weights is nan at epoch 1"):
+        search_darts(SPACE, images, broken, SHORT, TRAIN, seed=0)
+
+
+# --- strategies of a run ------------------------------------------------------------------------
+
+
+def settings(out, **search):
+    return RunConfig(
+        out=str(out),
+        threads=1,
+        data=DataConfig(task="classification", image_size=16, channels=1),
+        search=dataclasses.replace(SHORT, strategy="darts", **search),
+        train=TRAIN,
+    )
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    monkeypatch.setattr(pipeline, "load_data", lambda _: squares())
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_run_searches_cells_and_writes_what_the_choice_rests_on(tmp_path):
+    config = settings(tmp_path / "run")
+    assert config.search.space == "cells"
+    pipeline.run(config, stages=("search",), progress=False)
+    best = json.loads((tmp_path / "run" / "best.json").read_text())
+    SPACE.validate(best["arch"])
+    assert best["space"] == "cells"
+    assert best["out_channels"] == 2
+    said = best["darts"]["probabilities"]
+    assert list(said) == SPACE.feature_names
+    assert sum(said["block1"].values()) == pytest.approx(1)
+    assert best["darts"]["ranked"][0]["arch_id"] == best["arch_id"]
+    assert best["budget"]["strategy"] == "darts"
+    assert best["runs"]["best"] == [[best["arch_id"], best["runs"]["mean"]]]
+    assert [entry["generation"] for entry in best["history"]] == [0, 1, 2, 3]
+    assert not (tmp_path / "run" / "search.ckpt").exists()
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_run_interrupted_within_its_search_continues_to_the_same_choice(tmp_path, monkeypatch):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    pipeline.run(settings(whole), stages=("search",), progress=False)
+
+    def interrupting(timer):
+        def tick(epoch):
+            if epoch == 2:
+                raise KeyboardInterrupt
+            return {}
+
+        return tick
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_ticking", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(settings(broken), stages=("search",), progress=False)
+    assert load_checkpoint(broken / "search.ckpt")["epoch"] == 2
+    assert not (broken / "best.json").exists()
+    pipeline.run(settings(broken), stages=("search",), progress=False)
+    assert (broken / "best.json").read_bytes() == (whole / "best.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--strategy", "darts"], "search.space is 'unet'.*allowed: cells"),
+        (["--strategy", "darts", "--measure", "3"], "search.measure is 3"),
+        (["--strategy", "random", "--maximize", "day1"], r"objectives or constraints \(day1\)"),
+        (["--strategy", "random", "--measure", "3"], "search.measure is 3"),
+        (["--strategy", "lucky"], "strategy"),
+        (
+            ["--strategy", "darts", "--task", "classification", "--search.space", "resnet"],
+            "search.space is 'resnet'.*allowed: cells",
+        ),
+    ],
+)
+def test_strategies_that_cannot_be_are_one_line_and_write_nothing(tmp_path, capsys, words, said):
+    out = tmp_path / "run"
+    assert main(["search", *words, "--out", str(out)]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert re.search(said, lines[0])
+    assert not out.exists()
+
+
+class Widths:
+    """Scores an architecture by its channels, in AnalogNAS's protocol."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def query_pop(self, population):
+        self.asked += len(population)
+        day1 = [(arch["width1"] + arch["width2"]) / 100 for (arch,) in population]
+        return np.array(day1), np.zeros(len(population))
+
+
+def test_random_is_as_many_random_architectures_as_evolution_scores():
+    config = SearchConfig(population_size=10, nb_iter=5, runs=2)
+    found = {}
+    for strategy in ("evolution", "random"):
+        own = dataclasses.replace(config, strategy=strategy)
+        found[strategy] = search(SPACE, Widths(), own, seed=1, progress=False)
+        assert found[strategy].budget["strategy"] == strategy
+        assert [run.history[-1].queries for run in found[strategy].runs] == [60, 60]
+    assert found["random"].arch["width1"] == found["random"].arch["width2"] == 32
+    assert found["random"].runs != found["evolution"].runs
+    again = search(SPACE, Widths(), dataclasses.replace(config, strategy="random"), 1, False)
+    assert again.to_dict() == found["random"].to_dict()
