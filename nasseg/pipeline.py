@@ -257,6 +257,7 @@ class Job:
                 "params": sum(p.numel() for p in net.parameters()),
                 "macs": coverage.macs,
                 "tiles": coverage.tiles,
+                "monitor": self.task.monitor,
                 "out_channels": self.task.out_channels,
                 **_classes(self.data),
                 "seed": config.seed,
@@ -367,7 +368,7 @@ class Job:
             progress=self.progress,
         )
         save_weights(self.folder / "digital.safetensors", net, self._metadata())
-        facts: dict[str, Any] = {"metrics": result.metrics, "monitor": self.task.monitor}
+        facts: dict[str, Any] = {"metrics": result.metrics}
         if self.data.report_side != "val":
             loader = self.data.report_loader(self.config.train.batch_size)
             facts |= {"metrics": evaluate(net, loader, self.task), "val": result.metrics}
@@ -533,10 +534,9 @@ class Job:
             "images": stages.get("data", {}).get("images", {}),
             "seconds": self.folder.seconds(),
         }
-        if "monitor" in stages.get("train", {}):
-            summary["monitor"] = stages["train"]["monitor"]
         if self.folder.done("search"):
             summary |= {key: self.best[key] for key in ("arch_id", "params", "macs", "tiles")}
+            summary["monitor"] = self.best.get("monitor", "dice")
         if self.folder.done("train"):
             summary["digital"] = stages["train"]["metrics"]
         rows = _read_drift(self.folder / "drift.csv") if self.folder.done("drift") else []
