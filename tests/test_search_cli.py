@@ -53,7 +53,7 @@ def test_flags_of_objectives_and_constraints(tmp_path: Path) -> None:
     assert together.constraints == search.constraints
     repeated = config_of("--minimize", "params", "--search.minimize", "avm").search
     assert repeated.minimize == ("params", "avm")
-    assert config_of("--minimize", "none").search == SearchConfig()
+    assert config_of("--minimize", "none").search == RunConfig().search
 
 
 def test_only_lists_may_be_said_twice() -> None:
