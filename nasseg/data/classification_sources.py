@@ -169,7 +169,7 @@ def _divide(
     drawn = config.folds or source.sides is None
     if drawn and not source.multilabel:
         keep, labels, classes = _without_single(source, units)
-    sides = None if source.sides is None else [source.sides[row] for row in keep]
+    sides = None if source.sides is None else [source.sides[row] for row in keep.tolist()]
     if sides is not None and not config.folds and "train" not in sides:
         raise DataError(f"{source.name} has no training images, only {', '.join(set(sides))}")
     try:

@@ -255,9 +255,9 @@ def _numbered(
         names = tuple(sorted({str(value) for value in numbers.tolist()}, key=int))
         values = np.array([int(name) for name in names])
         return names, np.searchsorted(values, numbers).astype(np.int64)
-    for row in np.flatnonzero((numbers < 0) | (numbers >= len(classes))):
+    for wrong in np.flatnonzero((numbers < 0) | (numbers >= len(classes))).tolist():
         problems.add(
             "label unknown",
-            f"{ids[row]}: {numbers[row]}; 0 to {len(classes) - 1} are allowed",
+            f"{ids[wrong]}: {numbers[wrong]}; 0 to {len(classes) - 1} are allowed",
         )
     return tuple(classes), numbers

@@ -54,7 +54,8 @@ def strata_of(labels: Ints) -> Ints:
     counts = labels.sum(axis=0)
     rarity = np.where(labels > 0, counts, len(labels) + 1)
     rarest = rarity.argmin(axis=1)
-    return np.where(labels.any(axis=1), rarest, labels.shape[1]).astype(np.int64)
+    strata: Ints = np.where(labels.any(axis=1), rarest, labels.shape[1]).astype(np.int64)
+    return strata
 
 
 def draw_sides(

@@ -238,7 +238,8 @@ def _smooth(rng: np.random.Generator, side: int, cells: int) -> FloatArray:
 
 def _soft(depth: FloatArray, side: int) -> FloatArray:
     """A field above 0 inside as shares of pixels: (side, side, 1), 0 to 1."""
-    return np.clip(depth * side / 4 + 0.5, 0, 1)[..., None]
+    share: FloatArray = np.clip(depth * side / 4 + 0.5, 0, 1).astype(np.float32)[..., None]
+    return share
 
 
 def _paint(
@@ -247,7 +248,8 @@ def _paint(
     side = len(grid)
 
     def tinted(colour: tuple[float, ...], spread: float) -> FloatArray:
-        return (np.array(colour) + rng.normal(0, spread, 3)).astype(np.float32)
+        tint: FloatArray = (np.array(colour) + rng.normal(0, spread, 3)).astype(np.float32)
+        return tint
 
     paper = tinted((0.93, 0.90, 0.86), 0.02)
     image = np.broadcast_to(paper, (side, side, 3)).copy()
