@@ -91,7 +91,7 @@ class DartsResult:
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry an epoch, with the keys of a generation."""
 
-    def to_dict(self, space: CellsSpace, config: SearchConfig) -> dict[str, Any]:
+    def to_dict(self, space: SearchSpace, config: SearchConfig) -> dict[str, Any]:
         """As ``best.json`` holds it, in the form that an evolution has there."""
         settings = {k: v for k, v in to_dict(config).items() if k.startswith("darts_")}
         best = [[space.arch_id(self.arch), self.score]]
@@ -291,7 +291,7 @@ class _Search:
             group["lr"] = lr
         loss = self._loss(self.net(self._images(batch), self._draw(rng)), batch, "weights")
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
         self.optimizer.step()
         self.step += 1
@@ -316,7 +316,7 @@ class _Search:
             self.net.requires_grad_(True)
         entropy = torch.stack([_entropy(logits) for logits in self.logits.values()]).mean()
         self.logit_optimizer.zero_grad(set_to_none=True)
-        (loss.cpu() + self.config.darts_entropy * done * entropy).backward()
+        torch.autograd.backward(loss.cpu() + self.config.darts_entropy * done * entropy)
         self.logit_optimizer.step()
         self.paths += 1
 

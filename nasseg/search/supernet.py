@@ -7,7 +7,7 @@ exactly that of the network that :meth:`Supernet.extract` makes of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -58,6 +58,9 @@ class WeightNoise:
 
 class _Stage(nn.Module):
     """Every block, skip and width of one stage."""
+
+    masks: Tensor
+    """1 where a channel is in use, for each width: (widths, channels)."""
 
     def __init__(self, in_channels: int, stride: int) -> None:
         super().__init__()
@@ -165,13 +168,13 @@ class Supernet(nn.Module):
             features = F.relu(self._linear(self.hidden, pooled, inputs, rows)[:, :rows])
         return self._linear(cast(nn.Linear, self.heads[k]), features, rows, self.out_channels)
 
-    def _mixed(self, name: str, path: Path, weights: Weights | None, option: Any) -> Tensor:
+    def _mixed(
+        self, name: str, path: Path, weights: Weights | None, option: Callable[[int], Tensor]
+    ) -> Tensor:
         """The option taken, or the weighted sum of all."""
         if weights is None:
-            taken: Tensor = option(path[name])
-            return taken
-        total: Tensor = sum(w * option(k) for k, w in enumerate(weights[name]))
-        return total
+            return option(path[name])
+        return torch.stack([w * option(k) for k, w in enumerate(weights[name])]).sum(0)
 
     def _conv_bn(self, layers: nn.Sequential, x: Tensor, rows: int, columns: int) -> Tensor:
         conv, norm = cast(nn.Conv2d, layers[0]), layers[1]
