@@ -35,6 +35,7 @@ Weights = Mapping[str, Tensor]
 """Hyperparameter to the weight of each of its choices, (K,)."""
 
 ADD = SKIPS.index("add")
+FEATURES = tuple(HEADS.values())
 
 
 class WeightNoise:
@@ -100,10 +101,10 @@ class Supernet(nn.Module):
         for stride in STRIDES:
             self.stages.append(_Stage(channels, stride))
             channels = max(WIDTHS)
-        self.hidden = nn.Linear(channels, max(HEADS))
+        self.hidden = nn.Linear(channels, max(FEATURES))
         # One classifier for each number of features, so that none has to serve two.
         self.heads = nn.ModuleList(
-            nn.Linear(features or channels, out_channels) for features in HEADS
+            nn.Linear(features or channels, out_channels) for features in FEATURES
         )
         initialise(self)
 
@@ -163,8 +164,8 @@ class Supernet(nn.Module):
 
     def _head(self, k: int, pooled: Tensor, inputs: int) -> Tensor:
         features, rows = pooled, inputs
-        if HEADS[k]:
-            rows = HEADS[k]
+        if FEATURES[k]:
+            rows = FEATURES[k]
             features = F.relu(self._linear(self.hidden, pooled, inputs, rows)[:, :rows])
         return self._linear(cast(nn.Linear, self.heads[k]), features, rows, self.out_channels)
 
@@ -207,9 +208,9 @@ class Supernet(nn.Module):
                 _copy(ours, theirs)
             if isinstance(cell.shortcut, nn.Sequential):
                 _copy(stage.shortcut, cell.shortcut)
-        if arch["head"]:
+        if HEADS[arch["head"]]:
             _copy_layer(self.hidden, cast(nn.Sequential, net.hidden)[0])
-        _copy_layer(self.heads[HEADS.index(arch["head"])], net.head)
+        _copy_layer(self.heads[list(HEADS).index(arch["head"])], net.head)
         return net
 
 
