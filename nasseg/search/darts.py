@@ -59,6 +59,8 @@ NOISE_DRAWS = 3
 """Draws of the weight noise under which each architecture is scored."""
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 2.0, 0.3
 """Of the Gumbel-softmax, from the first epoch of the logits to the last."""
+MOST_GRADIENT = 5.0
+"""Norm to which gradients of the weights are clipped: consecutive paths differ."""
 _CHECKPOINT_VERSION = 1
 _SEED_SPLIT, _SEED_WEIGHTS, _SEED_LOGITS, _SEED_INIT = 40, 41, 42, 43
 _SEED_PATHS, _SEED_NOISE, _SEED_SCORE = 44, 45, 46
@@ -292,7 +294,7 @@ class _Search:
         loss = self._loss(self.net(self._images(batch), self._draw(rng)), batch, "weights")
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(self.net.parameters(), MOST_GRADIENT)
         self.optimizer.step()
         self.step += 1
         self.paths += 1

@@ -29,7 +29,7 @@ from nasseg.search_spaces.cells import (
 from nasseg.search_spaces.networks.blocks import conv_bn, initialise
 from nasseg.search_spaces.networks.cellnet import CellNet
 
-Path = Mapping[str, int]
+Taken = Mapping[str, int]
 """Hyperparameter to the index of its choice, from 0."""
 Weights = Mapping[str, Tensor]
 """Hyperparameter to the weight of each of its choices, (K,)."""
@@ -108,7 +108,7 @@ class Supernet(nn.Module):
         )
         initialise(self)
 
-    def forward(self, x: Tensor, path: Path, weights: Weights | None = None) -> Tensor:
+    def forward(self, x: Tensor, path: Taken, weights: Weights | None = None) -> Tensor:
         """Logits of one path; with ``weights``, of the mixture that they say.
 
         Args:
@@ -133,7 +133,7 @@ class Supernet(nn.Module):
         x: Tensor,
         inputs: int,
         outputs: int,
-        path: Path,
+        path: Taken,
         weights: Weights | None,
     ) -> Tensor:
         width = path[f"width{i}"]
@@ -170,7 +170,7 @@ class Supernet(nn.Module):
         return self._linear(cast(nn.Linear, self.heads[k]), features, rows, self.out_channels)
 
     def _mixed(
-        self, name: str, path: Path, weights: Weights | None, option: Callable[[int], Tensor]
+        self, name: str, path: Taken, weights: Weights | None, option: Callable[[int], Tensor]
     ) -> Tensor:
         """The option taken, or the weighted sum of all."""
         if weights is None:
