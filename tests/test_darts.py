@@ -388,3 +388,5 @@ def test_random_is_as_many_random_architectures_as_evolution_scores():
     assert found["random"].runs != found["evolution"].runs
     again = search(SPACE, Widths(), dataclasses.replace(config, strategy="random"), 1, False)
     assert again.to_dict() == found["random"].to_dict()
+    with pytest.raises(ConfigError, match="allowed here: evolution, random"):
+        search(SPACE, Widths(), dataclasses.replace(config, strategy="darts"), progress=False)
