@@ -286,7 +286,8 @@ def compare(options: argparse.Namespace) -> None:
         else:
             arch_id, seconds = look_up(name, space, table, options.score, options.queries, seed)
         row = {"strategy": name, "seed": seed, "arch_id": arch_id, "seconds": round(seconds, 1)}
-        runs = pd.concat([runs, pd.DataFrame([row])], ignore_index=True)
+        new = pd.DataFrame([row])
+        runs = pd.concat([runs, new], ignore_index=True) if len(runs) else new
         write_text(file, runs.to_csv(index=False))
         (out / f"{name}_{seed}.ckpt").unlink(missing_ok=True)
     report(table, runs, options)

@@ -28,8 +28,9 @@ BLOCKS: dict[str, tuple[int, ...]] = {
 """Kernel sizes of the convolutions of each block, one after another."""
 WIDTHS = (8, 16, 32)
 SKIPS = ("none", "add")
-HEADS = (0, 64)
-"""Features of the linear layer before the classifier; 0 = the classifier alone."""
+HEADS: dict[str, int] = {"none": 0, "h64": 64}
+"""Features of the linear layer before the classifier; 0 = the classifier alone. The choices have
+names, since 0 stands for an inactive hyperparameter everywhere else."""
 
 
 def _hyperparameters() -> tuple[Hyperparameter, ...]:
@@ -40,7 +41,7 @@ def _hyperparameters() -> tuple[Hyperparameter, ...]:
             Hyperparameter(f"skip{i}", SKIPS, default="add"),
             Hyperparameter(f"width{i}", WIDTHS, "width", default=WIDTHS[i - 1]),
         ]
-    found.append(Hyperparameter("head", HEADS, "width", default=0))
+    found.append(Hyperparameter("head", tuple(HEADS), "width", default="none"))
     return tuple(found)
 
 
@@ -56,7 +57,8 @@ class CellsSpace(SearchSpace):
       with BatchNorm where channels or resolution differ; ``none`` does not.
     - ``width<i>``: channels.
 
-    ``head`` is the number of features of a linear layer with ReLU before the classifier, or 0.
+    ``head``: ``h64`` is a linear layer of 64 features with ReLU before the classifier, ``none`` the
+    classifier alone.
 
     The choices do not depend on one another, so that a supernet can hold them all
     (:mod:`nasseg.search.darts`), and :meth:`enumerate` lists all 1,800 architectures.
@@ -118,7 +120,7 @@ class CellsSpace(SearchSpace):
                 f"stage{i}.shortcut", inputs, outputs, area, projected, projected * inputs * before
             )
             inputs = outputs
-        hidden = columns["head"].astype(np.int64)
+        hidden = np.array([HEADS[head] for head in columns["head"]], dtype=np.int64)
         pooling = inputs * height * width
         layers.add(
             "head.hidden",

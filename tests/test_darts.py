@@ -16,7 +16,7 @@ from nasseg.cli import main
 from nasseg.config import DataConfig, RunConfig, SearchConfig, TrainConfig
 from nasseg.data import ClassificationData
 from nasseg.errors import ConfigError, RunError
-from nasseg.search import search
+from nasseg.search import darts, search
 from nasseg.search.darts import check_darts, disturb, halved, search_darts
 from nasseg.search.supernet import Supernet, WeightNoise
 from nasseg.search_spaces import get_space
@@ -45,13 +45,14 @@ def in_memory(images: np.ndarray, labels: np.ndarray, val: int) -> Classificatio
     )
 
 
-def squares(n: int = 64, val: int = 16, size: int = 16) -> ClassificationData:
-    """Bright on the left or on the right: anything learns it."""
+def stripes(n: int = 64, val: int = 16, size: int = 16) -> ClassificationData:
+    """Stripes that lie or stand: any network learns it."""
     rng = np.random.default_rng(0)
     labels = np.arange(n, dtype=np.int64) % 2
     images = rng.integers(0, 120, (n, 1, size, size)).astype(np.uint8)
     for image, label in zip(images, labels, strict=True):
-        image[0, :, 8 * label : 8 * label + 8] += 100
+        bright = (np.arange(size) + rng.integers(4)) % 4 < 2
+        image[0] += 100 * (bright[:, None] if label else bright[None]).astype(np.uint8)
     return in_memory(images, labels, val)
 
 
@@ -124,7 +125,7 @@ def test_noise_changes_the_output_and_its_seed_repeats_it():
 
 
 def test_halves_share_no_image_and_divide_every_class():
-    data = squares()
+    data = stripes()
     first, second = halved(data, 0)
     assert set(first.train_ids).isdisjoint(second.train_ids)
     assert set(first.train_ids) | set(second.train_ids) == set(data.train_ids)
@@ -138,7 +139,7 @@ def test_halves_share_no_image_and_divide_every_class():
 
 def run(**changes):
     config = dataclasses.replace(SHORT, **changes.pop("search", {}))
-    data = changes.pop("data", None) or squares()
+    data = changes.pop("data", None) or stripes()
     return search_darts(SPACE, data, task_for(data), config, TRAIN, **{"seed": 0, **changes})
 
 
@@ -183,6 +184,38 @@ def test_logits_stay_as_they_are_during_the_warm_up():
     for said in result.probabilities.values():
         assert list(said.values()) == pytest.approx([1 / len(said)] * len(said))
     assert all(entry["entropy"] == pytest.approx(1) for entry in result.history)
+
+
+class Rigged(Supernet):
+    """Its output fades unless one choice is made."""
+
+    name, index = "", 0
+
+    def forward(self, x, path, weights=None):
+        made = float(path[self.name] == self.index)
+        if weights is not None:
+            made = weights[self.name][self.index]
+        return (0.2 + 0.8 * made) * super().forward(x, path, weights)
+
+
+@pytest.mark.parametrize(("name", "index"), [("block1", 1), ("block2", 4), ("width2", 0)])
+def test_the_one_good_choice_is_found_be_it_a_block_or_the_narrowest_width(
+    monkeypatch, name, index
+):
+    monkeypatch.setattr(Rigged, "name", name)
+    monkeypatch.setattr(Rigged, "index", index)
+    monkeypatch.setattr(darts, "Supernet", Rigged)
+    monkeypatch.setattr(darts, "DRAWN", 1)
+    config = SearchConfig(
+        darts_epochs=14, darts_warmup=0.4, darts_alpha_lr=0.05, darts_candidates=1
+    )
+    data = stripes(144)
+    train = TrainConfig(batch_size=8, lr=5e-3)
+    result = search_darts(SPACE, data, task_for(data), config, train, seed=0)
+    said = list(result.probabilities[name].values())
+    assert said[index] > 0.5
+    choices = {h.name: h.choices for h in SPACE.hyperparameters}[name]
+    assert result.arch[name] == choices[index]
 
 
 def test_what_is_returned_is_within_the_bounds():
@@ -239,10 +272,10 @@ def test_a_checkpoint_of_another_search_and_a_damaged_one_are_refused(tmp_path):
 
 
 def test_too_few_images_and_a_loss_that_is_not_finite_are_said():
-    data = squares(9, 8)
+    data = stripes(9, 8)
     with pytest.raises(ConfigError, match=r"halves the training images, but there is 1"):
         run(data=data)
-    images = squares()
+    images = stripes()
     broken = dataclasses.replace(task_for(images), loss=lambda: lambda x, _: x.sum() * float("nan"))
     with pytest.raises(RunError, match="loss of the weights is nan at epoch 1"):
         search_darts(SPACE, images, broken, SHORT, TRAIN, seed=0)
@@ -263,7 +296,7 @@ def settings(out, **search):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    monkeypatch.setattr(pipeline, "load_data", lambda _: squares())
+    monkeypatch.setattr(pipeline, "load_data", lambda _: stripes())
 
 
 @pytest.mark.usefixtures("drawn")
@@ -355,3 +388,5 @@ def test_random_is_as_many_random_architectures_as_evolution_scores():
     assert found["random"].runs != found["evolution"].runs
     again = search(SPACE, Widths(), dataclasses.replace(config, strategy="random"), 1, False)
     assert again.to_dict() == found["random"].to_dict()
+    with pytest.raises(ConfigError, match="allowed here: evolution, random"):
+        search(SPACE, Widths(), dataclasses.replace(config, strategy="darts"), progress=False)

@@ -30,7 +30,9 @@ def shallow(space, evaluator, n, seed=0):
     """``n`` random architectures, as many of every depth, with few layers: networks are built."""
     X = space.sample_matrix(40 * n, np.random.default_rng(seed))
     tiles = evaluator.estimate_matrix(X).tiles
-    depth = X[:, space.feature_names.index("M")]
+    names = space.feature_names
+    # All of cells have two stages.
+    depth = X[:, names.index("M")] if "M" in names else np.zeros(len(X))
     order = np.argsort(tiles, kind="stable")
     ranked = [order[depth[order] == m] for m in np.unique(depth)]
     return X[[index for of_rank in zip(*ranked, strict=False) for index in of_rank][:n]]

@@ -59,6 +59,8 @@ NOISE_DRAWS = 3
 """Draws of the weight noise under which each architecture is scored."""
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 2.0, 0.3
 """Of the Gumbel-softmax, from the first epoch of the logits to the last."""
+MOST_GRADIENT = 5.0
+"""Norm to which gradients of the weights are clipped: consecutive paths differ."""
 _CHECKPOINT_VERSION = 1
 _SEED_SPLIT, _SEED_WEIGHTS, _SEED_LOGITS, _SEED_INIT = 40, 41, 42, 43
 _SEED_PATHS, _SEED_NOISE, _SEED_SCORE = 44, 45, 46
@@ -91,7 +93,7 @@ class DartsResult:
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry an epoch, with the keys of a generation."""
 
-    def to_dict(self, space: CellsSpace, config: SearchConfig) -> dict[str, Any]:
+    def to_dict(self, space: SearchSpace, config: SearchConfig) -> dict[str, Any]:
         """As ``best.json`` holds it, in the form that an evolution has there."""
         settings = {k: v for k, v in to_dict(config).items() if k.startswith("darts_")}
         best = [[space.arch_id(self.arch), self.score]]
@@ -291,8 +293,8 @@ class _Search:
             group["lr"] = lr
         loss = self._loss(self.net(self._images(batch), self._draw(rng)), batch, "weights")
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.net.parameters(), MOST_GRADIENT)
         self.optimizer.step()
         self.step += 1
         self.paths += 1
@@ -316,7 +318,7 @@ class _Search:
             self.net.requires_grad_(True)
         entropy = torch.stack([_entropy(logits) for logits in self.logits.values()]).mean()
         self.logit_optimizer.zero_grad(set_to_none=True)
-        (loss.cpu() + self.config.darts_entropy * done * entropy).backward()
+        torch.autograd.backward(loss.cpu() + self.config.darts_entropy * done * entropy)
         self.logit_optimizer.step()
         self.paths += 1
 

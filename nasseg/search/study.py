@@ -86,6 +86,11 @@ def search(
         "max_macs_per_pixel": config.max_macs_per_pixel,
     }
     check_strategy(space, config)
+    if config.strategy == "darts":
+        raise ConfigError(
+            "search.strategy is 'darts', which learns from images, not from a surrogate: call "
+            "nasseg.search.darts.search_darts; allowed here: evolution, random"
+        )
     if objectives:
         _say_tighter_bounds(config, constraints)
         cost = cost or CostEvaluator(space, in_channels, out_channels)

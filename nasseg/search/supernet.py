@@ -7,7 +7,7 @@ exactly that of the network that :meth:`Supernet.extract` makes of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -29,12 +29,13 @@ from nasseg.search_spaces.cells import (
 from nasseg.search_spaces.networks.blocks import conv_bn, initialise
 from nasseg.search_spaces.networks.cellnet import CellNet
 
-Path = Mapping[str, int]
+Taken = Mapping[str, int]
 """Hyperparameter to the index of its choice, from 0."""
 Weights = Mapping[str, Tensor]
 """Hyperparameter to the weight of each of its choices, (K,)."""
 
 ADD = SKIPS.index("add")
+FEATURES = tuple(HEADS.values())
 
 
 class WeightNoise:
@@ -58,6 +59,9 @@ class WeightNoise:
 
 class _Stage(nn.Module):
     """Every block, skip and width of one stage."""
+
+    masks: Tensor
+    """1 where a channel is in use, for each width: (widths, channels)."""
 
     def __init__(self, in_channels: int, stride: int) -> None:
         super().__init__()
@@ -97,14 +101,14 @@ class Supernet(nn.Module):
         for stride in STRIDES:
             self.stages.append(_Stage(channels, stride))
             channels = max(WIDTHS)
-        self.hidden = nn.Linear(channels, max(HEADS))
+        self.hidden = nn.Linear(channels, max(FEATURES))
         # One classifier for each number of features, so that none has to serve two.
         self.heads = nn.ModuleList(
-            nn.Linear(features or channels, out_channels) for features in HEADS
+            nn.Linear(features or channels, out_channels) for features in FEATURES
         )
         initialise(self)
 
-    def forward(self, x: Tensor, path: Path, weights: Weights | None = None) -> Tensor:
+    def forward(self, x: Tensor, path: Taken, weights: Weights | None = None) -> Tensor:
         """Logits of one path; with ``weights``, of the mixture that they say.
 
         Args:
@@ -129,7 +133,7 @@ class Supernet(nn.Module):
         x: Tensor,
         inputs: int,
         outputs: int,
-        path: Path,
+        path: Taken,
         weights: Weights | None,
     ) -> Tensor:
         width = path[f"width{i}"]
@@ -160,18 +164,18 @@ class Supernet(nn.Module):
 
     def _head(self, k: int, pooled: Tensor, inputs: int) -> Tensor:
         features, rows = pooled, inputs
-        if HEADS[k]:
-            rows = HEADS[k]
+        if FEATURES[k]:
+            rows = FEATURES[k]
             features = F.relu(self._linear(self.hidden, pooled, inputs, rows)[:, :rows])
         return self._linear(cast(nn.Linear, self.heads[k]), features, rows, self.out_channels)
 
-    def _mixed(self, name: str, path: Path, weights: Weights | None, option: Any) -> Tensor:
+    def _mixed(
+        self, name: str, path: Taken, weights: Weights | None, option: Callable[[int], Tensor]
+    ) -> Tensor:
         """The option taken, or the weighted sum of all."""
         if weights is None:
-            taken: Tensor = option(path[name])
-            return taken
-        total: Tensor = sum(w * option(k) for k, w in enumerate(weights[name]))
-        return total
+            return option(path[name])
+        return torch.stack([w * option(k) for k, w in enumerate(weights[name])]).sum(0)
 
     def _conv_bn(self, layers: nn.Sequential, x: Tensor, rows: int, columns: int) -> Tensor:
         conv, norm = cast(nn.Conv2d, layers[0]), layers[1]
@@ -204,9 +208,9 @@ class Supernet(nn.Module):
                 _copy(ours, theirs)
             if isinstance(cell.shortcut, nn.Sequential):
                 _copy(stage.shortcut, cell.shortcut)
-        if arch["head"]:
+        if HEADS[arch["head"]]:
             _copy_layer(self.hidden, cast(nn.Sequential, net.hidden)[0])
-        _copy_layer(self.heads[HEADS.index(arch["head"])], net.head)
+        _copy_layer(self.heads[list(HEADS).index(arch["head"])], net.head)
         return net
 
 

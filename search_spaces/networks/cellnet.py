@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nasseg.search_spaces.cells import BLOCKS, STAGES, STEM_STRIDE, STEM_WIDTH, STRIDES
+from nasseg.search_spaces.cells import BLOCKS, HEADS, STAGES, STEM_STRIDE, STEM_WIDTH, STRIDES
 from nasseg.search_spaces.networks.blocks import check_input, conv_bn, conv_bn_relu, initialise
 
 
@@ -81,9 +81,10 @@ class CellNet(nn.Module):
             width = wider
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.hidden: nn.Module = nn.Identity()
-        if arch["head"]:
-            self.hidden = nn.Sequential(nn.Linear(width, arch["head"]), nn.ReLU())
-            width = arch["head"]
+        features = HEADS[arch["head"]]
+        if features:
+            self.hidden = nn.Sequential(nn.Linear(width, features), nn.ReLU())
+            width = features
         self.head = nn.Linear(width, out_channels)
         initialise(self)
 

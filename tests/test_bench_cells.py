@@ -1,0 +1,124 @@
+"""The bench of searches over the whole space: tables that are shared and continued, rankings."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from nasseg.data import ClassificationData
+from nasseg.search_spaces import get_space
+
+SPACE = get_space("cells")
+FILE = Path(__file__).parents[1] / "scripts" / "bench_cells.py"
+
+
+def noise() -> ClassificationData:
+    rng = np.random.default_rng(0)
+    rows = {"train": np.arange(16), "val": np.arange(16, 24), "test": np.arange(24, 32)}
+    return ClassificationData(
+        source="noise",
+        in_channels=1,
+        classes=("a", "b"),
+        multilabel=False,
+        ids={side: tuple(map(str, own)) for side, own in rows.items()},
+        fingerprint="noise",
+        images=torch.from_numpy(rng.integers(0, 255, (32, 1, 16, 16)).astype(np.uint8)),
+        labels=torch.from_numpy(np.arange(32, dtype=np.int64) % 2),
+        rows=rows,
+        augment="none",
+    )
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    spec = importlib.util.spec_from_file_location("bench_cells", FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "load_data", lambda _: noise())
+    return module
+
+
+def enumerate_(bench, out: Path, *words: str) -> int:
+    common = ["--out", str(out), "--epochs", "1", "--batch-size", "8", "--image-size", "16"]
+    return bench.main(["enumerate", *common, "--device", "cpu", *words])
+
+
+def test_shards_share_the_work_and_what_is_there_is_not_trained_again(bench, tmp_path):
+    assert enumerate_(bench, tmp_path / "one", "--limit", "4") == 0
+    for shard in ("0/2", "1/2"):
+        assert enumerate_(bench, tmp_path / "two", "--limit", "4", "--shard", shard) == 0
+    one, two = (bench.read_tables(tmp_path / name) for name in ("one", "two"))
+    assert len(one) == 4
+    pd.testing.assert_frame_equal(one.drop(columns="seconds"), two.drop(columns="seconds"))
+    for row in one.to_dict("records"):
+        arch = {name: row[name] for name in SPACE.feature_names}
+        assert SPACE.arch_id(arch) == row["arch_id"]
+    assert {"params", "macs", "val_accuracy", "val_auc", "test_accuracy", "test_auc"} <= set(one)
+    bench.measure = None  # whatever trained now would fail
+    assert enumerate_(bench, tmp_path / "two", "--limit", "4", "--shard", "0/3") == 0
+    assert len(bench.read_tables(tmp_path / "two")) == 4
+
+
+def test_other_settings_and_impossible_shards_are_refused(bench, tmp_path, capsys):
+    assert enumerate_(bench, tmp_path, "--limit", "1") == 0
+    for words, said in (
+        (["--lr", "0.1"], "table of other settings (train"),
+        (["--seed", "1"], "table of other settings (seed"),
+        (["--shard", "2/2"], "--shard is '2/2'; allowed: I/N"),
+        (["--limit", "0"], "--limit is 0"),
+        (["--task", "segmentation"], "--task is 'segmentation'"),
+    ):
+        assert enumerate_(bench, tmp_path, *words) == 2
+        assert said in capsys.readouterr().err
+    assert bench.main(["compare", "--out", str(tmp_path)]) == 1
+    assert "1 of 1800 architectures" in capsys.readouterr().err
+    assert bench.main(["compare", "--out", str(tmp_path / "none")]) == 1
+    assert "has no table" in capsys.readouterr().err
+
+
+def test_percentiles_say_the_share_that_is_beaten(bench):
+    assert bench.percentiles([0.1, 0.3, 0.2]).tolist() == [0, 100, 50]
+    assert bench.percentiles([1.0, 1.0, 0.0]).tolist() == [75, 75, 0]
+    assert bench.percentiles([2.0]).tolist() == [0]
+
+
+def made_up(folder: Path, n: int = 40) -> pd.DataFrame:
+    """A table whose score is the width of both stages."""
+    archs = [arch for k, arch in enumerate(SPACE.enumerate()) if k % (SPACE.size() // n) == 0]
+    rows = []
+    for arch in archs:
+        score = (arch["width1"] + arch["width2"]) / 100 + 0.001 * len(arch["block1"])
+        sides = {f"{s}_{k}": score for s in ("val", "test") for k in ("accuracy", "auc")}
+        rows.append({"arch_id": SPACE.arch_id(arch), **arch, **sides, "seconds": 2.0})
+    table = pd.DataFrame(rows)
+    table.to_csv(folder / "table_0of1.csv", index=False)
+    return table
+
+
+def test_searches_on_the_table_see_what_they_ask_for_and_the_report_ranks_them(bench, tmp_path):
+    assert enumerate_(bench, tmp_path, "--limit", "1") == 0  # makes settings.json
+    table = made_up(tmp_path)
+    words = ["compare", "--out", str(tmp_path), "--partial", "--seeds", "2", "--queries", "12"]
+    words += ["--darts-epochs", "1", "--device", "cpu", "--strategies"]
+    assert bench.main([*words, "random", "regularized", "darts"]) == 0
+    runs = pd.read_csv(tmp_path / "runs.csv")
+    assert runs["strategy"].tolist() == ["random"] * 2 + ["regularized"] * 2 + ["darts"] * 2
+    assert set(runs["seconds"][:4]) == {24.0}
+    assert set(runs["arch_id"][:4]) <= set(table["arch_id"])
+    text = (tmp_path / "README.md").read_text()
+    assert "| random |" in text
+    assert "| DARTS |" in text
+    assert (tmp_path / "ranks.png").stat().st_size > 0
+    assert not list(tmp_path.glob("*.ckpt"))
+    before = (tmp_path / "runs.csv").read_bytes()
+    bench.look_up = None  # what is known is not searched again
+    assert bench.main([*words, "random"]) == 0
+    assert (tmp_path / "runs.csv").read_bytes() == before
+    assert json.loads((tmp_path / "compare.json").read_text())["queries"] == 12
+    assert bench.main([*words[:-1], "--queries", "13", "--strategies", "random"]) == 2
