@@ -1,0 +1,97 @@
+#!/usr/bin/env python
+"""Networks beside each other on one classification task: the same training, several seeds or folds.
+
+    python scripts/bench_classification.py --config docs/breast.yaml --data breastmnist.npz \
+        --networks found.json resnet18 efficientnet-b2 --seeds 0 1 2 --out runs/breast
+
+Every network, seed and fold is a run folder below --out, digital, analog and aged; then they are
+compared. The same command continues; several of them at once share the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from nasseg import pipeline
+from nasseg._cli_config import build_config, read_yaml
+from nasseg.compare import compare, format_comparison, write_comparison
+from nasseg.config import RunConfig
+from nasseg.errors import NassegError, RunError
+
+
+def main() -> int:
+    """Run what is missing, then compare."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config", required=True, help="YAML file of a run's settings")
+    parser.add_argument("--data", help="as nasseg run takes it; none = as in the file")
+    parser.add_argument(
+        "--networks", nargs="+", required=True, help="architectures: JSON files, or names"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--folds", type=int, default=0, help="cross-validation; 0 = none")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", required=True)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        busy = [folder for folder, config in planned(options) if not _done(folder, config)]
+        if busy:
+            sys.stderr.write(f"others work on {len(busy)} runs; the same command compares then\n")
+            return 0
+        folders = [folder for folder, _ in planned(options)]
+        write_comparison(compare(folders), options.out)
+        sys.stdout.write(format_comparison(compare(folders)) + "\n")
+    except (NassegError, OSError) as error:
+        sys.stderr.write(f"bench_classification: error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; the same command continues\n")
+        return 130
+    return 0
+
+
+def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
+    """Folder and settings of every run, the seeds of one network after those of the one before."""
+    runs = []
+    for network in options.networks:
+        for seed in options.seeds:
+            for fold in range(max(1, options.folds)):
+                name = f"{Path(network).stem}_seed{seed}"
+                name += f"_fold{fold}" if options.folds else ""
+                said: dict[str, Any] = {
+                    "out": str(Path(options.out) / name),
+                    "seed": seed,
+                    "threads": options.threads,
+                    "device": options.device,
+                    "search.arch": network,
+                }
+                if options.folds:
+                    said |= {"data.folds": options.folds, "data.fold": fold}
+                if options.data is not None:
+                    said["data.path"] = options.data
+                values = {**read_yaml(options.config, RunConfig), **said}
+                origins = dict.fromkeys(values.keys() - said.keys(), options.config)
+                config = build_config(RunConfig, values, origins)
+                runs.append((Path(config.out), config))
+    return runs
+
+
+def _done(folder: Path, config: RunConfig) -> bool:
+    """Bring one run to its end; False where another process works on it."""
+    sys.stderr.write(f"{folder}\n")
+    try:
+        pipeline.run(config, progress=sys.stderr.isatty())
+    except RunError as error:
+        if "in use" not in str(error):
+            raise
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
