@@ -614,6 +614,8 @@ def test_units_hang_together_by_pixels_and_groups() -> None:
     assert join_units([b"a", b"b", b"a", b"c"], ["x", "y", "z", "z"]).tolist() == [0, 1, 0, 0]
     with pytest.raises(DataError, match="all the same or of one group"):
         draw_sides(np.array([0, 1]), np.zeros(2, np.int64), True, None, DataConfig())
+    with pytest.raises(DataError, match="each has the only training images"):
+        draw_sides(np.array([0, 0, 1]), np.array([0, 0, 1]), True, None, DataConfig())
 
 
 def test_several_classes_count_as_the_rarest() -> None:

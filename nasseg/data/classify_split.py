@@ -88,19 +88,19 @@ def draw_sides(
         for row in rows:
             sides[row] = side
 
+    seeds = np.random.SeedSequence(config.seed).generate_state(2).tolist()
     if config.folds:
-        move(_fold(strata, units, grouped, config), "test")
+        move(_fold(strata, units, grouped, config, seeds[0]), "test")
     elif config.test_fraction and "test" not in sides:
-        move(
-            _hold_out(training(), strata, units, grouped, config.test_fraction, config.seed), "test"
-        )
+        rows = _hold_out(training(), strata, units, grouped, config.test_fraction, seeds[0])
+        move(rows, "test")
     if "val" not in sides:
-        seed = config.seed + 1
-        move(_hold_out(training(), strata, units, grouped, config.val_fraction, seed), "val")
+        rows = _hold_out(training(), strata, units, grouped, config.val_fraction, seeds[1])
+        move(rows, "val")
     return sides
 
 
-def _fold(strata: Ints, units: Ints, grouped: bool, config: DataConfig) -> Rows:
+def _fold(strata: Ints, units: Ints, grouped: bool, config: DataConfig, seed: int) -> Rows:
     """Rows of part ``config.fold``."""
     count = len(np.unique(units))
     if count < config.folds:
@@ -108,7 +108,13 @@ def _fold(strata: Ints, units: Ints, grouped: bool, config: DataConfig) -> Rows:
             f"data.folds is {config.folds}, but there are only {count} "
             f"{'groups' if grouped else 'different images'}"
         )
-    return _parts(strata, units, grouped, config.folds, config.seed)[config.fold]
+    rows = _parts(strata, units, grouped, config.folds, seed)[config.fold]
+    if not len(rows):
+        raise DataError(
+            f"data.folds is {config.folds}: the groups are so unequal that part {config.fold} has "
+            "no images; use fewer parts"
+        )
+    return rows
 
 
 def _parts(strata: Ints, units: Ints, grouped: bool, parts: int, seed: int) -> list[Rows]:
@@ -145,6 +151,11 @@ def _hold_out(
     else:
         held = _hold_out_units(strata, units, fraction, seed)
     _mend(held, strata, units)
+    if not held.any():
+        raise DataError(
+            f"cannot hold out any of {len(names)} {'groups' if grouped else 'images'}: each has "
+            "the only training images of a class"
+        )
     return rows[held[units]]
 
 
