@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,18 +10,17 @@ import numpy.typing as npt
 import torch
 
 from nasseg.data.classification_augment import STRENGTHS, ClassAugment
-from nasseg.data.dataset import Side
+from nasseg.data.dataset import RowLoader, Side
 
 AugmentSet = Literal["none", "light", "heavy"]
 
 
-class ClassBatchLoader:
-    """Batches of one side; iterate it as often as you like.
+class ClassBatchLoader(RowLoader):
+    """Batches of images and their classes.
 
     Yields image float32 (B, C, S, S), from -1 for black to 1 for white, and label: class numbers
     int64 (B,), or float32 (B, K) of 0 and 1 where an image may have several classes, or of shares
-    where images are mixed (``heavy``). With ``shuffle`` or ``augment``, what comes is a function of
-    (seed, epoch) and nothing else.
+    where images are mixed (``heavy``).
 
     Args:
         images: uint8 (N, C, S, S).
@@ -52,62 +50,34 @@ class ClassBatchLoader:
         augment: AugmentSet = "none",
         drop_last: bool = False,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; 1 or more is allowed")
-        self._images = images
-        self._labels = labels
-        self._rows = rows
-        self.batch_size = batch_size
+        super().__init__(
+            images, labels, rows, batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last
+        )
         self.classes = classes
-        self.seed = seed
-        self.epoch = 0
-        self._shuffle = shuffle
-        self._drop_last = drop_last
         self._members = _members(labels, rows, classes) if balanced else []
         self._augment = None if augment == "none" else ClassAugment(STRENGTHS[augment], classes)
 
-    @property
-    def count(self) -> int:
-        """Images an epoch draws from."""
-        return len(self._rows)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the shuffling and the augmentation of the next iteration."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        full, rest = divmod(self.count, self.batch_size)
-        return full if full and (self._drop_last or not rest) else full + 1
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        epoch, size = self.epoch, self.batch_size
-        order = self._order(epoch)
-        for batch in range(len(self)):
-            index = torch.from_numpy(order[batch * size : (batch + 1) * size])
-            images = as_shown(self._images[index])
-            labels = self._labels[index]
-            if labels.ndim == 2:
-                labels = labels.float()
-            if self._augment is not None:
-                state = np.random.SeedSequence([self.seed, epoch, batch]).generate_state(1)
-                self._augment.set_random_state(seed=int(state[0]))
-                images, labels = self._augment(images, labels)
-            yield images, labels
-
     def _order(self, epoch: int) -> npt.NDArray[np.intp]:
-        """The images of an epoch."""
-        if self._members:
-            drawn = [
-                _turns(rows, kind, len(self._members), self.count, epoch, self.seed)
-                for kind, rows in enumerate(self._members)
-            ]
-            order = np.concatenate(drawn)
-        else:
-            order = self._rows.copy()
-        if self._shuffle or self._members:
-            np.random.default_rng([self.seed, epoch]).shuffle(order)
+        if not self._members:
+            return super()._order(epoch)
+        drawn = [
+            _turns(rows, kind, len(self._members), self.count, epoch, self.seed)
+            for kind, rows in enumerate(self._members)
+        ]
+        order = np.concatenate(drawn)
+        np.random.default_rng([self.seed, epoch]).shuffle(order)
         return order
+
+    def _shown(
+        self, images: torch.Tensor, labels: torch.Tensor, seed: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        images = as_shown(images)
+        if labels.ndim == 2:
+            labels = labels.float()
+        if self._augment is None:
+            return images, labels
+        self._augment.set_random_state(seed=seed)
+        return self._augment(images, labels)
 
 
 def as_shown(images: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -16,23 +17,20 @@ from nasseg.data.normalise import normalise
 Side = Literal["train", "val", "test"]
 
 
-class BatchLoader:
-    """Batches of one side; iterate it as often as you like.
+class RowLoader(ABC):
+    """Batches of images in memory; iterate it as often as you like.
 
-    Yields image float32 (B, C, H, W), normalised, and label float32 (B, 1, H, W) of 0 and 1, or of
-    class numbers. With ``shuffle`` or ``augment``, what comes is a function of (seed, epoch) and
-    nothing else, so a training that is resumed needs no state of its data: :meth:`set_epoch` is
-    all. Nothing is drawn from, or changed in, a global generator. The tensors are shared, not
-    copied.
+    What comes is a function of (seed, epoch) and nothing else, so a training that is resumed needs
+    no state of its data: :meth:`set_epoch` is all. Nothing is drawn from, or changed in, a global
+    generator. The tensors are shared, not copied.
 
     Args:
         images: uint8 (N, C, H, W).
-        labels: uint8 (N, 1, H, W), 0 and 1, or class numbers.
+        labels: of them, (N, ...).
         rows: the images to draw from, in order.
         batch_size: images a batch.
         seed: of shuffling and augmentation.
         shuffle: another order every epoch.
-        augment: random views (:mod:`nasseg.data.augment`).
         drop_last: leave out a last partial batch, unless it is the only one.
     """
 
@@ -45,7 +43,6 @@ class BatchLoader:
         *,
         seed: int = 0,
         shuffle: bool = False,
-        augment: bool = False,
         drop_last: bool = False,
     ) -> None:
         if batch_size < 1:
@@ -57,7 +54,6 @@ class BatchLoader:
         self.seed = seed
         self.epoch = 0
         self._shuffle = shuffle
-        self._augment = Augment(images.shape[-1]) if augment else None
         self._drop_last = drop_last
 
     @property
@@ -78,23 +74,89 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         epoch, size = self.epoch, self.batch_size
+        order = self._order(epoch)
+        for batch in range(len(self)):
+            index = torch.from_numpy(order[batch * size : (batch + 1) * size])
+            state = np.random.SeedSequence([self.seed, epoch, batch]).generate_state(1)
+            yield self._shown(self._images[index], self._labels[index], int(state[0]))
+
+    def _order(self, epoch: int) -> npt.NDArray[np.intp]:
+        """The images of an epoch."""
         order = self._rows.copy()
         if self._shuffle:
             np.random.default_rng([self.seed, epoch]).shuffle(order)
-        for batch in range(len(self)):
-            index = torch.from_numpy(order[batch * size : (batch + 1) * size])
-            images = self._images[index].float().div_(255.0)
-            labels = self._labels[index].float()
-            if self._augment is None:
-                yield normalise(images), labels
-            else:
-                state = np.random.SeedSequence([self.seed, epoch, batch]).generate_state(1)
-                self._augment.seed(int(state[0]))
-                yield self._augment(images, labels)
+        return order
+
+    @abstractmethod
+    def _shown(
+        self, images: torch.Tensor, labels: torch.Tensor, seed: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A batch as the network sees it; ``seed`` is of its random views."""
+
+
+class BatchLoader(RowLoader):
+    """Batches of images and the labels of their pixels.
+
+    Yields image float32 (B, C, H, W), normalised, and label float32 (B, 1, H, W) of 0 and 1, or of
+    class numbers.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        labels: uint8 (N, 1, H, W), 0 and 1, or class numbers.
+        rows: as in :class:`RowLoader`, as are the others.
+        batch_size: images a batch.
+        seed: of shuffling and augmentation.
+        shuffle: another order every epoch.
+        augment: random views (:mod:`nasseg.data.augment`).
+        drop_last: leave out a last partial batch, unless it is the only one.
+    """
+
+    def __init__(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        rows: npt.NDArray[np.intp],
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = False,
+        augment: bool = False,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__(
+            images, labels, rows, batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last
+        )
+        self._augment = Augment(images.shape[-1]) if augment else None
+
+    def _shown(
+        self, images: torch.Tensor, labels: torch.Tensor, seed: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = images.float().div_(255.0), labels.float()
+        if self._augment is None:
+            return normalise(images), labels
+        self._augment.seed(seed)
+        return self._augment(images, labels)
+
+
+class ValidationSide:
+    """What data without test images have in common: results are of the validation images."""
+
+    train_ids: tuple[str, ...]
+    val_ids: tuple[str, ...]
+
+    @property
+    def report_side(self) -> Side:
+        """The side that results are of."""
+        return "val"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images of each side."""
+        return {"train": len(self.train_ids), "val": len(self.val_ids)}
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentationData:
+class SegmentationData(ValidationSide):
     """Images and labels of both sides, preprocessed, in memory."""
 
     source: str
@@ -120,16 +182,6 @@ class SegmentationData:
     def kind(self) -> str:
         """Which kind of task the data are for: ``segmentation`` or ``semantic``."""
         return "semantic" if self.classes else "segmentation"
-
-    @property
-    def report_side(self) -> Side:
-        """The side that results are of."""
-        return "val"
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Images of each side."""
-        return {"train": len(self.train_ids), "val": len(self.val_ids)}
 
     def report_loader(self, batch_size: int) -> BatchLoader:
         """Every image that results are of, once."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from nasseg.data.augment import Augment
-from nasseg.data.dataset import Side
+from nasseg.data.dataset import Side, ValidationSide
 from nasseg.data.normalise import normalise
 from nasseg.instances import Ids
 
@@ -199,7 +199,7 @@ class WholeLoader:
 
 
 @dataclass(frozen=True, eq=False)
-class NativeData:
+class NativeData(ValidationSide):
     """Images of both sides at their own scale, in memory."""
 
     source: str
@@ -221,16 +221,6 @@ class NativeData:
     def kind(self) -> str:
         """Which kind of task the data are for."""
         return "instances"
-
-    @property
-    def report_side(self) -> Side:
-        """The side that results are of."""
-        return "val"
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Images of each side."""
-        return {"train": len(self.train_ids), "val": len(self.val_ids)}
 
     def report_loader(self, batch_size: int) -> WholeLoader:
         """Every image that results are of, once."""
