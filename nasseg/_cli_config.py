@@ -229,6 +229,10 @@ def _flat(
             raise ConfigError(f"{path}: no setting {key!r}{_hint(key, {*leaves, *groups})}")
 
 
+_DECIDED_LATE = ("space", "search.space")
+"""Settings whose ``auto`` a whole config replaces by what follows from others."""
+
+
 def build_config(config: type[C], values: Mapping[str, Any], origins: Mapping[str, str]) -> C:
     """Convert values by their annotations and make the dataclass tree.
 
@@ -244,7 +248,9 @@ def build_config(config: type[C], values: Mapping[str, Any], origins: Mapping[st
     converted = {
         key: _convert(leaves[key], value, origins.get(key, "")) for key, value in values.items()
     }
-    made: C = _instantiate(config(), converted, "", origins)
+    # The default tree has decided already what is ``auto``; said settings may decide otherwise.
+    undecided = {key: "auto" for key in _DECIDED_LATE if key in leaves}
+    made: C = _instantiate(config(), {**undecided, **converted}, "", origins)
     return made
 
 

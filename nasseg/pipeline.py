@@ -48,6 +48,7 @@ from nasseg.labelling import (
 )
 from nasseg.search.objectives import goals_of
 from nasseg.search_spaces import SearchSpace
+from nasseg.search_spaces.reference import is_reference, no_such_arch
 from nasseg.tasks import Task, task_for
 from nasseg.training import evaluate, load_weights, save_weights
 from nasseg.training.recipe import (
@@ -224,7 +225,7 @@ class Job:
         # The data are looked at before anything takes long, so that a bad folder is said first.
         channels = self.data.in_channels
         if config.search.arch is not None:
-            arch = _read_arch(Path(config.search.arch), self.space)
+            arch = _read_arch(config.search.arch, self.space)
             found: dict[str, Any] = {"arch": arch, "runs": {}, "history": []}
         elif config.search.measure:
             if self.measured is None:
@@ -546,10 +547,16 @@ def _ticking(timer: Timer) -> Callable[[int], dict[str, Any]]:
     return tick
 
 
-def _read_arch(path: Path, space: SearchSpace) -> dict[str, Any]:
-    """An architecture from a JSON file: the architecture itself, or a run's ``best.json``."""
+def _read_arch(source: str, space: SearchSpace) -> dict[str, Any]:
+    """An architecture by the name of a reference network, or from a JSON file: the architecture
+    itself, or a run's ``best.json``."""
+    if is_reference(source):
+        return space.canonical({"network": source})
+    path = Path(source)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"search.arch: {no_such_arch(source)}") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"search.arch: {path} cannot be read as JSON: {error}") from None
     if isinstance(value, dict) and isinstance(value.get("arch"), dict):

@@ -15,6 +15,7 @@ from nasseg._registry import Registry
 from nasseg.search_spaces._hyperparameters import Condition, Hyperparameter
 from nasseg.search_spaces._layers import LayerTable
 from nasseg.search_spaces.base import MIN_INPUT, Arch, SearchSpace
+from nasseg.search_spaces.reference import ReferenceSpace
 from nasseg.search_spaces.resnet import ResNetSpace
 from nasseg.search_spaces.unet import (
     GroupNormUNetSpace,
@@ -29,6 +30,7 @@ __all__ = [
     "Condition",
     "Hyperparameter",
     "LayerTable",
+    "ReferenceSpace",
     "ResNetSpace",
     "SearchSpace",
     "UNetSpace",
@@ -63,6 +65,7 @@ def list_spaces(pattern: str = "*") -> list[str]:
     return _SPACES.names(pattern)
 
 
+register_space("reference", ReferenceSpace)
 register_space("resnet", ResNetSpace)
 register_space("unet", UNetSpace)
 register_space("unet_group", GroupNormUNetSpace)
