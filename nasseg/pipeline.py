@@ -34,7 +34,7 @@ from nasseg.analog.mixed import choose_digital_layers, keep_digital, layer_sensi
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.plan import plan_refresh
 from nasseg.analog.state import load_tensors, named_tensors
-from nasseg.config import RunConfig
+from nasseg.config import RunConfig, TrainConfig
 from nasseg.data import Data, load_data
 from nasseg.errors import ConfigError, NassegError, RunError
 from nasseg.labelling import (
@@ -51,6 +51,8 @@ from nasseg.search_spaces import SearchSpace
 from nasseg.search_spaces.reference import is_reference, no_such_arch
 from nasseg.tasks import Task, task_for
 from nasseg.training import evaluate, load_weights, save_weights
+from nasseg.training.freeze import Freezing
+from nasseg.training.pretrained import load_pretrained
 from nasseg.training.recipe import (
     SEED_DRIFT,
     SEED_PLAN,
@@ -97,10 +99,12 @@ def run(
         raise ConfigError(f"stages has {unknown[0]!r}; allowed: {', '.join(STAGES)}")
     set_threads(config.threads)
     # Looked up before anything is written or takes long.
-    space_for(config.search.space, config.data)
+    space = space_for(config.search.space, config.data)
     goals_of(config.search)
     if not (Path(config.out) / "memory.yaml").exists():
         analog_spec(config.analog)
+    if config.search.arch is not None and not (Path(config.out) / "best.json").exists():
+        _read_arch(config.search.arch, space)
     select_device(config.device)
     measuring = config.search.measure > 0 and config.search.arch is None
     if measuring:
@@ -239,6 +243,7 @@ class Job:
         net = self.space.build(arch, in_channels=channels, out_channels=self.task.out_channels)
         # As the analog stage will, so that what cannot be converted is said before training.
         _, coverage = to_analog(net, config.analog, channels=channels, size=size, seed=0)
+        found |= _try_weights(net, config.train)
         write_json(
             self.folder / "best.json",
             {
@@ -320,6 +325,10 @@ class Job:
     def train(self, timer: Timer) -> None:
         net = self.new_network()
         checkpoint = self.folder / "train.ckpt"
+        if self.config.train.weights is not None and not checkpoint.exists():
+            pretrained = load_pretrained(net, self.config.train.weights)
+            log.info("%s", pretrained)
+            self.folder.note("train", weights=pretrained.to_dict())
         result = train_digital(
             net,
             self.data,
@@ -532,6 +541,17 @@ class Job:
             "in_channels": str(self.config.data.channels),
             "analog": json.dumps(analog_spec(self.config.analog).to_dict(), sort_keys=True),
         }
+
+
+def _try_weights(net: nn.Module, train: TrainConfig) -> dict[str, Any]:
+    """What pretrained weights will do to a network, for ``best.json``; ``net`` is used up.
+
+    As the train stage will, so that what does not fit is said before anything takes long.
+    """
+    Freezing.of(net, train)
+    if train.weights is None:
+        return {}
+    return {"weights": load_pretrained(net, train.weights).to_dict()}
 
 
 def _check_data(folder: RunFolder, data: Data) -> None:

@@ -13,6 +13,7 @@ from monai.networks.nets.densenet import DenseNet121
 from monai.networks.nets.efficientnet import EfficientNetBN
 from monai.networks.nets.resnet import ResNet
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nasseg.errors import ArchError
 from nasseg.search_spaces.networks.blocks import check_input
@@ -78,11 +79,11 @@ class ReferenceResNet(_Checked, ResNet):  # type: ignore[misc]
 
 
 class ReferenceEfficientNet(_Checked, EfficientNetBN):  # type: ignore[misc]
-    """EfficientNet whose convolutions pad both sides alike, as torchvision's do.
+    """EfficientNet that pads and normalises as torchvision's, whose weights it takes as they are.
 
-    MONAI pads on construction for images of 224 to 260 pixels, which other sizes need not fit
-    (images below 32 pixels fail). BatchNorm's momentum is 0.1 as in the other networks, since
-    0.01 is for trainings of a hundred thousand steps; dropout and drop-connect are MONAI's.
+    Its convolutions pad both sides alike; MONAI's pad for images of 224 to 260 pixels, whatever
+    they are given, and fail below 32. BatchNorm has torch's own momentum and epsilon instead of
+    0.01 and 0.001. Dropout and drop-connect are MONAI's.
     """
 
     def __init__(self, name: str, in_channels: int, classes: int, *, large: bool) -> None:
@@ -93,7 +94,7 @@ class ReferenceEfficientNet(_Checked, EfficientNetBN):  # type: ignore[misc]
             spatial_dims=2,
             in_channels=in_channels,
             num_classes=classes,
-            norm=("batch", {"eps": 1e-3, "momentum": 0.1}),
+            norm="batch",
         )
         self.image_channels = in_channels
         for module in list(self.modules()):
@@ -105,15 +106,22 @@ class ReferenceEfficientNet(_Checked, EfficientNetBN):  # type: ignore[misc]
             self._conv_stem.stride = (1, 1)
 
 
+class _Halving(nn.AvgPool2d):
+    """(B, C, H, W) to (B, C, H // 2, W // 2), but a side of one pixel stays."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        single = min(x.shape[2:]) == 1
+        return F.avg_pool2d(x, self.kernel_size, self.stride, ceil_mode=single)
+
+
 class ReferenceDenseNet(_Checked, DenseNet121):  # type: ignore[misc]
-    """DenseNet-121 whose transitions round odd sizes up, so that a map of one pixel stays one."""
+    """DenseNet-121 that leaves a map of one pixel as it is where MONAI's fails to halve it."""
 
     def __init__(self, in_channels: int, classes: int, *, large: bool) -> None:
         super().__init__(spatial_dims=2, in_channels=in_channels, out_channels=classes)
         self.image_channels = in_channels
-        for module in self.modules():
-            if isinstance(module, nn.AvgPool2d):
-                module.ceil_mode = True
+        for number in (1, 2, 3):
+            self.features.get_submodule(f"transition{number}").pool = _Halving(2, 2)
         if not large:
             stem = nn.Conv2d(in_channels, self.features.conv0.out_channels, 3, 1, 1, bias=False)
             nn.init.kaiming_normal_(stem.weight)
