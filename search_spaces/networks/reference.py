@@ -103,7 +103,8 @@ class ReferenceEfficientNet(_Checked, EfficientNetBN):  # type: ignore[misc]
                     conv.padding = (conv.kernel_size[0] // 2, conv.kernel_size[1] // 2)
                     setattr(module, f"{key}_padding", nn.Identity())
         if not large:
-            self._conv_stem.stride = (1, 1)
+            stem: Any = self._conv_stem
+            stem.stride = (1, 1)
 
 
 class _Halving(nn.AvgPool2d):
@@ -120,13 +121,14 @@ class ReferenceDenseNet(_Checked, DenseNet121):  # type: ignore[misc]
     def __init__(self, in_channels: int, classes: int, *, large: bool) -> None:
         super().__init__(spatial_dims=2, in_channels=in_channels, out_channels=classes)
         self.image_channels = in_channels
+        features: Any = self.features
         for number in (1, 2, 3):
-            self.features.get_submodule(f"transition{number}").pool = _Halving(2, 2)
+            features.get_submodule(f"transition{number}").pool = _Halving(2, 2)
         if not large:
-            stem = nn.Conv2d(in_channels, self.features.conv0.out_channels, 3, 1, 1, bias=False)
+            stem = nn.Conv2d(in_channels, features.conv0.out_channels, 3, 1, 1, bias=False)
             nn.init.kaiming_normal_(stem.weight)
-            self.features.conv0 = stem
-            self.features.pool0 = nn.Identity()
+            features.conv0 = stem
+            features.pool0 = nn.Identity()
 
 
 def make_reference(name: str, in_channels: int, classes: int, *, large: bool) -> nn.Module:
