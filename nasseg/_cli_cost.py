@@ -28,13 +28,15 @@ class Subject:
 
 
 def read_subject(source: str, given: dict[str, str]) -> Subject:
-    """The architecture of a JSON file or of a run folder; flags win over the run's settings.
+    """The architecture of a reference network's name, of a JSON file or of a run folder; flags win
+    over the run's settings.
 
     Raises:
         ConfigError: there is no architecture, or a flag has a value that is not allowed.
         UnknownName: no such space.
     """
     from nasseg.search_spaces import get_space
+    from nasseg.search_spaces.reference import is_reference, no_such_arch
 
     path = Path(source)
     defaults: dict[str, Any] = {
@@ -43,11 +45,16 @@ def read_subject(source: str, given: dict[str, str]) -> Subject:
         "out_channels": 1,
         "image_size": 256,
     }
-    if path.is_dir():
+    known = is_reference(source)
+    if known:
+        defaults["space"] = "reference"
+    elif path.is_dir():
         defaults |= _of_run(path)
         path = path / "best.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = {"network": source} if known else json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} cannot be read: {no_such_arch(source)}") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as JSON: {error}") from None
     if isinstance(values, dict) and isinstance(values.get("arch"), dict):

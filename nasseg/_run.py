@@ -109,6 +109,11 @@ class RunFolder:
         self.stages.setdefault(stage, {}).update(facts, done=True)
         self._save()
 
+    def note(self, stage: str, **facts: Any) -> None:
+        """Write down facts of a stage that is not finished yet."""
+        self.stages.setdefault(stage, {}).update(facts)
+        self._save()
+
     def check_data(self, fingerprint: str, source: str, images: dict[str, int]) -> None:
         """Remember what the run learns from; refuse to go on with anything else."""
         known = self.stages.get("data")

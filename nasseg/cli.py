@@ -556,7 +556,7 @@ def _spaces(words: list[str], helped: bool) -> int:
 def _cost(words: list[str], helped: bool) -> int:
     if helped:
         flags = [
-            ("--space NAME", "Search space of the architecture. [unet; a run's own]"),
+            ("--space NAME", "Search space of a file's architecture. [unet; a run's own]"),
             ("--image-size N", "Side of the image in pixels. [256; what a run is trained on]"),
             ("--channels N", "Image channels. [3; a run's own]"),
             ("--out-channels N", "Output channels. [1; a run's own]"),
@@ -564,16 +564,16 @@ def _cost(words: list[str], helped: bool) -> int:
             ("--figure FILE.png", "Also draw the energy of every layer."),
         ]
         purpose = (
-            "Estimate crossbars, energy and time of an architecture (a JSON file, or that of a "
-            "run folder) on a chip, in all and layer by layer. No measurement: docs/hardware.md "
-            "says how, and what is left out."
+            "Estimate crossbars, energy and time of an architecture (a JSON file, that of a run "
+            "folder, or a reference network such as resnet18) on a chip, in all and layer by "
+            "layer. No measurement: docs/hardware.md says how, and what is left out."
         )
-        _say(simple_help("cost ARCH.json|RUN [--hardware CHIP]", purpose, flags))
+        _say(simple_help("cost ARCH.json|RUN|NAME [--hardware CHIP]", purpose, flags))
         return 0
     names = ["space", "image_size", "channels", "out_channels", "hardware", "figure"]
     given, source = _simple(words, names, "ARCH")
     if source is None:
-        raise ConfigError("which architecture? nasseg cost ARCH.json, or a run folder")
+        raise ConfigError("which architecture? nasseg cost ARCH.json, a run folder, or a name")
     if not given.get("figure", ".png").endswith(".png"):
         raise ConfigError(f"figure is {given['figure']!r}; allowed: a name that ends in .png")
     from nasseg._cli_cost import describe_cost, read_subject

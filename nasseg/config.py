@@ -351,6 +351,12 @@ class TrainConfig:
             "shuffled or balanced",
         )
         _check(self.unfreeze_every >= 0, "unfreeze_every", self.unfreeze_every, "0 or more")
+        _check(
+            not self.unfreeze_every or self.freeze_until is not None,
+            "unfreeze_every",
+            self.unfreeze_every,
+            "0, unless freeze_until says which layers are frozen",
+        )
         _check(0 < self.unfreeze_lr <= 1, "unfreeze_lr", self.unfreeze_lr, "above 0, at most 1")
 
 
@@ -499,6 +505,12 @@ class DriftConfig:
         )
 
 
+def _is_reference(name: str) -> bool:
+    from nasseg.search_spaces.reference import is_reference
+
+    return is_reference(name)
+
+
 def default_space(kind: str, strategy: str = "evolution") -> str:
     """The search space of a kind of task where none is named."""
     if kind == "classification" and strategy == "darts":
@@ -528,9 +540,25 @@ class RunConfig:
     drift: DriftConfig = field(default_factory=DriftConfig)
 
     def __post_init__(self) -> None:
+        named = self.search.arch is not None and _is_reference(self.search.arch)
         if self.search.space == "auto":
-            space = default_space(self.data.kind, self.search.strategy)
+            default = default_space(self.data.kind, self.search.strategy)
+            space = "reference" if named else default
             object.__setattr__(self, "search", dataclasses.replace(self.search, space=space))
+        _check(
+            not named or self.search.space == "reference",
+            "search.space",
+            self.search.space,
+            f"auto or reference, since search.arch is the reference network {self.search.arch!r}",
+        )
+        for name in ("weights", "freeze_until"):
+            # Without this the architecture, and with it the names of layers, is not known yet.
+            _check(
+                getattr(self.train, name) is None or self.search.arch is not None,
+                f"train.{name}",
+                getattr(self.train, name),
+                "none, unless search.arch says which network is trained",
+            )
         _check(self.seed >= 0, "seed", self.seed, "0 or more")
         _check_device(self.device)
         _check(self.threads >= 0, "threads", self.threads, "0 or more")
@@ -589,6 +617,9 @@ class LabelConfig:
     def __post_init__(self) -> None:
         if self.space == "auto":
             object.__setattr__(self, "space", default_space(self.data.kind))
+        for name in ("weights", "freeze_until"):
+            value = getattr(self.train, name)
+            _check(value is None, f"train.{name}", value, "none, where many networks are trained")
         _check(self.count >= 1, "count", self.count, "1 or more")
         _check_device(self.device)
         _check(bool(self.study), "study", self.study, "a name")

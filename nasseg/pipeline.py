@@ -34,7 +34,7 @@ from nasseg.analog.mixed import choose_digital_layers, keep_digital, layer_sensi
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.plan import plan_refresh
 from nasseg.analog.state import load_tensors, named_tensors
-from nasseg.config import RunConfig
+from nasseg.config import RunConfig, TrainConfig
 from nasseg.data import ClassificationData, Data, SegmentationData, load_data
 from nasseg.errors import ConfigError, NassegError, RunError
 from nasseg.labelling import (
@@ -49,8 +49,11 @@ from nasseg.labelling import (
 from nasseg.search.objectives import goals_of
 from nasseg.search.study import check_strategy
 from nasseg.search_spaces import SearchSpace
+from nasseg.search_spaces.reference import is_reference, no_such_arch
 from nasseg.tasks import Task, task_for
 from nasseg.training import evaluate, load_weights, save_weights
+from nasseg.training.freeze import Freezing
+from nasseg.training.pretrained import load_pretrained
 from nasseg.training.recipe import (
     SEED_DRIFT,
     SEED_PLAN,
@@ -103,6 +106,8 @@ def run(
         check_strategy(space, config.search)
     if not (Path(config.out) / "memory.yaml").exists():
         analog_spec(config.analog)
+    if config.search.arch is not None and not (Path(config.out) / "best.json").exists():
+        _read_arch(config.search.arch, space)
     select_device(config.device)
     measuring = config.search.measure > 0 and config.search.arch is None
     if measuring:
@@ -233,7 +238,7 @@ class Job:
         # The data are looked at before anything takes long, so that a bad folder is said first.
         channels = self.data.in_channels
         if config.search.arch is not None:
-            arch = _read_arch(Path(config.search.arch), self.space)
+            arch = _read_arch(config.search.arch, self.space)
             found: dict[str, Any] = {"arch": arch, "runs": {}, "history": []}
         elif config.search.measure:
             if self.measured is None:
@@ -249,6 +254,7 @@ class Job:
         net = self.space.build(arch, in_channels=channels, out_channels=self.task.out_channels)
         # As the analog stage will, so that what cannot be converted is said before training.
         _, coverage = to_analog(net, config.analog, channels=channels, size=size, seed=0)
+        found |= _try_weights(net, config.train)
         write_json(
             self.folder / "best.json",
             {
@@ -356,6 +362,10 @@ class Job:
     def train(self, timer: Timer) -> None:
         net = self.new_network()
         checkpoint = self.folder / "train.ckpt"
+        if self.config.train.weights is not None and not checkpoint.exists():
+            pretrained = load_pretrained(net, self.config.train.weights)
+            log.info("%s", pretrained)
+            self.folder.note("train", weights=pretrained.to_dict())
         result = train_digital(
             net,
             self.data,
@@ -580,6 +590,17 @@ def _classes(data: Data) -> dict[str, Any]:
     return {}
 
 
+def _try_weights(net: nn.Module, train: TrainConfig) -> dict[str, Any]:
+    """What pretrained weights will do to a network, for ``best.json``; ``net`` is used up.
+
+    As the train stage will, so that what does not fit is said before anything takes long.
+    """
+    Freezing.of(net, train)
+    if train.weights is None:
+        return {}
+    return {"weights": load_pretrained(net, train.weights).to_dict()}
+
+
 def _check_data(folder: RunFolder, data: Data) -> None:
     folder.check_data(data.fingerprint, data.source, data.counts)
 
@@ -592,10 +613,16 @@ def _ticking(timer: Timer) -> Callable[[int], dict[str, Any]]:
     return tick
 
 
-def _read_arch(path: Path, space: SearchSpace) -> dict[str, Any]:
-    """An architecture from a JSON file: the architecture itself, or a run's ``best.json``."""
+def _read_arch(source: str, space: SearchSpace) -> dict[str, Any]:
+    """An architecture by the name of a reference network, or from a JSON file: the architecture
+    itself, or a run's ``best.json``."""
+    if is_reference(source):
+        return space.canonical({"network": source})
+    path = Path(source)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"search.arch: {no_such_arch(source)}") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"search.arch: {path} cannot be read as JSON: {error}") from None
     if isinstance(value, dict) and isinstance(value.get("arch"), dict):

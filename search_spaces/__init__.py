@@ -16,6 +16,7 @@ from nasseg.search_spaces._hyperparameters import Condition, Hyperparameter
 from nasseg.search_spaces._layers import LayerTable
 from nasseg.search_spaces.base import MIN_INPUT, Arch, SearchSpace
 from nasseg.search_spaces.cells import CellsSpace
+from nasseg.search_spaces.reference import ReferenceSpace
 from nasseg.search_spaces.resnet import ResNetSpace
 from nasseg.search_spaces.unet import (
     GroupNormUNetSpace,
@@ -31,6 +32,7 @@ __all__ = [
     "Condition",
     "Hyperparameter",
     "LayerTable",
+    "ReferenceSpace",
     "ResNetSpace",
     "SearchSpace",
     "UNetSpace",
@@ -66,6 +68,7 @@ def list_spaces(pattern: str = "*") -> list[str]:
 
 
 register_space("cells", CellsSpace)
+register_space("reference", ReferenceSpace)
 register_space("resnet", ResNetSpace)
 register_space("unet", UNetSpace)
 register_space("unet_group", GroupNormUNetSpace)

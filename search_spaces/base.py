@@ -470,6 +470,9 @@ class SearchSpace(AnalogNASProtocol):
                     label = self.name if len(archs) == 1 else f"{self.name}, number {i}"
                     given = names[j] in archs[i]
                     said = f"cannot be {archs[i][names[j]]!r}" if given else "is missing"
+                    if given and isinstance(value := archs[i][names[j]], str):
+                        near = nearest(value, map(str, self.hyperparameters[j].choices))
+                        said += f", did you mean {near!r}?" if near else ""
                     raise ArchError(
                         f"{label}: {names[j]} {said}; {self._schema.allowed(indices[i], j)}"
                     )

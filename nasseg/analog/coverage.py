@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -68,7 +69,8 @@ class Coverage:
             ConversionError: less does; the digital layers are named with their reasons.
         """
         counted = tuple(layer for layer in self.layers if layer.why != AS_ASKED)
-        if not counted or Coverage(counted, self.input_shape).mac_fraction >= min_mac_fraction:
+        share = Coverage(counted, self.input_shape).mac_fraction
+        if not counted or share >= min_mac_fraction:
             return self
         digital = [
             f"  {la.name} ({la.type}, {la.macs:,} MACs): {la.why}"
@@ -77,7 +79,9 @@ class Coverage:
         ]
         raise ConversionError(
             f"{self.mac_fraction:.2%} of the multiply-accumulates run on tiles; "
-            f"{min_mac_fraction:.2%} are required. Digital layers:\n" + "\n".join(digital)
+            f"{min_mac_fraction:.2%} are required. To accept it, set min_mac_fraction (in a run "
+            f"analog.min_mac_fraction) to {math.floor(share * 100) / 100:g}. Digital layers:\n"
+            + "\n".join(digital)
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from nasseg.config import TrainConfig, to_dict
 from nasseg.errors import RunError
 from nasseg.tasks import Batches, Task
 from nasseg.training.checkpoint import load_checkpoint, save_checkpoint
+from nasseg.training.freeze import Freezing
 from nasseg.training.optim import WeightAverage, make_optimizer, warmup_cosine
 
 _CHECKPOINT_VERSION = 1
@@ -103,15 +104,18 @@ def fit(
 
     Returns:
         Metrics and history. ``N`` epochs equal ``k`` epochs, a stop and ``N - k`` more, bit for
-        bit on a CPU.
+        bit on a CPU. Layers that draw from torch's global generators, such as dropout, draw what
+        the seed and the epoch say; the caller's state of these is left as it was.
 
     Raises:
         RunError: the checkpoint is damaged or of another training, or the loss is not finite.
+        ConfigError: ``config.freeze_until`` names no layer of the network.
     """
     device = next(net.parameters()).device
     amp = config.amp and device.type == "cuda"
     scaler = torch.amp.GradScaler("cuda", enabled=amp)
-    state = _State(net, task, config, len(train_loader), seed, distill, scaler)
+    freezing = Freezing.of(net, config)
+    state = _State(net, task, config, len(train_loader), seed, distill, scaler, freezing)
     if checkpoint is not None and checkpoint.exists():
         state.load(load_checkpoint(checkpoint), checkpoint)
         if metrics_file is not None:
@@ -123,19 +127,24 @@ def fit(
     bar = tqdm(
         total=config.epochs, initial=state.epoch, desc=stage, unit="epoch", disable=not progress
     )
-    with bar:
+    devices = [device] if device.type == "cuda" else []
+    with bar, torch.random.fork_rng(devices=devices), contextlib.closing(freezing):
         while not state.finished(config):
             entry: dict[str, Any] = {"stage": stage, "epoch": state.epoch + 1}
             if on_epoch is not None:
                 entry |= on_epoch(state.epoch)
             net.train()
+            if freezing.names:
+                freezing.apply(state.epoch)
+                entry["frozen"] = freezing.frozen(state.epoch)
+            torch.manual_seed(derive_seed(seed, 5, state.epoch))
             train_loader.set_epoch(state.epoch)
             total, count = 0.0, 0
             for image, target in train_loader:
                 image, target = image.to(device), target.to(device)
                 lr = config.lr * warmup_cosine(state.step, state.total_steps, config.warmup)
                 for group in state.optimizer.param_groups:
-                    group["lr"] = lr
+                    group["lr"] = lr * group.get("lr_factor", 1.0)
                 with torch.autocast(device.type, enabled=amp):
                     logits = net(image)
                     loss = loss_fn(logits.float(), target)
@@ -208,6 +217,7 @@ class _State:
         seed: int,
         distill: float,
         scaler: torch.amp.GradScaler,
+        freezing: Freezing,
     ) -> None:
         self.net = net
         self.scaler = scaler
@@ -221,7 +231,9 @@ class _State:
             "config": json.dumps(to_dict(config), sort_keys=True),
         }
         self.total_steps = steps * config.epochs
-        self.optimizer = make_optimizer(net, config.lr, config.weight_decay)
+        self.optimizer = make_optimizer(
+            net, config.lr, config.weight_decay, freezing.parameters, config.unfreeze_lr
+        )
         self.average = (
             WeightAverage(named_tensors(net), config.ema_decay) if config.ema_decay else None
         )

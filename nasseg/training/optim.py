@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,16 +13,30 @@ from torch import nn
 from nasseg.analog.fused import fused_layers
 
 
-def make_optimizer(net: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+def make_optimizer(
+    net: nn.Module,
+    lr: float,
+    weight_decay: float,
+    slow: Sequence[nn.Parameter] = (),
+    slow_factor: float = 1.0,
+) -> torch.optim.Optimizer:
     """AdamW; on an analog network wrapped by AIHWKit's, which clips and remaps the tiles.
 
-    Biases, BatchNorm and other vectors are not decayed.
+    Biases, BatchNorm and other vectors are not decayed. Groups of the parameters in ``slow`` have
+    ``slow_factor`` under ``lr_factor``, by which whoever sets learning rates multiplies theirs.
     """
-    # AIHWKit's contexts are handed over although they hold no value: through them the wrapped
-    # optimiser finds the tiles whose weights it clips and remaps after each step.
-    decay = [p for p in net.parameters() if p.requires_grad and p.dim() >= 2]
-    plain = [p for p in net.parameters() if p.requires_grad and p.dim() < 2]
-    groups: list[dict[str, Any]] = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
+    late = {id(p) for p in slow}
+    groups: list[dict[str, Any]] = []
+    for own, more in (
+        ([p for p in net.parameters() if id(p) not in late], {}),
+        (slow, {"lr_factor": slow_factor}),
+    ):
+        # AIHWKit's contexts are among them although they hold no value: through them the wrapped
+        # optimiser finds the tiles whose weights it clips and remaps after each step.
+        trained = [p for p in own if p.requires_grad]
+        groups.append({"params": [p for p in trained if p.dim() >= 2], **more})
+        plain = [p for p in trained if p.dim() < 2]
+        groups.append({"params": plain, "weight_decay": 0.0, **more})
     groups = [group for group in groups if group["params"]]
     if any(True for _ in fused_layers(net)):
         optimizer = AnalogOptimizer(torch.optim.AdamW, groups, lr=lr, weight_decay=weight_decay)

@@ -185,7 +185,16 @@ def train_analog(
     def tick(epoch: int) -> dict[str, Any]:
         return ramp(epoch) | (on_epoch(epoch) if on_epoch is not None else {})
 
-    schedule = dataclasses.replace(train, epochs=config.epochs, lr=config.lr, patience=0)
+    schedule = dataclasses.replace(
+        train,
+        epochs=config.epochs,
+        lr=config.lr,
+        patience=0,
+        # The tiles' weights are new to the hardware, all of them: none stay frozen.
+        weights=None,
+        freeze_until=None,
+        unfreeze_every=0,
+    )
     result = fit(
         analog,
         training_batches(data, train, stage_seed),
