@@ -36,8 +36,8 @@ def shipped(space_name: str) -> Path:
     if not names:
         raise ConfigError(
             f"no surrogate is shipped for the space {space_name!r} "
-            f"(shipped: {', '.join(list_surrogates()) or 'none'}); measure architectures with "
-            "`nasseg label`, fit one with `nasseg fit` and give its folder as search.surrogate"
+            f"(shipped: {', '.join(list_surrogates()) or 'none'}); search by measuring (--measure "
+            "N), or fit one (`nasseg label`, `nasseg fit`) and give its folder as search.surrogate"
         )
     return WEIGHTS / (space_name if space_name in names else names[0])
 

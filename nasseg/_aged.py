@@ -47,11 +47,15 @@ def aged_networks(
                 f"({error}); --uncalibrated does without"
             ) from None
     source = noise_source(net)
-    with programmable(net) as crossbars, preserved_batch_norms(net):
-        for chip in range(first, first + count):
-            crossbars.program(seed, chip)
-            crossbars.drift(at)
-            source.reseed(derive_seed(seed, chip, 2, int(at * 1000)))
-            if images is not None:
-                recalibrate_batch_norms(net, images)
-            yield chip, net.eval()
+    before = source.state_dict()
+    try:
+        with programmable(net) as crossbars, preserved_batch_norms(net):
+            for chip in range(first, first + count):
+                crossbars.program(seed, chip)
+                crossbars.drift(at)
+                source.reseed(derive_seed(seed, chip, 2, int(at * 1000)))
+                if images is not None:
+                    recalibrate_batch_norms(net, images)
+                yield chip, net.eval()
+    finally:
+        source.load_state_dict(before)

@@ -23,7 +23,9 @@ Say = Callable[[nn.Module], Any]
 """A network in evaluation mode -> what it says of the images, as an array."""
 
 
-def panels(data: Data, batch_size: int, device: torch.device) -> tuple[dict[str, Any], Say]:
+def panels(
+    data: Data, batch_size: int, device: torch.device, tta: bool = False
+) -> tuple[dict[str, Any], Say]:
     """Images and labels, and how a network is asked about them.
 
     Returns:
@@ -33,7 +35,7 @@ def panels(data: Data, batch_size: int, device: torch.device) -> tuple[dict[str,
         ``shown`` (n,) says which the images are, ``classes`` (K,) are the names.
     """
     if isinstance(data, ClassificationData):
-        return _classified(data, batch_size)
+        return _classified(data, batch_size, tta)
     return _segmented(data, device)
 
 
@@ -66,7 +68,7 @@ def _segmented(data: Any, device: torch.device) -> tuple[dict[str, Any], Say]:
     return kept, say
 
 
-def _classified(data: ClassificationData, batch_size: int) -> tuple[dict[str, Any], Say]:
+def _classified(data: ClassificationData, batch_size: int, tta: bool) -> tuple[dict[str, Any], Say]:
     from nasseg.training.classification import predict_probabilities
 
     side = data.report_side
@@ -75,7 +77,8 @@ def _classified(data: ClassificationData, batch_size: int) -> tuple[dict[str, An
 
     def say(net: nn.Module) -> Any:
         loader = data.report_loader(batch_size)
-        return predict_probabilities(net, loader, multilabel=data.multilabel)[0].astype(np.float32)
+        found, _ = predict_probabilities(net, loader, multilabel=data.multilabel, tta=tta)
+        return found.astype(np.float32)
 
     rows = torch.from_numpy(data.rows[side])
     kept = {

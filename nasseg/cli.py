@@ -157,8 +157,21 @@ def read_config(
     if file == str(saved):
         # The folder may have been moved since its settings were written.
         values["out"] = str(out)
+        if not _bound(out):
+            # What followed from other settings follows anew: these may have been a slip.
+            values = {k: v for k, v in values.items() if k not in config.DERIVED}
     origins = {key: file for key in values if key not in flags and file is not None}
     return build_config(config, {**values, **flags}, origins), other
+
+
+def _bound(folder: Path) -> bool:
+    """Whether a folder's settings hold: its images have been found good."""
+    from nasseg._io import read_json
+
+    try:
+        return "data" in read_json(folder / "stages.json")
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _run(command: str, words: list[str], helped: bool) -> int:

@@ -17,6 +17,7 @@ from nasseg.report._load import RunFiles, load_run
 FREE = ("out", "seed", "threads", "device", "data.fold")
 """Settings in which runs of one group may differ."""
 DAY = 86_400.0
+KINDS = ("recalibrated", "uncalibrated")
 SHOWN_TIMES = (DAY, 31_536_000.0)
 """Ages of the table of the terminal, where they were measured; the CSV has all of them."""
 
@@ -149,18 +150,16 @@ def _values(runs: Sequence[RunFiles], metrics: Sequence[tuple[str, str]]) -> dic
 def format_comparison(found: Comparison, most: int = 2) -> str:
     """A Markdown table: a row for each group, mean ± standard deviation over its runs.
 
-    ``most`` metrics are shown: digital, and analog at a day and a year, recalibrated where it
-    was measured.
+    ``most`` metrics are shown: digital, and analog at a day and a year, recalibrated where that
+    was measured; a star marks where it was not.
     """
-    columns: list[tuple[str, str]] = []
+    columns: list[tuple[tuple[str, ...], str]] = []
     for name, title in found.metrics[:most]:
-        columns.append((f"digital_{name}", f"digital {title}"))
+        columns.append(((f"digital_{name}",), f"digital {title}"))
         for time_s in SHOWN_TIMES:
-            for kind in ("recalibrated", "uncalibrated"):
-                key = f"{kind}_{time_s:.15g}s_{name}"
-                if any(key in group.values for group in found.groups):
-                    columns.append((key, f"{title} after {time_name(time_s)}"))
-                    break
+            keys = tuple(f"{kind}_{time_s:.15g}s_{name}" for kind in KINDS)
+            if any(key in group.values for group in found.groups for key in keys):
+                columns.append((keys, f"{title} after {time_name(time_s)}"))
     head = ["network", "runs", "parameters", "tiles", "on tiles", *(title for _, title in columns)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for group in found.groups:
@@ -171,21 +170,35 @@ def format_comparison(found: Comparison, most: int = 2) -> str:
             _whole(group.mean("params")),
             _whole(group.mean("tiles")),
             "-" if share is None else f"{100 * share:.1f} %",
-            *(_cell(group, key) for key, _ in columns),
+            *(_cell(group, keys) for keys, _ in columns),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    sides = {_side(run) for group in found.groups for run in group.runs}
+    notes = [f"Of the {' and '.join(sorted(sides))} images"]
+    if len(sides) > 1:
+        notes[0] += ", as each run has them: not the same images"
+    if any(cell.endswith("*") for line in lines for cell in line.split(" | ")):
+        notes.append("* = chips as programmed, without recalibration")
+    return "\n".join([*lines, "", "; ".join(notes) + "."])
+
+
+def _side(run: RunFiles) -> str:
+    images = (run.summary or {}).get("images") or {}
+    return "test" if images.get("test") else "validation"
 
 
 def _whole(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def _cell(group: Group, column: str) -> str:
-    mean, std = group.mean(column), group.std(column)
-    if mean is None:
-        return "-"
-    return number(mean, 4) if std is None else f"{number(mean, 4)} ± {number(std, 4)}"
+def _cell(group: Group, columns: Sequence[str]) -> str:
+    """The first of the columns that the group has; a star says that it is a later one."""
+    for column in columns:
+        mean, std = group.mean(column), group.std(column)
+        if mean is not None:
+            star = "" if column == columns[0] else " *"
+            return number(mean, 4) + (f" ± {number(std, 4)}" if std is not None else "") + star
+    return "-"
 
 
 def write_comparison(found: Comparison, out: str | Path) -> tuple[Path, ...]:

@@ -134,6 +134,10 @@ class DataConfig:
             self.augment,
             "none, light or heavy",
         )
+        if self.kind != "classification":
+            for name in ("folds", "test_fraction", "group_column", "centre_crop"):
+                value = getattr(self, name)
+                _check(not value, name, value, f"not for {self.task}, only for classification")
         _check(self.centre_crop >= 0, "centre_crop", self.centre_crop, "0 or more pixels")
         _check(
             0 <= self.test_fraction < 1, "test_fraction", self.test_fraction, "0 or more, below 1"
@@ -252,7 +256,12 @@ class SearchConfig:
             "evolution, random or darts",
         )
         _check(self.darts_epochs >= 1, "search.darts_epochs", self.darts_epochs, "1 or more")
-        _check(0 <= self.darts_warmup <= 1, "search.darts_warmup", self.darts_warmup, "0 to 1")
+        _check(
+            0 <= self.darts_warmup < 1,
+            "search.darts_warmup",
+            self.darts_warmup,
+            "0 or more, below 1",
+        )
         _check(
             self.darts_alpha_lr > 0 and math.isfinite(self.darts_alpha_lr),
             "search.darts_alpha_lr",
@@ -275,6 +284,12 @@ class SearchConfig:
         _check(self.pick in ("knee", "best"), "search.pick", self.pick, "knee or best")
         _check(self.measure >= 0, "search.measure", self.measure, "0 or more")
         _check(self.stop_gain >= 0, "search.stop_gain", self.stop_gain, "0 or more")
+        _check(
+            not self.stop_gain or self.sampler == "surrogate",
+            "search.stop_gain",
+            self.stop_gain,
+            f"0 with the sampler {self.sampler!r}; only 'surrogate' knows what to expect",
+        )
         _check(bool(self.study), "search.study", self.study, "a name")
         _check_workers(self.workers, "search.workers")
 
@@ -511,6 +526,21 @@ def _is_reference(name: str) -> bool:
     return is_reference(name)
 
 
+def _check_classes_only(data: DataConfig, train: TrainConfig) -> None:
+    """Refuse settings of classification where something else is learned."""
+    if data.kind == "classification":
+        return
+    plain = TrainConfig()
+    for name in ("monitor", "class_weights", "label_smoothing", "sampling", "tta"):
+        value = getattr(train, name)
+        _check(
+            value == getattr(plain, name),
+            f"train.{name}",
+            value,
+            f"not for {data.task}, only for classification",
+        )
+
+
 def default_space(kind: str, strategy: str = "evolution") -> str:
     """The search space of a kind of task where none is named."""
     if kind == "classification" and strategy == "darts":
@@ -559,6 +589,7 @@ class RunConfig:
                 getattr(self.train, name),
                 "none, unless search.arch says which network is trained",
             )
+        _check_classes_only(self.data, self.train)
         _check(self.seed >= 0, "seed", self.seed, "0 or more")
         _check_device(self.device)
         _check(self.threads >= 0, "threads", self.threads, "0 or more")
@@ -620,6 +651,13 @@ class LabelConfig:
         for name in ("weights", "freeze_until"):
             value = getattr(self.train, name)
             _check(value is None, f"train.{name}", value, "none, where many networks are trained")
+        _check_classes_only(self.data, self.train)
+        _check(
+            not self.stop_gain or self.sampler == "surrogate",
+            "stop_gain",
+            self.stop_gain,
+            f"0 with the sampler {self.sampler!r}; only 'surrogate' knows what to expect",
+        )
         _check(self.count >= 1, "count", self.count, "1 or more")
         _check_device(self.device)
         _check(bool(self.study), "study", self.study, "a name")

@@ -27,8 +27,6 @@ from nasseg.training.classification import (
     predict_probabilities,
 )
 
-SIDES = ("val", "test")
-
 
 @dataclass(frozen=True)
 class Evaluation:

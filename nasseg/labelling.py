@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from nasseg._cli_config import build_config, flatten, read_yaml
 from nasseg._run import RunFolder
-from nasseg.config import STUDY_KEYS, DataConfig, LabelConfig, RunConfig, to_dict
+from nasseg.config import STUDY_KEYS, DataConfig, LabelConfig, RunConfig, TrainConfig, to_dict
 from nasseg.data import load_data
 from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators.measured import Budget, MeasuredTable, measure
@@ -41,12 +41,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SMALL_SPACE = 100_000
+"""Architectures below which a measured search takes networks of any small size."""
 WORKER_POLL = 1.0
 """Seconds between looks at the workers that were started here."""
 PROXY_GROUPS = ("train", "analog", "drift", "data")
 """Sections of the YAML file of a proxy."""
-_PROXY_FIXED = ("data.path", "data.channels", "analog.preset")
-"""What a proxy has in common with its run."""
+_PROXY_FIXED = (
+    "data.task",
+    "data.path",
+    "data.channels",
+    "data.seed",
+    "data.val_fraction",
+    "data.test_fraction",
+    "data.folds",
+    "data.fold",
+    "analog.preset",
+)
+"""What a proxy has in common with its run: the images, and which are for what."""
 
 
 def space_for(name: str, data: DataConfig) -> SearchSpace:
@@ -136,6 +148,7 @@ def label(config: LabelConfig, progress: bool = True) -> Path:
     finally:
         export()
     report(study)
+    _say_early_end(study, config)
     if not study.rows():
         raise RunError(
             f"no architecture could be measured; the reasons are in {folder / 'table_failures.csv'}"
@@ -202,6 +215,10 @@ def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredS
         seed=config.seed,
         bounds=size_bounds(config, _out_channels(config, data)),
         heartbeat=config.heartbeat,
+        defaults={
+            "data": {k: v for k, v in to_dict(DataConfig()).items() if k != "path"},
+            "train": to_dict(TrainConfig()),
+        },
     )
 
 
@@ -246,6 +263,17 @@ def measured_by(
             raise RunError(f"out of memory: {str(error).splitlines()[0]}") from None
 
     return one
+
+
+def _say_early_end(study: MeasuredStudy, config: LabelConfig) -> None:
+    goal = study.goal(config.count, config.stop_gain)
+    if goal < config.count:
+        log.info(
+            "ended after %d of %d: further ones promised less than stop_gain, %g",
+            goal,
+            config.count,
+            config.stop_gain,
+        )
 
 
 def report(study: MeasuredStudy) -> None:
@@ -306,15 +334,15 @@ def run_workers(
                 workers.append(_start(config, place))
             before = -1
             while any(worker.poll() is None for worker in workers):
-                study.show(bar, study.goal(config.count))
+                study.show(bar, study.goal(config.count, config.stop_gain))
                 if bar.n != before:
                     before = bar.n
                     export()
                 time.sleep(WORKER_POLL)
-            study.show(bar, study.goal(config.count))
+            study.show(bar, study.goal(config.count, config.stop_gain))
         finally:
             _stop(workers)
-    goal = study.goal(config.count)
+    goal = study.goal(config.count, config.stop_gain)
     done = study.finished(goal)
     ends = [worker.returncode for worker in workers]
     if done < goal:
@@ -405,6 +433,8 @@ def proxy_config(config: RunConfig) -> LabelConfig:
         seed=config.seed,
         device=config.device,
         threads=config.threads,
+        # A space of few and small networks has no hopelessly small ones.
+        min_params=0 if get_space(search.space).size() < SMALL_SPACE else short.min_params,
         max_params=search.max_params,
         max_macs_per_pixel=search.max_macs_per_pixel,
         storage=search.storage,
@@ -463,6 +493,7 @@ def measured_search(config: RunConfig, data: Data, progress: bool = True) -> dic
     study = open_study(proxy, space, data)
     run_workers(study, proxy, data, lambda: None, progress)
     report(study)
+    _say_early_end(study, proxy)
     best = study.best()
     if best is None:
         reasons = "; ".join(sorted({str(f["reason"]) for f in study.failures()}))

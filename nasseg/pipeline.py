@@ -104,6 +104,10 @@ def run(
     goals_of(config.search)
     if config.search.arch is None:
         check_strategy(space, config.search)
+        if _asks_a_surrogate(config) and not (Path(config.out) / "best.json").exists():
+            from nasseg.evaluators import load_surrogate
+
+            load_surrogate(config.search.surrogate, space)
     if not (Path(config.out) / "memory.yaml").exists():
         analog_spec(config.analog)
     if config.search.arch is not None and not (Path(config.out) / "best.json").exists():
@@ -126,6 +130,10 @@ def run(
                 with folder.timed(stage) as timer:
                     getattr(job, stage)(timer)
         return job.summarise()
+
+
+def _asks_a_surrogate(config: RunConfig) -> bool:
+    return not config.search.measure and config.search.strategy != "darts"
 
 
 def _with_own_memory(config: RunConfig, folder: RunFolder) -> RunConfig:
@@ -558,7 +566,9 @@ class Job:
 
     def _panels(self, recalibrate_with: Any, seed: int) -> None:
         """What the digital and the one-day-old analog network see of a few images."""
-        kept, say = panels(self.data, self.config.train.batch_size, self.device)
+        kept, say = panels(
+            self.data, self.config.train.batch_size, self.device, self.config.train.tta
+        )
         net = self.analog_net
         with programmable(net) as crossbars, preserved_batch_norms(net):
             crossbars.program(seed, 0)

@@ -127,7 +127,8 @@ def predict(
     For each image ``NAME.tif`` (instance ids, uint16, or int32 where there are more; numbers of
     classes where the run learned these) and
     ``NAME_overlay.png`` are written; with ``at`` also ``NAME_uncertainty.tif`` (float32, the
-    standard deviation of the probability of nucleus over chips) and its picture.
+    standard deviation over chips of the probability of nucleus, or of any class but the background)
+    and its picture.
 
     Args:
         run: run folder.
@@ -283,13 +284,14 @@ class _Chips:
                 self._calibrate(chip)
                 for k, (_, pixels, image) in enumerate(inputs):
                     value = _probability(self.net, image, pixels.shape[:2], self.several)
+                    inside = value[:-1].sum(0) if self.several else value[0]
                     if chip == self.first:
                         shown.append(value)
-                        sums.append(value[0].astype(np.float64))
-                        squares.append(value[0].astype(np.float64) ** 2)
+                        sums.append(inside.astype(np.float64))
+                        squares.append(inside.astype(np.float64) ** 2)
                     else:
-                        sums[k] += value[0]
-                        squares[k] += value[0].astype(np.float64) ** 2
+                        sums[k] += inside
+                        squares[k] += inside.astype(np.float64) ** 2
         if self.count == 1:
             return [(value, None) for value in shown]
         spreads = [

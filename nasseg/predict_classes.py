@@ -76,6 +76,8 @@ def predict_classes(
     """
     if chips < 1:
         raise ConfigError(f"chips is {chips}; allowed: 1 or more")
+    if chip_seed < 0:
+        raise ConfigError(f"chip_seed is {chip_seed}; allowed: 0 or more")
     config = read_run_config(run, device=device)
     if config.data.kind != "classification":
         raise ConfigError(f"{run} is of {config.data.task}; it classifies no images")
@@ -83,7 +85,10 @@ def predict_classes(
     if not (Path(run) / needed).exists():
         stage = "train" if at is None else "analog"
         raise RunError(f"{Path(run) / needed} is missing; `nasseg {stage} --out {run}` makes it")
-    ids, paths = list_images(sources)
+    for source in sources:
+        if Path(source).resolve() == Path(csv).resolve():
+            raise ConfigError(f"csv is {str(csv)!r}, which lists the images; choose another file")
+    ids, paths = list_images(sources, config.data.path_column)
     kept, images, problems = _read(ids, paths, config.data, progress)
     if not kept:
         raise DataError("none of the images can be used:\n  " + "\n  ".join(problems))
@@ -125,8 +130,12 @@ def _classes(job: Job) -> tuple[tuple[str, ...], bool]:
         raise RunError(f"{job.folder / 'best.json'} does not say the classes: {error}") from None
 
 
-def list_images(sources: Sequence[str | Path]) -> tuple[list[str], list[Path]]:
+def list_images(
+    sources: Sequence[str | Path], path_column: str = "auto"
+) -> tuple[list[str], list[Path]]:
     """Ids and files of images, of those in folders, and of those that CSV files list.
+
+    ``path_column`` is the column of the files in these, as ``data.path_column`` says it.
 
     Raises:
         DataError: a path is not there, nothing is an image, or two images have one id.
@@ -141,8 +150,8 @@ def list_images(sources: Sequence[str | Path]) -> tuple[list[str], list[Path]]:
                 raise DataError(f"{source} holds no images ({kinds})")
             paths += inside
             ids += [path.stem for path in inside]
-        elif source.suffix.lower() == ".csv" and source.is_file():
-            listed, names = list_csv_images(source)
+        elif source.suffix.lower() in (".csv", ".tsv") and source.is_file():
+            listed, names = list_csv_images(source, path_column)
             paths += listed
             ids += names
         elif source.is_file():

@@ -137,7 +137,9 @@ def enumerate_all(options: argparse.Namespace) -> None:
     name = f"table_{part}of{parts}.csv"
     known = read_tables(out)
     done = set(known["arch_id"]) if len(known) else set()
-    own = pd.read_csv(out / name) if (out / name).exists() else pd.DataFrame()
+    own = (
+        pd.read_csv(out / name, dtype={"arch_id": str}) if (out / name).exists() else pd.DataFrame()
+    )
     rows: list[dict[str, Any]] = own.to_dict("records")
     todo = [arch for arch in mine if space.arch_id(arch) not in done]
     for arch in tqdm(todo, desc=f"cells {options.shard}", unit="arch"):
@@ -232,7 +234,9 @@ def _bind(
 def read_tables(out: Path) -> pd.DataFrame:
     """All tables of a folder as one, every architecture once, in the order of its id."""
     try:
-        tables = [pd.read_csv(file) for file in sorted(out.glob("table_*of*.csv"))]
+        tables = [
+            pd.read_csv(file, dtype={"arch_id": str}) for file in sorted(out.glob("table_*of*.csv"))
+        ]
     except (OSError, ValueError) as error:
         raise DataError(f"{out}: a table cannot be read: {error}") from None
     if not tables:
@@ -269,7 +273,11 @@ def compare(options: argparse.Namespace) -> None:
         )
     write_json(known, settings)
     file = out / "runs.csv"
-    runs = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["strategy", "seed"])
+    runs = (
+        pd.read_csv(file, dtype={"arch_id": str})
+        if file.exists()
+        else pd.DataFrame(columns=["strategy", "seed"])
+    )
     todo = [
         (name, seed)
         for name in options.strategies

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from nasseg.cli import main
-from nasseg.compare import compare
+from nasseg.compare import compare, format_comparison
 from nasseg.config import DataConfig, RunConfig, TrainConfig
 from nasseg.data import ClassificationData, load_data
 from nasseg.errors import ConfigError, RunError
@@ -89,8 +90,12 @@ def test_the_space_follows_from_the_task_unless_it_is_named():
         (["--task", "classification", "--crop", "64"], "crop is 64"),
         (["--task", "classification", "--search.space", "unet"], "allowed are "),
         (["--data.augment", "strong"], "data.augment is 'strong'"),
-        (["--data.fold", "3", "--data.folds", "3"], "fold is 3"),
+        (["--task", "classification", "--data.fold", "3", "--data.folds", "3"], "fold is 3"),
         (["--train.label_smoothing", "1"], "train.label_smoothing is 1.0"),
+        (["--data.folds", "5"], "folds is 5; allowed: not for segmentation"),
+        (["--class-weights", "balanced"], "train.class_weights is 'balanced'; allowed: not for"),
+        (["--task", "classification"], "no surrogate is shipped for the space 'resnet'"),
+        (["--weights", "x.pt"], "unless search.arch says which network"),
     ],
 )
 def test_settings_that_cannot_be_are_named(words, said, tmp_path, capsys):
@@ -145,6 +150,19 @@ def test_balanced_weights_give_every_class_the_same_say():
     assert torch.isfinite(loss(logits, torch.tensor([0, 0, 1, 1])))
     # Shares of classes, as mixup makes them, are a target too.
     assert torch.isfinite(loss(logits, torch.full((4, 3), 1 / 3)))
+
+
+def test_a_network_that_diverged_is_an_error_of_its_own():
+    class Nothing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.value = torch.nn.Parameter(torch.tensor(float("nan")))
+
+        def forward(self, x):
+            return self.value.expand(len(x), 2)
+
+    with pytest.raises(RunError, match="not finite"):
+        predict_probabilities(Nothing(), [(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]))])
 
 
 def test_mirror_images_are_averaged():
@@ -324,6 +342,27 @@ def test_runs_that_differ_by_seed_are_one_row(folder, arch, tmp_path, capsys):
         *("--train.lr=1e-3", "--out", third),
     )
     assert len(compare([folder, other, third]).groups) == 2
+
+
+def test_a_slip_in_the_task_does_not_lock_the_folder(arch, tmp_path):
+    out = tmp_path / "slip"
+    assert main(["train", "--data", str(tmp_path / "nowhere"), "--out", str(out)]) == 1
+    run("train", "--task", "classification", "--data", "none", "--arch", arch, *TINY, "--out", out)
+
+
+def test_runs_without_recalibration_stand_beside_others(folder, tmp_path):
+    copy = tmp_path / "plain"
+    shutil.copytree(folder, copy)
+    summary = json.loads((copy / "summary.json").read_text())
+    for kinds in summary["analog"].values():
+        del kinds["recalibrated"]
+    (copy / "summary.json").write_text(json.dumps(summary))
+    config = copy / "config.yaml"
+    config.write_text(config.read_text().replace("recalibrate: true", "recalibrate: false"))
+    text = format_comparison(compare([folder, copy]))
+    assert " * |" in text
+    assert "* = chips as programmed" in text
+    assert "Of the test images" in text
 
 
 def test_runs_of_different_tasks_are_not_compared(folder, tmp_path):

@@ -40,6 +40,10 @@ def load(path: Path | None, task: str = "classification", size: int = 16, **sett
     return load_data(DataConfig(task=task, path=given, image_size=size, **settings))
 
 
+def cells(**settings) -> DataConfig:
+    return DataConfig(task="classification", **settings)
+
+
 def refusal(path: Path | None, task: str = "classification", **settings) -> str:
     with pytest.raises(DataError) as error:
         load(path, task, **settings)
@@ -591,7 +595,7 @@ def test_groups_are_whole_and_classes_are_everywhere(seed: int, settings: dict) 
     rng = np.random.default_rng(seed)
     units = rng.integers(0, 25, 200)
     strata = rng.choice(3, 200, p=(0.6, 0.3, 0.1))
-    sides = np.array(draw_sides(strata, units, True, None, DataConfig(seed=seed, **settings)))
+    sides = np.array(draw_sides(strata, units, True, None, cells(seed=seed, **settings)))
     for unit in range(25):
         assert len(set(sides[units == unit])) <= 1
     for side in set(sides):
@@ -643,7 +647,7 @@ def test_arrays_and_files_give_the_same_images(tmp_path: Path, channels: int) ->
 def test_the_middle_is_cut_out_and_averaged() -> None:
     image = np.zeros((1, 40, 60, 1), np.uint8)
     image[:, 4:36, 14:46:2] = 200  # stripes in the middle 32 x 32, nothing around
-    small = prepare(image, DataConfig(image_size=16, centre_crop=32))
+    small = prepare(image, cells(image_size=16, centre_crop=32))
     assert small.shape == (1, 1, 16, 16)
     assert (small[..., 1:-1].float() - 100).abs().max() < 30
     same = prepare(image[:, :16, :16], DataConfig(image_size=16))
@@ -899,3 +903,75 @@ def test_real_white_blood_cells(caplog: pytest.LogCaptureFixture) -> None:
     assert side["112"] == side["139"]
     pixels_ = load(REAL / "wbc", "semantic", 16)
     assert pixels_.classes == ("background", "class1", "class2")
+
+
+# --- what lies beside -----------------------------------------------------------------------
+
+
+def test_what_lies_beside_the_sides_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = 0
+    for side in ("train", "val", "test"):
+        for name in "ab":
+            for _ in range(2):
+                write(tmp_path / side / name / f"{index}.png", index)
+                index += 1
+    write(tmp_path / "overview.png", 99)
+    write(tmp_path / "figures" / "plot.png", 98)
+    with caplog.at_level(logging.WARNING):
+        data = load(tmp_path)
+    assert data.classes == ("a", "b")
+    assert data.counts == {"train": 4, "val": 4, "test": 4}
+    assert "figures" in caplog.text
+
+
+def test_a_table_reads_nothing_outside_its_folder(tmp_path: Path) -> None:
+    write(tmp_path / "private" / "x.png", 0)
+    outside = (tmp_path / "private" / "x.png").resolve()
+    for value in (str(outside), "../private/x.png"):
+        table = write_csv(tmp_path / "set" / "t.csv", [["path", "label"], [value, "a"]])
+        assert "no such file at or below" in refusal(table)
+
+
+def test_a_class_may_be_called_none_and_a_set_be_no_split(tmp_path: Path) -> None:
+    rows: list[list[object]] = [["path", "label", "set"]]
+    for k in range(8):
+        write(tmp_path / f"{k}.png", k)
+        rows.append([f"{k}.png", "None" if k % 2 else "Mild", "aptos"])
+    assert load(write_csv(tmp_path / "t.csv", rows)).classes == ("Mild", "None")
+
+
+def test_a_set_under_the_name_of_another_is_refused(tmp_path: Path) -> None:
+    medmnist(tmp_path / "breastmnist.npz")
+    said = refusal(tmp_path / "breastmnist.npz", "pneumoniamnist")
+    assert "is breastmnist by its name" in said
+
+
+def test_a_folder_gives_the_size_that_need_not_be_enlarged(tmp_path: Path) -> None:
+    medmnist(tmp_path / "breastmnist.npz")
+    arrays = {}
+    for side, count in (("train", 8), ("val", 4), ("test", 4)):
+        arrays[f"{side}_images"] = stack(count, 64, 1)
+        arrays[f"{side}_labels"] = (np.arange(count, dtype=np.uint8) % 2)[:, None]
+    save_npz(tmp_path / "breastmnist_64.npz", **arrays)
+    assert len(load(tmp_path, "breastmnist", size=28).train_ids) == 12
+    assert len(load(tmp_path, "breastmnist", size=64).train_ids) == 8
+
+
+def test_columns_without_a_table_are_refused(folder: Path) -> None:
+    assert "no table with columns" in refusal(folder, group_column="patient")
+
+
+def test_headers_of_any_length_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "long.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        length = 50_000_000
+        head = b"\x93NUMPY\x02\x00" + struct.pack("<I", length)
+        archive.writestr("images.npy", head + b" " * length)
+    assert "has a header of 50000000 bytes" in refusal(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        broken = b"{'descr': '|u1', 'shape': ((((" + b" " * 20
+        head = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(broken))
+        archive.writestr("images.npy", head + broken)
+    assert "not readable as .npz" in refusal(path)

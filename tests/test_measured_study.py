@@ -444,7 +444,7 @@ def test_a_search_ends_once_going_on_promises_less_than_the_noise(tmp_path):
         studies[name].work(flat, 60, "surrogate", stop_gain=0.01, progress=False)
     whole, stopped = studies.values()
     # Ten to begin with, then five in a row that promise nothing.
-    assert len(ids(whole)) == whole.goal(60) == 15
+    assert len(ids(whole)) == whole.goal(60, 0.01) == 15
     assert ids(stopped) == ids(whole)
     assert "expected_gain" not in whole.rows()[-1]
 
@@ -453,4 +453,4 @@ def test_a_search_goes_on_while_it_promises_more_or_where_it_is_not_asked(tmp_pa
     for name, stop_gain in (("much", 1e-9), ("never", 0.0)):
         study = open_study(f"journal:{tmp_path / name}.journal")
         study.work(formula, 18, "surrogate", stop_gain=stop_gain, progress=False)
-        assert len(ids(study)) == study.goal(18) == 18
+        assert len(ids(study)) == study.goal(18, stop_gain) == 18

@@ -7,7 +7,10 @@ never take more memory than a block, whatever the file claims.
 
 from __future__ import annotations
 
+import io
+import lzma
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -28,7 +31,12 @@ _DAMAGE = (
     NotImplementedError,  # compression methods that zipfile does not know
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
+    tokenize.TokenError,  # of a header that is no Python literal
+    SyntaxError,
 )
+MAX_HEADER = 1 << 16
+"""Bytes of an array's header above which it is not read; numpy writes about a hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +115,17 @@ class Npz:
 
 def _header(name: str, stream: IO[bytes], size: int) -> Header:
     version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
+    wide = {(1, 0): 2, (2, 0): 4}.get(version)
+    if wide is None:
         raise DataError(f"array {name!r} has format version {version}; 1.0 or 2.0 is read")
+    # Looked at before numpy does, which reads a header of any length before it judges it.
+    length = stream.read(wide)
+    claimed = int.from_bytes(length, "little")
+    if claimed > MAX_HEADER:
+        raise DataError(f"array {name!r} has a header of {claimed} bytes; {MAX_HEADER} is the most")
+    head = io.BytesIO(length + stream.read(claimed))
+    read = np.lib.format.read_array_header_1_0 if wide == 2 else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(head)
     if dtype.hasobject:
         raise DataError(
             f"array {name!r} holds Python objects, which are not read; numbers or text "

@@ -74,6 +74,12 @@ def open_class_source(config: DataConfig) -> ClassSource:
         DataError: there is nothing at the path, or no known layout.
         MissingDependencyError: as :func:`load_classification` says.
     """
+    table = config.path is not None and _is_table(Path(config.path).expanduser())
+    if config.group_column is not None and not table:
+        raise DataError(
+            f"data.group_column is {config.group_column!r}, but there is no table with columns: "
+            f"data.path is {config.path!r}; groups of an .npz file are its array groups"
+        )
     if config.task in MEDMNIST_SETS:
         return open_medmnist(config.task, config)
     if config.path is None:
@@ -91,6 +97,10 @@ def open_class_source(config: DataConfig) -> ClassSource:
     if path.suffix.lower() in (".csv", ".tsv"):
         return open_csv(path, config)
     raise DataError(f"{path} is a file of another kind; {_LAYOUTS}")
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in (".csv", ".tsv") or (path / "index.csv").is_file()
 
 
 def _open_npz(path: Path, config: DataConfig) -> ClassSource:

@@ -66,7 +66,8 @@ MAX_BYTES = 256_000_000
 """Size above which a table is not read."""
 MAX_FILES = 2_000_000
 """Files below the table's folder above which they are not searched for names."""
-_MISSING = frozenset({"", "nan", "none", "null"})
+_MISSING = frozenset({"", "nan", "null"})
+"""What an empty field is also written as; "None" is a class of many sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def open_csv(path: Path, config: DataConfig) -> ClassSource:
     group_column = config.group_column
     if group_column is not None and group_column not in table.columns:
         raise DataError(_no_column(table, group_column, "data.group_column"))
-    split_column = _usual(table, SPLIT_COLUMNS)
+    split_column = _split_column(table)
     logger.info("%s: files from column %r, classes from %r", path, file_column, label_column)
     problems = Problems()
     values, names = table.column(file_column), table.column(label_column)
@@ -196,6 +197,17 @@ def list_csv_images(path: str | Path, path_column: str = "auto") -> tuple[list[P
     found = _resolve(table, column, problems)
     problems.raise_if_any(str(table.path))
     return [file for file in found if file is not None], table.column(column)
+
+
+def _split_column(table: Table) -> str | None:
+    """The column of sides, if a column of a usual name for it has any."""
+    name = _usual(table, SPLIT_COLUMNS)
+    if name is None:
+        return None
+    if any(value.lower() in SIDE_NAMES for value in table.column(name)):
+        return name
+    logger.warning("%s: column %r has no train, val or test; it is not the split", table.path, name)
+    return None
 
 
 def _plain(name: str) -> str:
@@ -263,9 +275,11 @@ class _Files:
     def find(self, value: str) -> list[Path]:
         """Files that a value of the table can mean; several where it is not clear."""
         value = value.replace("\\", "/")
+        root = self.root.resolve()
         for place in self._places:
             for file in _spellings(place / value):
-                if _is_file(file):
+                # A table from elsewhere must not have files of this machine read.
+                if _is_file(file) and file.resolve().is_relative_to(root):
                     return [file]
         wanted = Path(value)
         found = self._by_name.get(wanted.name.lower(), [])

@@ -28,17 +28,21 @@ def is_class_folder(root: Path) -> bool:
 def open_class_folder(root: Path, channels: int) -> ClassSource:
     """The source for a folder of classes; the images of a class may lie in folders of its own.
 
-    Where all folders are called train, val (valid, validation) or test, the classes are below them
-    and that is the split.
+    Where folders are called train, val (valid, validation) or test and have folders of images in
+    them, the classes are below them and that is the split; what lies beside them is passed over
+    with a warning.
     """
     problems = Problems()
     top = _folders(root)
     sides = {folder: SIDE_NAMES.get(folder.name.lower()) for folder in top}
+    split = any(side and is_class_folder(folder) for folder, side in sides.items())
+    if split and (beside := [folder.name for folder in top if not sides[folder]]):
+        logger.warning("%s: not train, val or test, passed over: %s", root, ", ".join(beside[:5]))
+        top = [folder for folder in top if sides[folder]]
     paths: list[Path] = []
     names: list[str] = []
     given: list[Side] = []
     strange: list[str] = []
-    split = all(sides.values()) and not _images_in(root)
     for folder in top:
         side = sides[folder] or "train"
         if split and (loose := _images_in(folder)):

@@ -113,7 +113,7 @@ def open_medmnist(name: str, config: DataConfig) -> ClassSource:
         DataError: there is no such file, or it is not the set.
         MissingDependencyError: no path, and the package is not installed.
     """
-    path = _download(name, config) if config.path is None else _find(name, config.path)
+    path = _download(name, config) if config.path is None else _find(name, config.path, config)
     try:
         file = Npz(path)
     except DataError as error:
@@ -127,17 +127,32 @@ def open_medmnist(name: str, config: DataConfig) -> ClassSource:
     return open_medmnist_npz(file, config, CLASSES[name], name in MULTILABEL)
 
 
-def _find(name: str, given: str) -> Path:
+def _find(name: str, given: str, config: DataConfig) -> Path:
     path = Path(given).expanduser()
     if path.is_dir():
         files = [path / f"{name}.npz", *(path / f"{name}_{size}.npz" for size in SIZES)]
         found = [file for file in files if file.is_file()]
         if not found:
             raise DataError(f"{path} holds no {name}.npz")
-        return found[0]
+        wanted = _size_for(config)
+        return next((file for file in found if _size_of(file) >= wanted), found[-1])
     if not path.is_file():
         raise DataError(f"no such file: {path}; expected the .npz file of {name}")
+    if (other := set_of_file(path)) not in (None, name):
+        raise DataError(f"{path} is {other} by its name, but data.task is {name!r}")
     return path
+
+
+def _size_for(config: DataConfig) -> int:
+    """The smallest published size that does not have to be enlarged."""
+    wanted = max(config.image_size, config.centre_crop)
+    return next((size for size in SIZES if size >= wanted), SIZES[-1])
+
+
+def _size_of(file: Path) -> int:
+    """Pixels a side of a file of a set, by its name; files without a size are the first ones."""
+    digits = file.stem.partition("_")[2]
+    return int(digits) if digits.isdecimal() else 28
 
 
 def _download(name: str, config: DataConfig) -> Path:
@@ -149,9 +164,7 @@ def _download(name: str, config: DataConfig) -> Path:
             f"data.task is {name!r} and no file is given: give --data FILE.npz, or "
             "pip install 'nasseg[medmnist]', which downloads it"
         ) from None
-    # The smallest published size that does not have to be enlarged.
-    wanted = max(config.image_size, config.centre_crop)
-    size = next((size for size in SIZES if size >= wanted), SIZES[-1])
+    size = _size_for(config)
     try:
         made = getattr(medmnist, medmnist.INFO[name]["python_class"])
         loaded = made(split="val", download=True, size=size)

@@ -175,10 +175,7 @@ def budget(run: RunFiles) -> str:
         ),
         (
             "search",
-            f"architecture given: {setting('search.arch')}"
-            if setting("search.arch")
-            else f"{setting('search.runs')} evolutions of {setting('search.nb_iter')} generations, "
-            f"population {setting('search.population_size')}, space {setting('search.space')}",
+            _search_budget(run),
         ),
         (
             "digital training",
@@ -196,10 +193,33 @@ def budget(run: RunFiles) -> str:
     if isinstance(seconds, dict) and seconds:
         parts = [f"{stage} {duration_name(float(taken))}" for stage, taken in seconds.items()]
         facts.append(("wall-clock time", ", ".join(parts)))
-    scored = counts.get("val")
-    on = f" on {scored:,} validation images" if scored else " on the validation images"
+    side, name = ("test", "test") if counts.get("test") else ("val", "validation")
+    scored = counts.get(side)
+    on = f" on {scored:,} {name} images" if scored else f" on the {name} images"
     note = f'<p class="note">Every score in this report was measured{on} with this seed.</p>'
     return definitions(facts) + note
+
+
+def _search_budget(run: RunFiles) -> str:
+    setting = run.setting
+    space = f"space {setting('search.space')}"
+    if setting("search.arch"):
+        return f"architecture given: {setting('search.arch')}"
+    if setting("search.measure"):
+        how = f"{setting('search.measure')} architectures measured"
+        return f"{how}, sampler {setting('search.sampler')}, {space}"
+    if setting("search.strategy") == "darts":
+        return f"a supernet, {setting('search.darts_epochs')} epochs, {space}"
+    generations = f"{setting('search.nb_iter')} generations"
+    if setting("search.strategy") == "random":
+        return (
+            f"as many random architectures as {setting('search.runs')} evolutions of {generations} "
+            f"have, {space}"
+        )
+    return (
+        f"{setting('search.runs')} evolutions of {generations}, population "
+        f"{setting('search.population_size')}, {space}"
+    )
 
 
 def _weight_noise(run: RunFiles) -> str:

@@ -107,7 +107,7 @@ def draw_curves(run: RunFiles) -> Figure | None:
 
 
 def draw_search(run: RunFiles) -> Figure | None:
-    """Best and mean predicted score of each generation, a colour for each evolution."""
+    """Best and mean score of each generation (of a supernet: epoch), a colour for each search."""
     history = [
         entry
         for entry in (run.best or {}).get("history") or []
@@ -117,27 +117,41 @@ def draw_search(run: RunFiles) -> Figure | None:
         return None
     figure = new_figure(9.6, 3.0)
     ax = figure.subplots()
+    supernet = run.setting("search.strategy") == "darts"
     runs = sorted({int(entry.get("run", 0)) for entry in history})
     for number in runs:
         own = [entry for entry in history if int(entry.get("run", 0)) == number]
         own.sort(key=lambda entry: int(entry["generation"]))
         x = [int(entry["generation"]) for entry in own]
         colour = CYCLE[number % len(CYCLE)]
-        ax.plot(x, [e["best"] for e in own], color=colour, label=f"evolution {number + 1}: best")
+        ax.plot(x, [e["best"] for e in own], color=colour, label=_series_name(number, supernet))
         mean = [math.nan if e.get("mean") is None else float(e["mean"]) for e in own]
         ax.plot(x, mean, color=colour, alpha=0.55, linewidth=1.1, linestyle="--")
-    ax.plot([], [], color=MUTED, linewidth=1.1, linestyle="--", label="mean of the population")
+    ax.plot(
+        [],
+        [],
+        color=MUTED,
+        linewidth=1.1,
+        linestyle="--",
+        label="mean of three drawn" if supernet else "mean of the population",
+    )
     best = run.best or {}
     goals = best.get("objectives")
     if goals:
         title = f"first objective: {goals[0]}"
+    elif supernet:
+        title = f"validation {run.main_metric[1]} with the shared weights"
     elif isinstance(best.get("measured"), dict):
         title = f"measured {run.main_metric[1]} after a day, short training"
     else:
         title = f"predicted {run.main_metric[1]} after a day"
     ax.set_title(title)
-    ax.set_xlabel("generation")
+    ax.set_xlabel("epoch" if supernet else "generation")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     quiet(ax)
     figure.legend(loc="outside right center")
     return figure
+
+
+def _series_name(number: int, supernet: bool) -> str:
+    return "most probable" if supernet else f"search {number + 1}: best"

@@ -19,6 +19,7 @@ With weight noise in the supernet the search is for networks that bear it.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -221,7 +222,7 @@ class _Search:
             half.train_loader(size, derive_seed(seed, key), balanced=balanced)
             for half, key in zip(halves, (_SEED_WEIGHTS, _SEED_LOGITS), strict=True)
         )
-        unseen = [*data.val_loader(size), *halves[1].calibration_loader(size)]
+        unseen = itertools.chain(data.val_loader(size), halves[1].calibration_loader(size))
         self.unseen = _first(unseen, RANKING_IMAGES)
         self.statistics = _first(halves[0].calibration_loader(size), STATISTICS_IMAGES)
         own = derive_seed(seed, _SEED_INIT)

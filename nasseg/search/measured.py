@@ -48,7 +48,7 @@ HEARTBEAT = 60.0
 GRACE_BEATS = 4
 """Signs of life that a worker may miss before its trial is given to another."""
 STOPPED_AT = "stopped_at"
-"""Attribute of a study that ended early: how many architectures it has."""
+"""Attribute of a study that ended early: its ``count`` and the ``stop_gain`` asked."""
 STOP_AFTER = 5
 """Proposals in a row that must promise too little before a study ends early."""
 METRIC = "day1"
@@ -72,6 +72,8 @@ class MeasuredStudy:
         heartbeat: seconds between a worker's signs of life.
         grace: seconds without one after which its trial is given to another worker. A worker of
             this machine that has ended is noticed at once.
+        defaults: of sections of the settings to which settings were added that leave everything as
+            it was; a study from before is then still the same.
 
     Raises:
         ConfigError: no such kind of storage.
@@ -90,6 +92,7 @@ class MeasuredStudy:
         bounds: SizeBounds | None = None,
         heartbeat: float = HEARTBEAT,
         grace: float | None = None,
+        defaults: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         if heartbeat <= 0:
             raise ConfigError(f"heartbeat is {heartbeat!r}; allowed: seconds above 0")
@@ -101,6 +104,7 @@ class MeasuredStudy:
         self.study = optuna.create_study(
             storage=opened, study_name=name, direction="maximize", load_if_exists=True
         )
+        self.defaults = dict(defaults or {})
         self._remember(dict(settings))
         grace = GRACE_BEATS * heartbeat if grace is None else grace
         self.queue = TrialQueue(self.study, opened, space, heartbeat, grace)
@@ -117,7 +121,13 @@ class MeasuredStudy:
                 self.study.set_user_attr("settings", settings)
                 self.study.set_metric_names([METRIC])
         # Read back: two workers may have begun at once, with different settings.
-        changed = differences(self.study.user_attrs["settings"], settings)
+        saved = self.study.user_attrs["settings"]
+        # Settings younger than the study were as they are by default.
+        saved = {
+            key: {**self.defaults[key], **value} if key in self.defaults else value
+            for key, value in saved.items()
+        }
+        changed = differences(saved, settings)
         if changed:
             raise RunError(
                 f"the {self.where} has other settings:\n  "
@@ -139,10 +149,14 @@ class MeasuredStudy:
         """The row with the highest ``day1``, of equal ones the earliest; None without rows."""
         return max(self.rows(), key=lambda row: float(row[METRIC]), default=None)
 
-    def goal(self, count: int) -> int:
+    def goal(self, count: int, stop_gain: float = 0.0) -> int:
         """How many architectures the study ends with: ``count``, or fewer where it was found that
-        going on is of no use."""
-        return min(count, int(self.study.user_attrs.get(STOPPED_AT, count)))
+        going on promises less than ``stop_gain``."""
+        ended = self.study.user_attrs.get(STOPPED_AT)
+        # Whoever asks for smaller gains goes on.
+        if ended is None or not stop_gain or stop_gain < float(ended["stop_gain"]):
+            return count
+        return min(count, int(ended["count"]))
 
     def finished(self, count: int) -> int:
         """How many of the first ``count`` architectures are measured or known to fail."""
@@ -251,7 +265,7 @@ class MeasuredStudy:
             tqdm(total=count, desc="measured", unit="arch", disable=not progress) as bar,
         ):
             while True:
-                count = self.goal(count)
+                count = self.goal(count, stop_gain)
                 taken = self.queue.take(count)
                 self.show(bar, count)
                 if taken is not None:
@@ -326,15 +340,10 @@ class MeasuredStudy:
         recent = [*before[1 - STOP_AFTER :], promised]
         if len(recent) < STOP_AFTER or any(g is None or g >= stop_gain for g in recent):
             return
-        if STOPPED_AT not in self.study.user_attrs:
-            self.study.set_user_attr(STOPPED_AT, taken.place + 1)
-            log.info(
-                "%s ends with %d architectures: %d proposals in a row promised less than %g",
-                self.where,
-                taken.place + 1,
-                STOP_AFTER,
-                stop_gain,
-            )
+        ended = self.study.user_attrs.get(STOPPED_AT)
+        if ended is None or stop_gain < float(ended["stop_gain"]):
+            found = {"count": taken.place + 1, "stop_gain": stop_gain}
+            self.study.set_user_attr(STOPPED_AT, found)
 
     def _first_with(self, taken: Taken, arch: dict[str, Any]) -> Slot | None:
         """The other slot that decided on this architecture before; waits until it is done."""

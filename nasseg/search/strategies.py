@@ -231,7 +231,8 @@ class SurrogateAssisted(Strategy):
         said = model.predict(self.domain.features(pool))
         ahead = (said.mean - y.max()) / said.std
         gain = said.std * (ahead * norm.cdf(ahead) + norm.pdf(ahead))
-        return float(gain[~said.outside].max(initial=0.0))
+        # Where nothing is known, nothing says that there is no gain.
+        return np.inf if said.outside.all() else float(gain[~said.outside].max())
 
     def _pool(
         self,

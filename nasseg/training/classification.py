@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from nasseg.errors import RunError
 from nasseg.tasks import Batches
 
 Probabilities = npt.NDArray[np.float64]
@@ -34,6 +33,7 @@ def predict_probabilities(
 
     Raises:
         ValueError: the loader gave no batch.
+        RunError: the network gives what is not finite.
     """
     device = next(net.parameters()).device
     views = MIRRORS if tta else MIRRORS[:1]
@@ -48,7 +48,10 @@ def predict_probabilities(
         labels.append(label.cpu())
     if not found:
         raise ValueError("no image to evaluate: the loader gave no batch")
-    return torch.cat(found).numpy(), torch.cat(labels).long().numpy()
+    probabilities = torch.cat(found).numpy()
+    if not np.isfinite(probabilities).all():
+        raise RunError("diverged: the network's probabilities are not finite")
+    return probabilities, torch.cat(labels).long().numpy()
 
 
 def classification_metrics(
@@ -96,7 +99,5 @@ def class_aucs(
     aucs = np.full(probabilities.shape[1], np.nan)
     for c in range(probabilities.shape[1]):
         if 0 < own[:, c].sum() < len(own):
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                aucs[c] = roc_auc_score(own[:, c], probabilities[:, c])
+            aucs[c] = roc_auc_score(own[:, c], probabilities[:, c])
     return aucs

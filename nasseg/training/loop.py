@@ -205,6 +205,13 @@ def write_metrics(path: Path, stage: str, history: Iterable[dict[str, Any]]) -> 
     write_text(path, "".join(f"{line}\n" for line in kept))
 
 
+def _complete(identity: Any) -> Any:
+    """What a checkpoint is of, with the settings that are younger than it at their defaults."""
+    if not isinstance(identity, dict) or "config" not in identity:
+        return identity
+    return {**identity, "config": {**to_dict(TrainConfig()), **json.loads(identity["config"])}}
+
+
 class _State:
     """All that changes while training, and its way to a checkpoint and back."""
 
@@ -302,7 +309,7 @@ class _State:
         }
 
     def load(self, saved: dict[str, Any], path: Path) -> None:
-        if saved.get("identity") != self.identity:
+        if _complete(saved.get("identity")) != _complete(self.identity):
             raise RunError(
                 f"{path} is of another training ({saved.get('identity')}); this one is "
                 f"{self.identity}. Choose another folder, or delete it to train anew"
