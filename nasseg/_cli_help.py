@@ -123,8 +123,13 @@ def config_help(
 
 def _alias_name(name: str) -> str:
     value = {
-        "data": "FOLDER",
-        "arch": "FILE.json",
+        "task": "NAME",
+        "data": "FOLDER|FILE",
+        "arch": "FILE.json|NAME",
+        "strategy": "NAME",
+        "weights": "FILE",
+        "freeze_until": "NAME",
+        "class_weights": "none|balanced",
         "digital_layers": "auto|NAMES",
         "maximize": "NAME,NAME",
         "minimize": "NAME,NAME",
