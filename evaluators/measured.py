@@ -59,6 +59,11 @@ class Budget:
                 "analog.digital_layers is 'auto'; measured scores are of networks with named "
                 "digital layers, or none"
             )
+        if self.train.weights is not None:
+            raise ConfigError(
+                f"train.weights is {self.train.weights!r}; allowed where many networks are "
+                "measured: none"
+            )
         missing = [t for t in SCORE_TIMES if t not in self.drift.times]
         if missing:
             raise ConfigError(

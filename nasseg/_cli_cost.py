@@ -54,7 +54,7 @@ def read_subject(source: str, given: dict[str, str]) -> Subject:
     try:
         values = {"network": source} if known else json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path} cannot be read: {no_such_arch(source)}") from None
+        raise ConfigError(f"{path} cannot be read as JSON: {no_such_arch(source)}") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as JSON: {error}") from None
     if isinstance(values, dict) and isinstance(values.get("arch"), dict):

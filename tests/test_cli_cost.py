@@ -97,4 +97,4 @@ def test_help_fits_a_terminal(capsys):
     assert main(["cost", "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(len(line) for line in lines) < 80
-    assert "usage: nasseg cost ARCH.json|RUN [--hardware CHIP]" in lines
+    assert "usage: nasseg cost ARCH.json|RUN|NAME [--hardware CHIP]" in lines
