@@ -224,8 +224,8 @@ def to_markdown(path: Path) -> str:
     ]
     names = [name for name, *_ in cells]
     lines = [
-        "| | " + " | ".join(names) + " | p05 chip, 1 day | cost |",
-        "|---" * (len(cells) + 3) + "|",
+        "| | seeds | " + " | ".join(names) + " | p05 chip, 1 day | cost |",
+        "|---" * (len(cells) + 4) + "|",
     ]
     for name in order:
         own = table[table.variant == name]
@@ -233,11 +233,14 @@ def to_markdown(path: Path) -> str:
         for _, recalibrated, time_s in cells:
             part = own[(own.recalibrated == recalibrated) & (own.time_s == time_s)]
             seeds = part.groupby("seed").ratio.mean()
-            spread = seeds.std(ddof=1) if len(seeds) > 1 else 0.0
-            texts.append(f"{seeds.mean():.4f} ± {spread:.4f}")
+            spread = f" ± {seeds.std(ddof=1):.4f}" if len(seeds) > 1 else ""
+            texts.append(f"{seeds.mean():.4f}{spread}")
         day = own[own.recalibrated & (own.time_s == 86_400.0)]
         p05 = day.groupby("seed").ratio.quantile(0.05).mean()
-        lines.append(f"| {name} | {' | '.join(texts)} | {p05:.4f} | {own.cost.mean():.2f} |")
+        count = own.seed.nunique()
+        lines.append(
+            f"| {name} | {count} | {' | '.join(texts)} | {p05:.4f} | {own.cost.mean():.2f} |"
+        )
     digital = table.groupby("seed").digital.first()
     head = (
         f"Dice over the Dice of the digital network ({digital.mean():.4f} ± "
