@@ -186,8 +186,8 @@ def test_logits_stay_as_they_are_during_the_warm_up():
     assert all(entry["entropy"] == pytest.approx(1) for entry in result.history)
 
 
-class Rigged(Supernet):
-    """Its output fades unless one choice is made."""
+class Handicapped(Supernet):
+    """Whoever does not make one choice leans towards the first class, whatever the image."""
 
     name, index = "", 0
 
@@ -195,25 +195,24 @@ class Rigged(Supernet):
         made = float(path[self.name] == self.index)
         if weights is not None:
             made = weights[self.name][self.index]
-        return (0.2 + 0.8 * made) * super().forward(x, path, weights)
+        lean = torch.tensor([6.0, 0.0])
+        return super().forward(x, path, weights) + (1.0 - made) * lean
 
 
-@pytest.mark.parametrize(("name", "index"), [("block1", 1), ("block2", 4), ("width2", 0)])
+@pytest.mark.parametrize(("name", "index"), [("block1", 1), ("skip2", 0), ("width2", 0)])
 def test_the_one_good_choice_is_found_be_it_a_block_or_the_narrowest_width(
     monkeypatch, name, index
 ):
-    monkeypatch.setattr(Rigged, "name", name)
-    monkeypatch.setattr(Rigged, "index", index)
-    monkeypatch.setattr(darts, "Supernet", Rigged)
+    monkeypatch.setattr(Handicapped, "name", name)
+    monkeypatch.setattr(Handicapped, "index", index)
+    monkeypatch.setattr(darts, "Supernet", Handicapped)
     monkeypatch.setattr(darts, "DRAWN", 1)
-    config = SearchConfig(
-        darts_epochs=14, darts_warmup=0.4, darts_alpha_lr=0.05, darts_candidates=1
-    )
+    config = SearchConfig(darts_epochs=8, darts_warmup=0.0, darts_alpha_lr=0.1, darts_candidates=1)
     data = stripes(144)
-    train = TrainConfig(batch_size=8, lr=5e-3)
+    train = TrainConfig(batch_size=8, lr=5e-4)
     result = search_darts(SPACE, data, task_for(data), config, train, seed=0)
     said = list(result.probabilities[name].values())
-    assert said[index] > 0.5
+    assert said[index] > 0.6
     choices = {h.name: h.choices for h in SPACE.hyperparameters}[name]
     assert result.arch[name] == choices[index]
 
