@@ -78,7 +78,8 @@ def test_macs_grow_fourfold_with_twice_the_side(name):
     assert large == pytest.approx(4 * small, rel=0.01)
 
 
-@pytest.mark.parametrize("name", list_spaces())
+# Reference networks are counted on what is built in any case: they have no formula.
+@pytest.mark.parametrize("name", [name for name in list_spaces() if name != "reference"])
 @pytest.mark.parametrize(
     ("size", "channels", "tile"),
     [((32, 32), (3, 1), (512, 256)), ((47, 61), (4, 3), (64, 48)), ((16, 90), (1, 2), (128, 32))],
