@@ -54,6 +54,8 @@ def read_subject(source: str, given: dict[str, str]) -> Subject:
     try:
         values = {"network": source} if known else json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if path.name == "best.json" and path.parent.is_dir() and path != Path(source):
+            raise ConfigError(f"{path} is missing; run the search stage first") from None
         raise ConfigError(f"{path} cannot be read as JSON: {no_such_arch(source)}") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as JSON: {error}") from None

@@ -104,6 +104,11 @@ class RunFolder:
         """Whether a stage was finished."""
         return bool(self.stages.get(stage, {}).get("done"))
 
+    def unbind(self) -> None:
+        """Let other settings be chosen: what was begun with these is nothing yet."""
+        self.stages.pop("data", None)
+        self._save()
+
     def finish(self, stage: str, **facts: Any) -> None:
         """Mark a stage finished, with what later stages need to know of it."""
         self.stages.setdefault(stage, {}).update(facts, done=True)

@@ -589,6 +589,12 @@ class RunConfig:
                 getattr(self.train, name),
                 "none, unless search.arch says which network is trained",
             )
+        _check(
+            self.train.freeze_until is None or self.train.weights is not None,
+            "train.freeze_until",
+            self.train.freeze_until,
+            "none without train.weights: layers would be frozen as they are drawn",
+        )
         _check_classes_only(self.data, self.train)
         _check(self.seed >= 0, "seed", self.seed, "0 or more")
         _check_device(self.device)

@@ -7,7 +7,8 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from nasseg.analog.plan import plan_refresh
 from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.config import RunConfig, TrainConfig
 from nasseg.data import ClassificationData, Data, SegmentationData, load_data
-from nasseg.errors import ConfigError, NassegError, RunError
+from nasseg.errors import ConfigError, ConversionError, NassegError, RunError
 from nasseg.labelling import (
     check_measured_search,
     draw_architectures,
@@ -127,9 +128,20 @@ def run(
                 (folder / f"{name}.ckpt").unlink(missing_ok=True)
         for stage in STAGES:
             if stage in chosen and not (folder.done(stage) and stage != "report"):
-                with folder.timed(stage) as timer:
+                with folder.timed(stage) as timer, _unbound_if_refused(folder, stage):
                     getattr(job, stage)(timer)
         return job.summarise()
+
+
+@contextmanager
+def _unbound_if_refused(folder: RunFolder, stage: str) -> Iterator[None]:
+    """Settings that the first stage refuses do not bind the folder: they may be a slip."""
+    try:
+        yield
+    except (ConfigError, ConversionError):
+        if stage == STAGES[0] and not (folder / "search.ckpt").exists():
+            folder.unbind()
+        raise
 
 
 def _asks_a_surrogate(config: RunConfig) -> bool:
@@ -372,6 +384,12 @@ class Job:
         checkpoint = self.folder / "train.ckpt"
         if self.config.train.weights is not None and not checkpoint.exists():
             pretrained = load_pretrained(net, self.config.train.weights)
+            known = (self.best.get("weights") or {}).get("sha256")
+            if known not in (None, pretrained.sha256):
+                raise RunError(
+                    f"{self.config.train.weights} has changed since {self.folder.path} was begun; "
+                    "bring it back, or use another --out"
+                )
             log.info("%s", pretrained)
             self.folder.note("train", weights=pretrained.to_dict())
         result = train_digital(
@@ -605,10 +623,22 @@ def _try_weights(net: nn.Module, train: TrainConfig) -> dict[str, Any]:
 
     As the train stage will, so that what does not fit is said before anything takes long.
     """
-    Freezing.of(net, train)
+    frozen = Freezing.of(net, train).names
     if train.weights is None:
         return {}
-    return {"weights": load_pretrained(net, train.weights).to_dict()}
+    loaded = load_pretrained(net, train.weights)
+    random = [
+        f"{name} ({why})"
+        for name, why in loaded.initial.items()
+        if name.rpartition(".")[0] in frozen
+    ]
+    if random:
+        raise ConfigError(
+            f"train.freeze_until is {train.freeze_until!r}, but {random[0]} is not loaded from "
+            f"{train.weights} and would be frozen as it is drawn; choose weights that fit (the "
+            "names ending in -imagenet have the published first convolutions)"
+        )
+    return {"weights": loaded.to_dict()}
 
 
 def _check_data(folder: RunFolder, data: Data) -> None:

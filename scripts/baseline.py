@@ -10,6 +10,7 @@ images.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -89,7 +90,7 @@ def main() -> int:
             net,
             data,
             task,
-            config.train,
+            dataclasses.replace(config.train, weights=None, freeze_until=None, unfreeze_every=0),
             seed=config.seed,
             checkpoint=Path(options.out).with_suffix(".ckpt"),
             progress=True,

@@ -11,6 +11,7 @@ compared. The same command continues; several of them at once share the work.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from nasseg import pipeline
 from nasseg._cli_config import build_config, read_yaml
 from nasseg.compare import compare, format_comparison, write_comparison
 from nasseg.config import RunConfig
-from nasseg.errors import NassegError, RunError
+from nasseg.errors import ConfigError, NassegError, RunError
 
 
 def main() -> int:
@@ -33,8 +34,8 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--folds", type=int, default=0, help="cross-validation; 0 = none")
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--device")
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -58,6 +59,10 @@ def main() -> int:
 def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
     """Folder and settings of every run, the seeds of one network after those of the one before."""
     runs = []
+    names = [Path(network).stem for network in options.networks]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two networks are called {name!r}; their files must differ in name")
     for network in options.networks:
         for seed in options.seeds:
             for fold in range(max(1, options.folds)):
@@ -66,10 +71,15 @@ def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
                 said: dict[str, Any] = {
                     "out": str(Path(options.out) / name),
                     "seed": seed,
-                    "threads": options.threads,
-                    "device": options.device,
                     "search.arch": network,
                 }
+                said |= {
+                    key: getattr(options, key)
+                    for key in ("threads", "device")
+                    if getattr(options, key) is not None
+                }
+                if (space := _space_of(network)) is not None:
+                    said["search.space"] = space
                 if options.folds:
                     said |= {"data.folds": options.folds, "data.fold": fold}
                 if options.data is not None:
@@ -79,6 +89,15 @@ def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
                 config = build_config(RunConfig, values, origins)
                 runs.append((Path(config.out), config))
     return runs
+
+
+def _space_of(network: str) -> str | None:
+    """The search space that a ``best.json`` names; None = what the settings say."""
+    try:
+        values = json.loads(Path(network).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values.get("space") if isinstance(values, dict) else None
 
 
 def _done(folder: Path, config: RunConfig) -> bool:

@@ -222,7 +222,10 @@ class _Search:
             half.train_loader(size, derive_seed(seed, key), balanced=balanced)
             for half, key in zip(halves, (_SEED_WEIGHTS, _SEED_LOGITS), strict=True)
         )
-        unseen = itertools.chain(data.val_loader(size), halves[1].calibration_loader(size))
+        unseen = itertools.chain(
+            _shuffled(data, derive_seed(seed, _SEED_SPLIT, 1)).val_loader(size),
+            halves[1].calibration_loader(size),
+        )
         self.unseen = _first(unseen, RANKING_IMAGES)
         self.statistics = _first(halves[0].calibration_loader(size), STATISTICS_IMAGES)
         own = derive_seed(seed, _SEED_INIT)
@@ -256,7 +259,8 @@ class _Search:
     @property
     def warmup(self) -> int:
         """Epochs in which the logits stay as they are."""
-        return round(self.config.darts_warmup * self.config.darts_epochs)
+        last = self.config.darts_epochs - 1
+        return min(last, round(self.config.darts_warmup * self.config.darts_epochs))
 
     def progress(self) -> float:
         """How much of the logits' own epochs is over, 0 to 1."""
@@ -523,6 +527,15 @@ def _within_bounds(
             f"least are {params.min():,} and {macs.min():,.0f}"
         )
     return [arch for arch, ok in zip(archs, within, strict=True) if ok]
+
+
+def _shuffled(data: ClassificationData, seed: int) -> ClassificationData:
+    """The data with their validation images in another order: sources list class after class, and
+    the first images shall stand for all."""
+    order = np.random.default_rng(seed).permutation(len(data.ids["val"]))
+    ids = {**data.ids, "val": tuple(data.ids["val"][int(i)] for i in order)}
+    rows = {**data.rows, "val": data.rows["val"][order]}
+    return dataclasses.replace(data, ids=ids, rows=rows)
 
 
 def _entropy(logits: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class Freezing:
         self._parameters = [[] for _ in self.names]
         place = 0
         for name, module in net.named_modules():
-            if not self.names or name == layers[at[0]]:
+            if not self.names or name in (until, layers[at[0]]):
                 break
             # What comes before the first layer, if anything, goes with it.
             place = self.names.index(name) if name in self.names else place

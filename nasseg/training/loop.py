@@ -137,7 +137,7 @@ def fit(
             if freezing.names:
                 freezing.apply(state.epoch)
                 entry["frozen"] = freezing.frozen(state.epoch)
-            torch.manual_seed(derive_seed(seed, 5, state.epoch))
+            _seed_modules(derive_seed(seed, 5, state.epoch), device)
             train_loader.set_epoch(state.epoch)
             total, count = 0.0, 0
             for image, target in train_loader:
@@ -192,6 +192,14 @@ def fit(
         epochs=state.epoch,
         history=state.history,
     )
+
+
+def _seed_modules(seed: int, device: torch.device) -> None:
+    """Seed what dropout and its like draw from: the CPU's generator and that of one GPU."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def write_metrics(path: Path, stage: str, history: Iterable[dict[str, Any]]) -> None:

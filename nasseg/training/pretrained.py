@@ -6,6 +6,7 @@ import hashlib
 import logging
 import pickle
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,6 +37,8 @@ CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "weig
 """Keys under which checkpoints keep a state dict."""
 LEAST_SHARE = 0.5
 """Of the network's weights, leaving out its first convolution and its head, that must be found."""
+MOST_UNUSED = 0.1
+"""Of the file's weights, in convolutions that the network does not have."""
 SHOWN = 6
 """Tensors that a message names before it only counts."""
 
@@ -73,6 +76,19 @@ class Pretrained:
         for name, why in self.initial.items():
             grouped.setdefault(why, []).append(name)
         return list(grouped.items())
+
+
+_DAMAGE = (
+    SafetensorError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    # What the reader of pickled files answers where there is none.
+    LookupError,
+    TypeError,
+    AttributeError,
+    struct.error,
+)
 
 
 def load_pretrained(net: nn.Module, path: str | Path) -> Pretrained:
@@ -132,6 +148,10 @@ def load_pretrained(net: nn.Module, path: str | Path) -> Pretrained:
     share = sum(n for name, n in counted.items() if name in ready) / max(1, sum(counted.values()))
     if share < LEAST_SHARE or not ready:
         raise ConfigError(_misfit(path, net, found, own, share))
+    # A deeper network of the same family has all the names of this one, and more.
+    left = sum(found[name].numel() for name in report.unused if found[name].dim() >= 4)
+    if left > MOST_UNUSED * sum(tensor.numel() for tensor in found.values()):
+        raise ConfigError(_misfit(path, net, found, own, share, report.unused))
     with torch.no_grad():
         for name, tensor in ready.items():
             own[name].copy_(tensor)
@@ -158,12 +178,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"train.weights: {path} holds more than tensors and plain values, or is no file of "
             "weights; allowed: safetensors, or torch.save(net.state_dict(), FILE)"
         ) from None
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except _DAMAGE as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"train.weights: {path} cannot be read: {first}") from None
-    while isinstance(content, Mapping) and not any(isinstance(v, Tensor) for v in content.values()):
-        inner = next((content[key] for key in CONTAINERS if key in content), None)
-        if not isinstance(inner, Mapping):
+    while isinstance(content, Mapping):
+        # Beside the state dict, files hold an epoch, a best accuracy, an optimiser.
+        inside = (content[key] for key in CONTAINERS if key in content)
+        inner = next((value for value in inside if isinstance(value, Mapping)), None)
+        if inner is None:
             break
         content = inner
     tensors = {
@@ -286,11 +308,17 @@ def _misfit(
     found: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
     share: float,
+    unused: list[str] | None = None,
 ) -> str:
     arch = getattr(net, "arch", None)
     label = arch.get("network") if isinstance(arch, dict) else None
     near = _nearest_reference(found)
     hint = f"; they look like those of {near}" if near not in (None, label) else ""
+    if unused:
+        return (
+            f"train.weights: {path} is of another network than {label or type(net).__name__}: "
+            f"{len(unused)} of its {len(found)} tensors have no place there ({_some(unused)}){hint}"
+        )
     return (
         f"train.weights: {path} fits {share:.0%} of the weights of "
         f"{label or type(net).__name__}, {LEAST_SHARE:.0%} are needed{hint}. Its tensors are "

@@ -283,8 +283,12 @@ def recalibration_loader(
     batches: list[tuple[Tensor, Tensor]] = []
     count = 0
     for image, label in loader:
-        batches.append((image[: wanted - count], label[: wanted - count]))
-        count += len(batches[-1][0])
+        part = image[: wanted - count], label[: wanted - count]
+        # BatchNorm has no variance of one image on a map of one pixel.
+        if len(part[0]) == 1 and batches:
+            break
+        batches.append(part)
+        count += len(part[0])
         if count >= wanted:
             break
     return batches
