@@ -514,3 +514,36 @@ def test_efficientnet_goes_onto_chips_but_for_its_depthwise_convolutions() -> No
     )
     assert len(table) == 4
     assert table["value"].between(0, 1).all()
+
+
+# --- what must not happen in silence --------------------------------------------------------
+
+
+def test_a_deeper_network_of_the_family_is_another_network(tmp_path: Any) -> None:
+    tensors = dict(published("resnet18"))
+    for layer in range(4):
+        tensors[f"layer4.2.conv{layer}.weight"] = torch.zeros(512, 512, 3, 3)
+    save_file(tensors, tmp_path / "deeper.safetensors")
+    net = SPACE.build({"network": "resnet18-imagenet"}, 3, 7)
+    with pytest.raises(ConfigError, match=r"4 of its .* have no place"):
+        load_pretrained(net, tmp_path / "deeper.safetensors")
+
+
+def test_checkpoints_of_training_scripts_hold_more_than_weights(tmp_path: Any) -> None:
+    state = published("resnet18")
+    checkpoint = {"epoch": 3, "best_acc1": torch.tensor(70.1), "state_dict": state, "model": "r18"}
+    torch.save(checkpoint, tmp_path / "checkpoint.pth")
+    net = SPACE.build({"network": "resnet18-imagenet"}, 3, 7)
+    assert not load_pretrained(net, tmp_path / "checkpoint.pth").initial
+
+
+def test_layers_are_not_frozen_as_they_are_drawn(tmp_path: Any) -> None:
+    with pytest.raises(ConfigError, match=r"train\.weights: layers would be frozen"):
+        RunConfig(search=SearchConfig(arch="resnet18"), train=TrainConfig(freeze_until="layer3"))
+
+
+def test_a_slip_in_the_first_stage_does_not_lock_the_folder(tmp_path: Any) -> None:
+    wrong = settings(tmp_path, train=TrainConfig(weights=str(tmp_path / "nowhere.pth"), epochs=1))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        pipeline.run(wrong, stages=["search"], progress=False)
+    pipeline.run(settings(tmp_path), stages=["search"], progress=False)
