@@ -13,6 +13,7 @@ import csv
 import dataclasses
 import json
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nasseg._io import write_text
+from nasseg._cli_summary import time_name
+from nasseg._io import write_bytes, write_text
 from nasseg.analog import chip_evaluator
 from nasseg.analog.noise import derive_seed
 from nasseg.config import AnalogConfig, DataConfig, DriftConfig, TrainConfig
 from nasseg.data import load_data
 from nasseg.errors import ConfigError, NassegError
+from nasseg.report._style import BLUE, MUTED, look, new_figure, quiet, to_png
 from nasseg.search_spaces import get_space
 from nasseg.tasks import task_for
 from nasseg.training import load_weights, save_weights
@@ -109,7 +112,10 @@ def main() -> int:
     except NassegError as error:
         sys.stderr.write(f"ablation: error: {error}\n")
         return 1
-    sys.stdout.write(to_markdown(Path(options.out) / "rows.csv"))
+    rows = Path(options.out) / "rows.csv"
+    sys.stdout.write(to_markdown(rows))
+    with look():
+        write_bytes(Path(options.out) / "curves.png", to_png(draw(rows)))
     return 0
 
 
@@ -206,6 +212,38 @@ def _has(path: Path, name: str, seed: int) -> bool:
 def _append(path: Path, rows: list[dict[str, Any]]) -> None:
     before = pd.read_csv(path) if path.exists() else pd.DataFrame()
     write_text(path, pd.concat([before, pd.DataFrame(rows)]).to_csv(index=False))
+
+
+def draw(path: Path) -> Any:
+    """Dice over the digital network's against time, recalibrated: a panel for each variant that
+    all seeds were measured with, beside the recipe. Lines are means over seeds and chips, bands
+    the 5th to the 95th percentile chip."""
+    table = pd.read_csv(path)
+    table["ratio"] = table.dice / table.digital
+    table = table[table.recalibrated]
+    seeds = table.seed.nunique()
+    whole = table.groupby("variant").seed.nunique()
+    names = [name for name, *_ in VARIANTS[1:] if whole.get(name) == seeds]
+    across = 5
+    down = -(-len(names) // across)
+    figure = new_figure(2.3 * across, 1.9 * down)
+    axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
+    for ax, name in zip(axes.flat, names, strict=False):
+        for variant, colour in ((VARIANTS[0][0], MUTED), (name, BLUE)):
+            groups = dict(list(table[table.variant == variant].groupby("time_s").ratio))
+            low, high = ([g.quantile(q) for g in groups.values()] for q in (0.05, 0.95))
+            ax.fill_between(list(groups), low, high, color=colour, alpha=0.18, linewidth=0)
+            ax.plot(list(groups), [g.mean() for g in groups.values()], color=colour, marker="o",
+                    ms=3)  # fmt: skip
+        ax.set_xscale("log")
+        ax.set_xticks(list(groups), [time_name(t) for t in groups], fontsize=7)
+        ax.minorticks_off()
+        ax.set_title("\n".join(textwrap.wrap(name, 24)), fontsize=8, pad=4)
+        quiet(ax)
+    figure.supxlabel("grey: the recipe", fontsize=8, color=MUTED)
+    return figure
 
 
 def to_markdown(path: Path) -> str:
