@@ -452,5 +452,5 @@ def test_a_search_ends_once_going_on_promises_less_than_the_noise(tmp_path):
 def test_a_search_goes_on_while_it_promises_more_or_where_it_is_not_asked(tmp_path):
     for name, stop_gain in (("much", 1e-9), ("never", 0.0)):
         study = open_study(f"journal:{tmp_path / name}.journal")
-        study.work(formula, 18, "surrogate", stop_gain=stop_gain, progress=False)
-        assert len(ids(study)) == study.goal(18, stop_gain) == 18
+        study.work(formula, 12, "surrogate", stop_gain=stop_gain, progress=False)
+        assert len(ids(study)) == study.goal(12, stop_gain) == 12
