@@ -122,7 +122,8 @@ def _digital(summaries: list[dict[str, Any]], baselines: list[dict[str, Any]]) -
     if baselines:
         cells = " | ".join(_spread(b["digital"][n] for b in baselines) for n in names)
         lines.append(
-            f"| {baselines[0]['network']}, same training, {len(baselines)} seeds | "
+            f"| {baselines[0]['network']}, same training, {len(baselines)} "
+            f"seed{'s' if len(baselines) > 1 else ''} | "
             f"{baselines[0]['params']:,} | {cells} |"
         )
     return lines
