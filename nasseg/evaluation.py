@@ -12,11 +12,11 @@ import numpy.typing as npt
 from torch import nn
 from tqdm import tqdm
 
-from nasseg._aged import aged_networks
+from nasseg._aged import AgedChips, check_chips, open_job
 from nasseg._io import write_bytes, write_json
-from nasseg._run import RunFolder, read_run_config
+from nasseg._run import read_run_config
 from nasseg.data import ClassificationData, Data
-from nasseg.errors import ConfigError, RunError
+from nasseg.errors import ConfigError
 from nasseg.pipeline import Job
 from nasseg.training import evaluate
 from nasseg.training.classification import (
@@ -80,14 +80,9 @@ def evaluate_run(
         ConfigError: a value is not allowed.
         DataError: the images of the run cannot be used.
     """
-    if chips < 1:
-        raise ConfigError(f"chips is {chips}; allowed: 1 or more")
+    check_chips(chips)
     config = read_run_config(run, device=device)
-    needed = "digital.safetensors" if at is None else "analog.safetensors"
-    if not (Path(run) / needed).exists():
-        stage = "train" if at is None else "analog"
-        raise RunError(f"{Path(run) / needed} is missing; `nasseg {stage} --out {run}` makes it")
-    job = Job(config, RunFolder(config, readonly=True), progress)
+    job = open_job(run, config, at, progress)
     data = job.data
     chosen = side or data.report_side
     if chosen != data.report_side and not (isinstance(data, ClassificationData)):
@@ -142,7 +137,7 @@ def _aged(
     job: Job, ask: _Question, at: float, chips: int, recalibrate: bool, progress: bool
 ) -> Iterator[_Answer]:
     """The answers of chips of one age, in order."""
-    networks = aged_networks(job, at, count=chips, recalibrate=recalibrate)
+    networks = AgedChips(job, at, count=chips, recalibrate=recalibrate)
     bar = tqdm(networks, total=chips, desc="evaluate", unit="chip", disable=not progress)
     for _, net in bar:
         answer = ask(net)

@@ -15,21 +15,16 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from nasseg._aged import AgedChips, check_chips, open_job
 from nasseg._io import write_bytes
-from nasseg._run import RunFolder, read_run_config
-from nasseg.analog import programmable, recalibrate_batch_norms
-from nasseg.analog.calibrate import batch_norms, preserved_batch_norms
-from nasseg.analog.convert import noise_source
-from nasseg.analog.noise import derive_seed
+from nasseg._run import read_run_config
 from nasseg.config import RunConfig
 from nasseg.data._read import SUFFIXES, read_image
 from nasseg.data.native import whole_image
 from nasseg.data.normalise import normalise
-from nasseg.errors import ConfigError, DataError, NassegError, RunError
+from nasseg.errors import ConfigError, DataError
 from nasseg.instances import Ids, depth_map, split_instances
-from nasseg.pipeline import Job
 from nasseg.tasks import predict_whole
-from nasseg.training.recipe import SEED_DRIFT
 
 _UNITS = {
     "s": 1.0,
@@ -146,10 +141,7 @@ def predict(
         DataError: images cannot be read. The others are written first.
         ConfigError: a value is not allowed.
     """
-    if chips < 1:
-        raise ConfigError(f"chips is {chips}; allowed: 1 or more")
-    if chip_seed < 0:
-        raise ConfigError(f"chip_seed is {chip_seed}; allowed: 0 or more")
+    check_chips(chips, chip_seed)
     config = read_run_config(run, device=device)
     if config.data.kind == "classification":
         raise ConfigError(f"{run} classifies images; nasseg predict RUN IMAGES... --csv FILE")
@@ -160,13 +152,11 @@ def predict(
             f"out is {str(out)!r}, where the images are: results have their names; choose another "
             "folder"
         )
-    needed = "digital.safetensors" if at is None else "analog.safetensors"
-    if not (Path(run) / needed).exists():
-        stage = "train" if at is None else "analog"
-        raise RunError(f"{Path(run) / needed} is missing; `nasseg {stage} --out {run}` makes it")
-    job = Job(config, RunFolder(config, readonly=True), progress)
+    job = open_job(run, config, at, progress)
     several = _several(config)
-    states = None if at is None else _Chips(job, at, chip_seed, chips, recalibrate)
+    aged = None
+    if at is not None:
+        aged = AgedChips(job, at, first=chip_seed, count=chips, recalibrate=recalibrate)
     done: list[Predicted] = []
     problems: list[str] = []
     bar = tqdm(total=len(files), desc="predict", unit="image", disable=not progress)
@@ -174,12 +164,12 @@ def predict(
         for block in _blocks(files, config, problems):
             inputs = [(path, pixels, _shown(pixels, config)) for path, pixels in block]
             found: list[tuple[Probability, Probability | None]]
-            if states is None:
+            if aged is None:
                 found = [
                     (_probability(job.digital, x, p.shape[:2], several), None) for _, p, x in inputs
                 ]
             else:
-                found = states.run(inputs)
+                found = _by_chips(aged, inputs, several)
             for (path, pixels, _), (probability, spread) in zip(inputs, found, strict=True):
                 done.append(_write(Path(out), path, pixels, probability, spread, several))
                 bar.update()
@@ -249,67 +239,33 @@ def _probability(
     return values
 
 
-class _Chips:
-    """Programmed chips of a run at one age, each with its BatchNorm statistics."""
-
-    def __init__(self, job: Job, at: float, first: int, count: int, recalibrate: bool) -> None:
-        self.net = job.analog_net
-        self.at, self.first, self.count = at, first, count
-        self.seed = derive_seed(job.config.seed, SEED_DRIFT)
-        self.several = _several(job.config)
-        self.states: dict[int, list[dict[str, Any]]] = {}
-        self.images = None
-        if recalibrate and batch_norms(self.net):
-            try:
-                self.images = job.recalibration(self.net)
-            except NassegError as error:
-                raise RunError(
-                    f"the images of the run, which chips are recalibrated with, cannot be used "
-                    f"({error}); --uncalibrated does without"
-                ) from None
-
-    def run(
-        self, inputs: Sequence[tuple[Path, npt.NDArray[np.uint8], torch.Tensor]]
-    ) -> list[tuple[Probability, Probability | None]]:
-        """For each image the first chip's probabilities, and their deviation over all chips."""
-        shown: list[Probability] = []
-        sums: list[npt.NDArray[np.float64]] = []
-        squares: list[npt.NDArray[np.float64]] = []
-        source = noise_source(self.net)
-        with programmable(self.net) as crossbars, preserved_batch_norms(self.net):
-            for chip in range(self.first, self.first + self.count):
-                crossbars.program(self.seed, chip)
-                crossbars.drift(self.at)
-                source.reseed(derive_seed(self.seed, chip, 2, int(self.at * 1000)))
-                self._calibrate(chip)
-                for k, (_, pixels, image) in enumerate(inputs):
-                    value = _probability(self.net, image, pixels.shape[:2], self.several)
-                    inside = value[:-1].sum(0) if self.several else value[0]
-                    if chip == self.first:
-                        shown.append(value)
-                        sums.append(inside.astype(np.float64))
-                        squares.append(inside.astype(np.float64) ** 2)
-                    else:
-                        sums[k] += inside
-                        squares[k] += inside.astype(np.float64) ** 2
-        if self.count == 1:
-            return [(value, None) for value in shown]
-        spreads = [
-            np.sqrt(np.maximum(s2 - s1**2 / self.count, 0) / (self.count - 1)).astype(np.float32)
-            for s1, s2 in zip(sums, squares, strict=True)
-        ]
-        return list(zip(shown, spreads, strict=True))
-
-    def _calibrate(self, chip: int) -> None:
-        norms = batch_norms(self.net)
-        if chip in self.states:
-            for norm, state in zip(norms, self.states[chip], strict=True):
-                norm.load_state_dict(state)
-        elif self.images is not None:
-            recalibrate_batch_norms(self.net, self.images)
-            self.states[chip] = [
-                {key: value.clone() for key, value in norm.state_dict().items()} for norm in norms
-            ]
+def _by_chips(
+    chips: AgedChips,
+    inputs: Sequence[tuple[Path, npt.NDArray[np.uint8], torch.Tensor]],
+    several: bool,
+) -> list[tuple[Probability, Probability | None]]:
+    """For each image the first chip's probabilities, and their deviation over all chips."""
+    shown: list[Probability] = []
+    sums: list[npt.NDArray[np.float64]] = []
+    squares: list[npt.NDArray[np.float64]] = []
+    for chip, net in chips:
+        for k, (_, pixels, image) in enumerate(inputs):
+            value = _probability(net, image, pixels.shape[:2], several)
+            inside = value[:-1].sum(0) if several else value[0]
+            if chip == chips.first:
+                shown.append(value)
+                sums.append(inside.astype(np.float64))
+                squares.append(inside.astype(np.float64) ** 2)
+            else:
+                sums[k] += inside
+                squares[k] += inside.astype(np.float64) ** 2
+    if chips.count == 1:
+        return [(value, None) for value in shown]
+    spreads = [
+        np.sqrt(np.maximum(s2 - s1**2 / chips.count, 0) / (chips.count - 1)).astype(np.float32)
+        for s1, s2 in zip(sums, squares, strict=True)
+    ]
+    return list(zip(shown, spreads, strict=True))
 
 
 def instances_of(probability: Probability) -> Ids:

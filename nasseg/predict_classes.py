@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from nasseg._aged import aged_networks
+from nasseg._aged import AgedChips, check_chips, open_job
 from nasseg._io import write_csv
-from nasseg._run import RunFolder, read_run_config
+from nasseg._run import read_run_config
 from nasseg.config import DataConfig
 from nasseg.data._class_source import IMAGE_SUFFIXES
 from nasseg.data._read import read_image
@@ -74,17 +74,11 @@ def predict_classes(
         DataError: images cannot be read. The others are written first.
         ConfigError: a value is not allowed, or the run does not classify.
     """
-    if chips < 1:
-        raise ConfigError(f"chips is {chips}; allowed: 1 or more")
-    if chip_seed < 0:
-        raise ConfigError(f"chip_seed is {chip_seed}; allowed: 0 or more")
+    check_chips(chips, chip_seed)
     config = read_run_config(run, device=device)
     if config.data.kind != "classification":
         raise ConfigError(f"{run} is of {config.data.task}; it classifies no images")
-    needed = "digital.safetensors" if at is None else "analog.safetensors"
-    if not (Path(run) / needed).exists():
-        stage = "train" if at is None else "analog"
-        raise RunError(f"{Path(run) / needed} is missing; `nasseg {stage} --out {run}` makes it")
+    job = open_job(run, config, at, progress)
     for source in sources:
         if Path(source).resolve() == Path(csv).resolve():
             raise ConfigError(f"csv is {str(csv)!r}, which lists the images; choose another file")
@@ -92,7 +86,6 @@ def predict_classes(
     kept, images, problems = _read(ids, paths, config.data, progress)
     if not kept:
         raise DataError("none of the images can be used:\n  " + "\n  ".join(problems))
-    job = Job(config, RunFolder(config, readonly=True), progress)
     classes, multilabel = _classes(job)
     loader = ClassBatchLoader(
         images,
@@ -109,7 +102,7 @@ def predict_classes(
     if at is None:
         answers = [ask(job.digital)]
     else:
-        found = aged_networks(job, at, first=chip_seed, count=chips, recalibrate=recalibrate)
+        found = AgedChips(job, at, first=chip_seed, count=chips, recalibrate=recalibrate)
         bar = tqdm(found, total=chips, desc="predict", unit="chip", disable=not progress)
         answers = [ask(net) for _, net in bar]
     done = _classified(kept, np.stack(answers), classes, multilabel)

@@ -40,13 +40,14 @@ def main() -> int:
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        busy = [folder for folder, config in planned(options) if not _done(folder, config)]
+        runs = planned(options)
+        busy = [folder for folder, config in runs if not _done(folder, config)]
         if busy:
             sys.stderr.write(f"others work on {len(busy)} runs; the same command compares then\n")
             return 0
-        folders = [folder for folder, _ in planned(options)]
-        write_comparison(compare(folders), options.out)
-        sys.stdout.write(format_comparison(compare(folders)) + "\n")
+        found = compare([folder for folder, _ in runs])
+        write_comparison(found, options.out)
+        sys.stdout.write(format_comparison(found) + "\n")
     except (NassegError, OSError) as error:
         sys.stderr.write(f"bench_classification: error: {error}\n")
         return 1
