@@ -56,12 +56,16 @@ def load_surrogate(name: str | Path, space: SearchSpace, nthread: int = 1) -> XG
     """
     from nasseg.evaluators.xgboost import XGBoostEvaluator
 
+    return XGBoostEvaluator.load(find_surrogate(name, space), space, nthread)
+
+
+def find_surrogate(name: str | Path, space: SearchSpace) -> Path:
+    """Where the surrogate of a name is; arguments and errors as :func:`load_surrogate`, which also
+    looks into it."""
     if str(name) == "auto":
-        folder = shipped(space.name)
-    elif Path(name).is_dir():
-        folder = Path(name)
-    elif str(name) in list_surrogates():
-        folder = WEIGHTS / str(name)
-    else:
-        raise unknown_name("surrogate (shipped, or a folder)", str(name), list_surrogates())
-    return XGBoostEvaluator.load(folder, space, nthread)
+        return shipped(space.name)
+    if Path(name).is_dir():
+        return Path(name)
+    if str(name) in list_surrogates():
+        return WEIGHTS / str(name)
+    raise unknown_name("surrogate (shipped, or a folder)", str(name), list_surrogates())

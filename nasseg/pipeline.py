@@ -38,6 +38,7 @@ from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.config import RunConfig, TrainConfig
 from nasseg.data import ClassificationData, Data, SegmentationData, load_data
 from nasseg.errors import ConfigError, ConversionError, NassegError, RunError
+from nasseg.evaluators._shipped import find_surrogate
 from nasseg.labelling import (
     check_measured_search,
     draw_architectures,
@@ -106,9 +107,8 @@ def run(
     if config.search.arch is None:
         check_strategy(space, config.search)
         if _asks_a_surrogate(config) and not (Path(config.out) / "best.json").exists():
-            from nasseg.evaluators import load_surrogate
-
-            load_surrogate(config.search.surrogate, space)
+            # Found, not loaded: the search does that once.
+            find_surrogate(config.search.surrogate, space)
     if not (Path(config.out) / "memory.yaml").exists():
         analog_spec(config.analog)
     if config.search.arch is not None and not (Path(config.out) / "best.json").exists():
