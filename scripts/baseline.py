@@ -40,7 +40,8 @@ class Padded(nn.Module):
         height, width = x.shape[2:]
         missing = (-width % self.factor, -height % self.factor)
         padded = nn.functional.pad(x, (0, missing[0], 0, missing[1]), mode="reflect")
-        out: torch.Tensor = self.net(padded)
+        # A quarter of the time of a step on a CPU.
+        out: torch.Tensor = self.net(padded.contiguous(memory_format=torch.channels_last))
         return out[..., :height, :width]
 
 
@@ -55,7 +56,7 @@ def plain_unet(width: int, in_channels: int, out_channels: int) -> nn.Module:
         num_res_units=1,
         norm="batch",
     )
-    return Padded(net, 8)
+    return Padded(net.to(memory_format=torch.channels_last), 8)
 
 
 def nearest_width(params: int, in_channels: int, out_channels: int) -> int:
