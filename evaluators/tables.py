@@ -58,6 +58,37 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
             and column.
     """
     file = Path(path)
+    data, header, body = _read_cells(file)
+    _check_header(file, header, TARGETS, space)
+    X = _architectures(file, header, body, space)
+    known = {
+        name: _numbers(file, name, _column(header, body, name))
+        for name in (*TARGETS, *(name for name in MORE if name in header))
+    }
+    return Table(X, Scores.of(len(body), **known), data)
+
+
+def read_archs(path: str | Path, space: SearchSpace) -> list[dict[str, Any]]:
+    """The different architectures of a table, in its order; it needs no scores.
+
+    Raises:
+        DataError: as :func:`read_table`, or the table has no row.
+    """
+    file = Path(path)
+    _, header, body = _read_cells(file)
+    _check_header(file, header, (), space)
+    archs = space.decode(_architectures(file, header, body, space)) if body else []
+    if not archs:
+        raise DataError(f"{file}: a header alone; one row an architecture is needed")
+    return list({space.arch_id(arch): arch for arch in archs}.values())
+
+
+_Body = Sequence[tuple[int, list[str]]]
+"""Cells of the rows below the header, and the numbers of the rows."""
+
+
+def _read_cells(file: Path) -> tuple[bytes, list[str], _Body]:
+    """A file as it is, its header, and its further rows."""
     try:
         data = _of_bench(file) if file.suffix == ".parquet" else file.read_bytes()
         rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
@@ -71,20 +102,18 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
     for number, row in body:
         if len(row) != len(header):
             raise DataError(f"{file}, row {number}: {len(row)} cells under {len(header)} columns")
-    by_json = "arch" in header
-    _check_header(file, header, by_json, space)
-    more = [name for name in MORE if name in header]
-    columns = {
-        name: [(number, row[header.index(name)]) for number, row in body]
-        for name in (*TARGETS, *more, *(["arch"] if by_json else space.feature_names))
-    }
-    X = (
-        _from_json(file, columns["arch"], space)
-        if by_json
-        else _from_features(file, columns, [number for number, _ in body], space)
-    )
-    known = {name: _numbers(file, name, columns[name]) for name in (*TARGETS, *more)}
-    return Table(X, Scores.of(len(body), **known), data)
+    return data, header, body
+
+
+def _column(header: Sequence[str], body: _Body, name: str) -> list[tuple[int, str]]:
+    return [(number, row[header.index(name)]) for number, row in body]
+
+
+def _architectures(file: Path, header: Sequence[str], body: _Body, space: SearchSpace) -> Matrix:
+    if "arch" in header:
+        return _from_json(file, _column(header, body, "arch"), space)
+    columns = {name: _column(header, body, name) for name in space.feature_names}
+    return _from_features(file, columns, [number for number, _ in body], space)
 
 
 def _of_bench(file: Path) -> bytes:
@@ -139,8 +168,11 @@ def _shared_columns(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]
     return shared, [[row[name] for name in shared] for rows in parsed for row in rows]
 
 
-def _check_header(file: Path, header: Sequence[str], by_json: bool, space: SearchSpace) -> None:
-    needed = [*([] if by_json else space.feature_names), *TARGETS]
+def _check_header(
+    file: Path, header: Sequence[str], targets: Sequence[str], space: SearchSpace
+) -> None:
+    by_json = "arch" in header
+    needed = [*([] if by_json else space.feature_names), *targets]
     missing = [name for name in needed if name not in header]
     if missing:
         near = nearest(missing[0], header)

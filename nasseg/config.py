@@ -13,7 +13,16 @@ from typing import Any, ClassVar, Literal
 
 from nasseg.errors import ConfigError
 
-STUDY_KEYS = ("count", "storage", "study", "workers", "sampler", "heartbeat", "stop_gain")
+STUDY_KEYS = (
+    "count",
+    "storage",
+    "study",
+    "workers",
+    "sampler",
+    "heartbeat",
+    "stop_gain",
+    "archs",
+)
 """Settings of a labelling that may differ between its workers, and when it is continued."""
 TASKS = ("segmentation", "semantic", "classification")
 """What can be learned, beside the classification of a MedMNIST set by its name."""
@@ -629,6 +638,10 @@ class LabelConfig:
     sampler: str = "lhs"
     """What proposes the architectures: ``lhs`` (a Latin hypercube, which fits surrogates best),
     ``random``, or a search: ``surrogate``, ``analognas``, ``tpe``, ``nsgaii``, ``gp``."""
+    archs: str | None = None
+    """Table whose architectures are measured, in its order, instead of what a sampler proposes
+    (columns as ``nasseg fit`` takes them; scores are not needed). ``count`` of them at most; the
+    bounds of sizes do not hold."""
     stop_gain: float = 0.0
     """With the sampler ``surrogate``: end early once five proposals in a row are expected to beat
     the best by less than this; 0 = never."""
@@ -663,6 +676,12 @@ class LabelConfig:
             "stop_gain",
             self.stop_gain,
             f"0 with the sampler {self.sampler!r}; only 'surrogate' knows what to expect",
+        )
+        _check(
+            not self.stop_gain or self.archs is None,
+            "stop_gain",
+            self.stop_gain,
+            "0 with a list of architectures",
         )
         _check(self.count >= 1, "count", self.count, "1 or more")
         _check_device(self.device)

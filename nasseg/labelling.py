@@ -27,6 +27,7 @@ from nasseg.config import STUDY_KEYS, DataConfig, LabelConfig, RunConfig, TrainC
 from nasseg.data import load_data
 from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators.measured import Budget, MeasuredTable, measure
+from nasseg.evaluators.tables import read_archs
 from nasseg.search._trials import Slot
 from nasseg.search.bounds import SizeBounds, spread_architectures
 from nasseg.search.measured import MeasuredStudy, terminable
@@ -132,7 +133,7 @@ def label(config: LabelConfig, progress: bool = True) -> Path:
     # The folder is held only while its files are written: other workers are welcome.
     with folder.locked(wait=True):
         data = load_data(config.data)
-        if config.sampler == "lhs":
+        if config.archs is None and config.sampler == "lhs":
             draw_architectures(space, config, _out_channels(config, data))
         folder.check_data(data.fingerprint, data.source, data.counts)
     study = open_study(config, space, data)
@@ -159,6 +160,8 @@ def label(config: LabelConfig, progress: bool = True) -> Path:
 def _check(config: LabelConfig) -> None:
     """Refuse, before anything is written, what no architecture is to blame for."""
     _ = SAMPLERS[config.sampler]
+    if config.archs is not None:
+        read_archs(config.archs, get_space(config.space))
     Budget(config.train, config.analog, config.drift, config.seed, config.device)
 
 
@@ -205,7 +208,12 @@ def _out_channels(config: LabelConfig, data: Data) -> int:
 
 
 def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredStudy:
-    """The study of a labelling, made where there is none yet."""
+    """The study of a labelling, made where there is none yet.
+
+    Raises:
+        DataError: ``config.archs`` is no table of architectures of the space.
+    """
+    archs = None if config.archs is None else read_archs(config.archs, space)
     storage = config.storage or f"sqlite:///{Path(config.out).resolve() / 'study.db'}"
     return MeasuredStudy(
         storage,
@@ -214,6 +222,7 @@ def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredS
         study_settings(config, space, data.fingerprint),
         seed=config.seed,
         bounds=size_bounds(config, _out_channels(config, data)),
+        archs=archs,
         heartbeat=config.heartbeat,
         defaults={
             "data": {k: v for k, v in to_dict(DataConfig()).items() if k != "path"},

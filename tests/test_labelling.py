@@ -28,7 +28,7 @@ from nasseg.config import (
     TrainConfig,
     to_dict,
 )
-from nasseg.errors import ConfigError, RunError
+from nasseg.errors import ConfigError, DataError, RunError
 from nasseg.report import write_report
 from nasseg.search_spaces import get_space
 
@@ -88,6 +88,46 @@ def test_two_folders_share_a_study_and_have_the_same_table(tmp_path, toy):
     other = dataclasses.replace(labels(tmp_path / "c", storage=where), seed=4)
     with pytest.raises(RunError, match="seed: 0 -> 4"):
         pipeline.label(other, progress=False)
+
+
+def test_listed_architectures_are_measured_in_their_order(tmp_path, toy):
+    space = get_space("unet")
+    drawn = pd.read_csv(pipeline.label(labels(tmp_path / "a"), progress=False))
+    again = tmp_path / "again.csv"
+    # Outside the bounds, and one of them twice.
+    large = space.to_json(space.canonical({**space.default(), "out_channel0": 32}))
+    archs = [drawn.arch[1], large, drawn.arch[1], drawn.arch[0]]
+    pd.DataFrame({"arch": archs}).to_csv(again, index=False)
+    listed = labels(tmp_path / "b", archs=str(again), seed=7)
+    table = pipeline.label(listed, progress=False)
+    assert list(pd.read_csv(table).arch) == [archs[0], large]
+    # More of the same list, which has three.
+    table = pipeline.label(dataclasses.replace(listed, count=9), progress=False)
+    assert list(pd.read_csv(table).arch) == [archs[0], large, archs[3]]
+    assert len(toy) == 2 + 3
+    # Another list, and none.
+    pd.DataFrame({"arch": archs[:1]}).to_csv(again, index=False)
+    with pytest.raises(RunError, match=r"archs: '?3 of"):
+        pipeline.label(listed, progress=False)
+    with pytest.raises(RunError, match=r"archs: '?3 of"):
+        pipeline.label(dataclasses.replace(listed, archs=None), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "no such table"),
+        ("arch\n", "a header alone"),
+        ("arch\n{}\n", "row 2, column 'arch'"),
+        ("day1\n0.5\n", "no column 'out_channel0'"),
+    ],
+)
+def test_a_list_that_is_none_is_refused_before_anything_is_written(tmp_path, toy, text, said):
+    if text is not None:
+        (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(DataError, match=said):
+        pipeline.label(labels(tmp_path / "a", archs=str(tmp_path / "list.csv")), progress=False)
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_password_is_written_nowhere(tmp_path):

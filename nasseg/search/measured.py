@@ -6,12 +6,13 @@ values down; the study in the storage is the one record, and files are exports o
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,8 @@ STOPPED_AT = "stopped_at"
 """Attribute of a study that ended early: its ``count`` and the ``stop_gain`` asked."""
 STOP_AFTER = 5
 """Proposals in a row that must promise too little before a study ends early."""
+LISTED = "archs"
+"""Setting of a study with a list of architectures: a hash of their ids."""
 METRIC = "day1"
 """What a study maximises: the task's metric a day after programming."""
 
@@ -69,6 +72,8 @@ class MeasuredStudy:
             remembers them.
         seed: of the proposals.
         bounds: what is measured at all.
+        archs: the architectures to measure, in order; none = what a sampler proposes. A study
+            keeps to the list that it began with.
         heartbeat: seconds between a worker's signs of life.
         grace: seconds without one after which its trial is given to another worker. A worker of
             this machine that has ended is noticed at once.
@@ -90,6 +95,7 @@ class MeasuredStudy:
         *,
         seed: int = 0,
         bounds: SizeBounds | None = None,
+        archs: Sequence[dict[str, Any]] | None = None,
         heartbeat: float = HEARTBEAT,
         grace: float | None = None,
         defaults: Mapping[str, Mapping[str, Any]] | None = None,
@@ -99,13 +105,15 @@ class MeasuredStudy:
         self.space = space
         self.seed = seed
         self.bounds = bounds or SizeBounds()
+        self.archs = None if archs is None else list(archs)
         self.where = f"study {name!r} in {shown(storage)}"
         opened = open_storage(storage)
         self.study = optuna.create_study(
             storage=opened, study_name=name, direction="maximize", load_if_exists=True
         )
         self.defaults = dict(defaults or {})
-        self._remember(dict(settings))
+        listed = {} if self.archs is None else {LISTED: _digest(space, self.archs)}
+        self._remember({**settings, **listed})
         grace = GRACE_BEATS * heartbeat if grace is None else grace
         self.queue = TrialQueue(self.study, opened, space, heartbeat, grace)
         self._poll = min(2.0, heartbeat / 4)
@@ -150,8 +158,10 @@ class MeasuredStudy:
         return max(self.rows(), key=lambda row: float(row[METRIC]), default=None)
 
     def goal(self, count: int, stop_gain: float = 0.0) -> int:
-        """How many architectures the study ends with: ``count``, or fewer where it was found that
-        going on promises less than ``stop_gain``."""
+        """How many architectures the study ends with: ``count``, or fewer where its list has no
+        more, or where it was found that going on promises less than ``stop_gain``."""
+        if self.archs is not None:
+            count = min(count, len(self.archs))
         ended = self.study.user_attrs.get(STOPPED_AT)
         # Whoever asks for smaller gains goes on.
         if ended is None or not stop_gain or stop_gain < float(ended["stop_gain"]):
@@ -322,6 +332,8 @@ class MeasuredStudy:
             except NassegError as error:
                 self.queue.fail(taken, f"what was enqueued is no architecture: {error}")
                 return None
+        elif self.archs is not None:
+            proposal = Proposal(self.archs[taken.place], {})
         else:
             request = Request(self.space, self.seed, taken.place, self.bounds)
             history = as_history(slots, self.space, taken.place)
@@ -385,6 +397,11 @@ class MeasuredStudy:
         self._know_columns(row)
         self.queue.complete(taken, row)
         return True
+
+
+def _digest(space: SearchSpace, archs: Sequence[dict[str, Any]]) -> str:
+    ids = "\n".join(space.arch_id(arch) for arch in archs)
+    return f"{len(archs)} of {hashlib.sha256(ids.encode()).hexdigest()[:12]}"
 
 
 def _failures(slots: list[Slot]) -> list[dict[str, Any]]:
