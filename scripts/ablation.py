@@ -98,6 +98,7 @@ def main() -> int:
     parser.add_argument("--crop", type=int, default=0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--chips", type=int, default=10)
+    parser.add_argument("--space", default="unet", help="unet, or unet_group (GroupNorm)")
     parser.add_argument("--epochs", type=int, default=40, help="digital epochs")
     parser.add_argument("--analog-epochs", type=int, default=20)
     parser.add_argument("--set", default="{}", help="JSON of analog settings for every row")
@@ -122,7 +123,9 @@ def main() -> int:
 def measure_all(options: argparse.Namespace) -> None:
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    free = ("out", "only", "seeds", "threads")
+    free = ["out", "only", "seeds", "threads"]
+    # Folders from before there was a choice know nothing of it.
+    free += ["space"] if options.space == "unet" else []
     settings = {key: value for key, value in vars(options).items() if key not in free}
     file = out / "settings.json"
     if file.exists() and json.loads(file.read_text()) != settings:
@@ -131,7 +134,7 @@ def measure_all(options: argparse.Namespace) -> None:
     source = DataConfig(path=options.data, image_size=options.image_size, crop=options.crop)
     data = load_data(source)
     task = task_for(data)
-    space = get_space("unet")
+    space = get_space(options.space)
     arch = space.canonical({**space.default(), **_stages(ARCH)})
     train = TrainConfig(epochs=options.epochs, eval_every=options.epochs)
     base = AnalogConfig(epochs=options.analog_epochs, **json.loads(options.set))
