@@ -26,6 +26,7 @@ RUN_ALIASES = {
     "minimize": "search.minimize",
     "constraint": "search.constraints",
     "digital_layers": "analog.digital_layers",
+    "chips": "drift.chips",
     "measure": "search.measure",
     "sampler": "search.sampler",
     "proxy": "search.proxy",

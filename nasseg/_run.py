@@ -114,6 +114,18 @@ class RunFolder:
         self.stages.setdefault(stage, {}).update(facts, done=True)
         self._save()
 
+    def remember(self, key: str, value: Any) -> None:
+        """Write a setting that may change, such as ``drift.chips``, into ``config.yaml``."""
+        file = self.path / "config.yaml"
+        saved = yaml.safe_load(file.read_text(encoding="utf-8"))
+        *groups, name = key.split(".")
+        section = saved
+        for group in groups:
+            section = section[group]
+        if section[name] != value:
+            section[name] = value
+            write_text(file, yaml.safe_dump(saved, sort_keys=False))
+
     def note(self, stage: str, **facts: Any) -> None:
         """Write down facts of a stage that is not finished yet."""
         self.stages.setdefault(stage, {}).update(facts)

@@ -490,7 +490,7 @@ class DriftConfig:
     """Evaluation over programmed chips and time."""
 
     chips: int = 25
-    """Chips programmed; each gets noise of its own."""
+    """Chips programmed; each gets noise of its own. A finished run takes more later."""
     times: tuple[float, ...] = DRIFT_TIMES
     """Seconds after programming, rising."""
     recalibrate: bool = True

@@ -76,6 +76,8 @@ log = logging.getLogger(__name__)
 
 STAGES = ("search", "train", "analog", "drift", "report")
 """Stages of a run, in order."""
+CHIPS = "drift.chips"
+"""A setting that may change: chips are added, and none that was measured is thrown away."""
 
 
 def run(
@@ -117,7 +119,7 @@ def run(
     measuring = config.search.measure > 0 and config.search.arch is None
     if measuring:
         check_measured_search(config)
-    folder = RunFolder(without_password(config))
+    folder = RunFolder(without_password(config), free=(CHIPS,))
     job = Job(config, folder, progress)
     if measuring and "search" in chosen and not folder.done("search"):
         job.measure()
@@ -126,8 +128,10 @@ def run(
         for name in ("search", "train", "analog"):
             if folder.done(name):
                 (folder / f"{name}.ckpt").unlink(missing_ok=True)
+        if "drift" in chosen:
+            folder.remember(CHIPS, config.drift.chips)
         for stage in STAGES:
-            if stage in chosen and not (folder.done(stage) and stage != "report"):
+            if stage in chosen and not (job.done(stage) and stage != "report"):
                 with folder.timed(stage) as timer, _unbound_if_refused(folder, stage):
                     getattr(job, stage)(timer)
         return job.summarise()
@@ -493,6 +497,13 @@ class Job:
             },
         )
         return mixed, measured, names
+
+    def done(self, stage: str) -> bool:
+        """Whether a stage was finished, and nothing more of it is asked for now."""
+        if stage == "drift" and self.folder.done(stage):
+            chips = {row["chip"] for row in _read_drift(self.folder / "drift.csv")}
+            return len(chips) >= self.config.drift.chips
+        return self.folder.done(stage)
 
     def drift(self, timer: Timer) -> None:
         config = self.config.drift

@@ -180,7 +180,7 @@ def test_a_run_folder_keeps_the_settings_not_said(pipeline: FakePipeline, tmp_pa
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(to_dict(saved)))
-    assert main(["drift", "--out", str(folder), "--drift.chips", "3"]) == 0
+    assert main(["drift", "--out", str(folder), "--chips", "3"]) == 0
     expected = dataclasses.replace(
         saved, out=str(folder), drift=dataclasses.replace(saved.drift, chips=3)
     )

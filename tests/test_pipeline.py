@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from nasseg import pipeline
-from nasseg._run import RunFolder
+from nasseg._run import RunFolder, read_run_config
 from nasseg.config import (
     AnalogConfig,
     DataConfig,
@@ -90,6 +90,22 @@ def test_a_finished_run_is_not_computed_again(tmp_path, arch_file, monkeypatch):
     again = pipeline.run(settings, progress=False)
     assert again["digital"] == first["digital"]
     assert again["analog"] == first["analog"]
+
+
+def test_a_finished_run_takes_more_chips(tmp_path, arch_file):
+    def drifted(out, chips):
+        drift = DriftConfig(chips=chips, times=(1.0, 86_400.0), sweep_chips=0)
+        return pipeline.run(config(out, arch_file, drift=drift), progress=False)
+
+    drifted(tmp_path / "a", 1)
+    assert drifted(tmp_path / "a", 3)["chips"] == 3
+    assert read_run_config(tmp_path / "a").drift.chips == 3
+    drifted(tmp_path / "b", 3)
+    tables = [(tmp_path / name / "drift.csv").read_bytes() for name in "ab"]
+    assert tables[0] == tables[1]
+    # Fewer: what was measured stays.
+    assert drifted(tmp_path / "a", 2)["chips"] == 3
+    assert (tmp_path / "a" / "drift.csv").read_bytes() == tables[0]
 
 
 def test_stages_one_by_one_equal_a_run_at_once(tmp_path, arch_file):
