@@ -25,6 +25,18 @@ from nasseg.errors import ConfigError
 
 C = TypeVar("C")
 
+FILE_KEYS = (
+    "data.path",
+    "search.arch",
+    "search.surrogate",
+    "search.hardware",
+    "search.proxy",
+    "train.weights",
+    "analog.preset",
+    "archs",
+)
+"""Settings that name, or may name, a file or a folder."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -183,7 +195,11 @@ def _hint(name: str, names: Iterable[str], prefix: str = "") -> str:
     if not near:
         one = nearest(name, known)
         near = [one] if one else []
-    return f"; did you mean {' or '.join(prefix + key for key in near)}?" if near else ""
+    # Flags are written as the help writes them.
+    shown = [
+        prefix + (key if "." in key else key.replace("_", "-")) if prefix else key for key in near
+    ]
+    return f"; did you mean {' or '.join(shown)}?" if near else ""
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -217,7 +233,16 @@ def read_yaml(path: str | Path, config: type[Any]) -> dict[str, Any]:
         raise ConfigError(f"{path} holds {type(content).__name__}; allowed: keys with values")
     if isinstance(content.get("data"), str):
         content = {**content, "data": {"path": content["data"]}}
-    return dict(_flat(content, config, str(path), ""))
+    values = dict(_flat(content, config, str(path), ""))
+    return {key: _beside(path, v) if key in FILE_KEYS else v for key, v in values.items()}
+
+
+def _beside(path: str | Path, value: Any) -> Any:
+    """A file that a YAML file names: where that lies beside it and not here, the one beside it."""
+    if not isinstance(value, str) or Path(value).exists():
+        return value
+    other = Path(path).parent / value
+    return str(other) if other.exists() else value
 
 
 def _flat(

@@ -130,7 +130,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
             cells = "".join(f"{number(digital.get(key)):>22}" for key, _ in metrics)
             lines.append(f"{'digital':12}{cells}")
         if times:
-            lines += ["", "analog: mean ± std over chips [5th percentile chip]"]
+            chips = f"{summary['chips']} chips" if summary.get("chips") else "chips"
+            lines += ["", f"analog: mean ± std over {chips} [5th percentile chip]"]
         for kind, title in KINDS:
             measured = [(time, entry[kind]) for time, entry in times if entry.get(kind)]
             if measured:
@@ -197,7 +198,9 @@ def format_plan(plan: Mapping[str, Any]) -> str:
             f"  and so on, every {time_name(plan['reprogram_every_s'])}: {count} times in all"
         )
     if not plan["feasible"]:
-        lines.append("  not possible: not even a fresh chip stays above it")
+        lines.append(
+            f"  not possible: of fresh chips, too, fewer than {plan['share']:.0%} have that"
+        )
     elif not plan["actions"]:
         lines.append("  nothing to do")
     if looks:

@@ -15,7 +15,16 @@ from nasseg.config import LabelConfig, RunConfig, differences, to_dict
 from nasseg.errors import RunError
 
 # Where a run is computed, not what: these may change when it is continued.
-_FREE_KEYS = ("out", "device", "threads", "search.storage", "search.study", "search.workers")
+# Images are known by what is in them.
+_FREE_KEYS = (
+    "out",
+    "device",
+    "threads",
+    "data.path",
+    "search.storage",
+    "search.study",
+    "search.workers",
+)
 
 
 def read_run_config(run: str | Path, **changes: Any) -> RunConfig:

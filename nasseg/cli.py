@@ -20,7 +20,7 @@ from nasseg._cli_summary import format_measured, format_summary
 from nasseg._registry import nearest
 from nasseg._version import __version__
 from nasseg.config import LabelConfig, RunConfig
-from nasseg.errors import ConfigError, NassegError
+from nasseg.errors import ConfigError, NassegError, RunError
 
 C = TypeVar("C", RunConfig, LabelConfig)
 
@@ -185,6 +185,7 @@ def _run(command: str, words: list[str], helped: bool) -> int:
         names, switches = ["min_score", "min_dice", "share", "plan_chips"], ["plan"]
         config, flags = read_config(RunConfig, words, RUN_ALIASES, names, switches)
         question = _drift_question(flags)
+        _refuse_nothing_to_age(config, asked=question is not None)
     else:
         config, flags = read_config(RunConfig, words, RUN_ALIASES)
         question = None
@@ -260,6 +261,19 @@ def _drift_question(flags: dict[str, str]) -> _Question | None:
     if not chips.isdecimal() or int(chips) < 1:
         raise ConfigError(f"plan_chips is {chips!r}; allowed: a whole number, 1 or more")
     return _Question(values["min_dice"], "plan" in flags, values["share"], int(chips))
+
+
+def _refuse_nothing_to_age(config: RunConfig, asked: bool) -> None:
+    """Refuse to begin a run where one is asked about: its folder is likely misspelt."""
+    default = RunConfig()
+    same = ("out", "seed", "device", "threads", "drift")
+    plain = dataclasses.replace(default, **{key: getattr(config, key) for key in same})
+    named = asked or config.out != default.out
+    if named and config == plain and not (Path(config.out) / "config.yaml").is_file():
+        raise RunError(
+            f"{config.out} is no run folder: it has no config.yaml. `nasseg run` makes one; with "
+            "--data, --config or other settings this command begins one there"
+        )
 
 
 def _answer(

@@ -37,7 +37,7 @@ from nasseg.analog.plan import plan_refresh
 from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.config import RunConfig, TrainConfig
 from nasseg.data import ClassificationData, Data, SegmentationData, load_data
-from nasseg.errors import ConfigError, ConversionError, NassegError, RunError
+from nasseg.errors import ConfigError, ConversionError, DataError, NassegError, RunError
 from nasseg.evaluators._shipped import find_surrogate
 from nasseg.labelling import (
     check_measured_search,
@@ -129,11 +129,18 @@ def run(
             if folder.done(name):
                 (folder / f"{name}.ckpt").unlink(missing_ok=True)
         if "drift" in chosen:
-            folder.remember(CHIPS, config.drift.chips)
+            folder.remember(CHIPS, max(config.drift.chips, job.chips()))
         for stage in STAGES:
             if stage in chosen and not (job.done(stage) and stage != "report"):
                 with folder.timed(stage) as timer, _unbound_if_refused(folder, stage):
                     getattr(job, stage)(timer)
+                if stage == "drift" and "report" not in chosen and folder.done("report"):
+                    # More chips than the report knows of.
+                    with folder.timed("report") as timer:
+                        job.report(timer)
+        if "data" in vars(job):
+            # The same images, perhaps at another place.
+            folder.remember("data.path", config.data.path)
         return job.summarise()
 
 
@@ -184,6 +191,12 @@ class Job:
 
     @cached_property
     def data(self) -> Data:
+        source = self.config.data.path
+        if source is not None and not Path(source).exists() and "data" in self.folder.stages:
+            raise DataError(
+                f"no such folder or file: {source}. {self.folder.path} was begun with it "
+                "(data.path); --data says where these images are now"
+            )
         data = load_data(self.config.data)
         _check_data(self.folder, data)
         log.info("data: %s", data.source)
@@ -500,10 +513,12 @@ class Job:
 
     def done(self, stage: str) -> bool:
         """Whether a stage was finished, and nothing more of it is asked for now."""
-        if stage == "drift" and self.folder.done(stage):
-            chips = {row["chip"] for row in _read_drift(self.folder / "drift.csv")}
-            return len(chips) >= self.config.drift.chips
-        return self.folder.done(stage)
+        done = self.folder.done(stage)
+        return done and (stage != "drift" or self.chips() >= self.config.drift.chips)
+
+    def chips(self) -> int:
+        """How many chips were measured."""
+        return len({row["chip"] for row in _read_drift(self.folder / "drift.csv")})
 
     def drift(self, timer: Timer) -> None:
         config = self.config.drift

@@ -187,6 +187,27 @@ def test_a_run_folder_keeps_the_settings_not_said(pipeline: FakePipeline, tmp_pa
     assert pipeline.config == expected
 
 
+def test_chips_of_no_run_are_not_asked_about(
+    pipeline: FakePipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["drift", "--out", str(tmp_path / "misspelt"), "--drift.chips", "3"]) == 1
+    assert "misspelt is no run folder" in capsys.readouterr().err
+    assert main(["drift", "--min-dice", "0.8", "--out", str(tmp_path)]) == 1
+    # Something to begin with.
+    assert main(["drift", "--out", str(tmp_path / "new"), "--data", "nuclei"]) == 0
+    assert pipeline.config.data.path == "nuclei"
+
+
+def test_files_that_a_yaml_names_may_lie_beside_it(pipeline: FakePipeline, tmp_path: Path) -> None:
+    there = tmp_path / "configs"
+    there.mkdir()
+    (there / "mine.yaml").write_text("search: {arch: net.json}\ndata: nowhere\n")
+    (there / "net.json").write_text("{}")
+    assert main(["run", "--config", str(there / "mine.yaml")]) == 0
+    assert pipeline.config.search.arch == str(there / "net.json")
+    assert pipeline.config.data.path == "nowhere"
+
+
 def test_a_given_file_replaces_the_saved_settings(pipeline: FakePipeline, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.yaml").write_text(yaml.safe_dump(to_dict(RunConfig(seed=7))))

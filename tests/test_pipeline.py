@@ -1,5 +1,6 @@
 """A run goes from images to a report, continues after kill -9, and refuses to become another."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from nasseg import pipeline
 from nasseg._run import RunFolder, read_run_config
@@ -106,6 +108,38 @@ def test_a_finished_run_takes_more_chips(tmp_path, arch_file):
     # Fewer: what was measured stays.
     assert drifted(tmp_path / "a", 2)["chips"] == 3
     assert (tmp_path / "a" / "drift.csv").read_bytes() == tables[0]
+    assert read_run_config(tmp_path / "a").drift.chips == 3
+    # The report is of all chips, too.
+    report = (tmp_path / "b" / "report.html").read_text()
+    more = dataclasses.replace(read_run_config(tmp_path / "b").drift, chips=4)
+    settings = config(tmp_path / "b", arch_file, drift=more)
+    assert pipeline.run(settings, stages=("drift",), progress=False)["chips"] == 4
+    assert (tmp_path / "b" / "report.html").read_text() != report
+
+
+def test_images_may_move(tmp_path, arch_file):
+    rng = np.random.default_rng(0)
+    for name in ("images", "labels"):
+        (tmp_path / "here" / name).mkdir(parents=True)
+        for k in range(6):
+            pixels = rng.integers(0, 255, (16, 16), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "here" / name / f"{k}.png")
+
+    def searched(place):
+        data = DataConfig(path=str(place), image_size=16)
+        run = config(tmp_path / "run", arch_file, data=data)
+        return pipeline.run(run, stages=("search", "train"), progress=False)
+
+    searched(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    (tmp_path / "run" / "digital.safetensors").unlink()
+    stages = json.loads((tmp_path / "run" / "stages.json").read_text())
+    del stages["train"]
+    (tmp_path / "run" / "stages.json").write_text(json.dumps(stages))
+    with pytest.raises(DataError, match=r"here\. .*was begun with it .*--data says"):
+        searched(tmp_path / "here")
+    searched(tmp_path / "there")
+    assert read_run_config(tmp_path / "run").data.path == str(tmp_path / "there")
 
 
 def test_stages_one_by_one_equal_a_run_at_once(tmp_path, arch_file):

@@ -61,14 +61,14 @@ def open_class_folder(root: Path, channels: int) -> ClassSource:
     loose = _images_in(root)
     if loose:
         logger.warning(
-            "%s: %d images are in no class folder and are passed over (%s)",
+            "%s: passed over, in no class folder: %d (%s)",
             root,
             len(loose),
             ", ".join(path.name for path in loose[:5]),
         )
     if strange:
         logger.warning(
-            "%s: %d files are not PNG, TIFF, JPEG or BMP and are passed over (%s)",
+            "%s: passed over, not PNG, TIFF, JPEG or BMP: %d (%s)",
             root,
             len(strange),
             ", ".join(strange[:5]),

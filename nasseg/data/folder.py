@@ -50,7 +50,7 @@ def list_files(folder: Path, problems: Problems) -> dict[str, Path]:
             files[path.stem] = path
     if strange:
         logger.warning(
-            "%s: %d files are not PNG, TIFF or JPEG and are passed over (%s)",
+            "%s: passed over, not PNG, TIFF or JPEG: %d (%s)",
             folder,
             len(strange),
             ", ".join(strange[:5]),
