@@ -200,6 +200,14 @@ def test_hardware_aware_retraining_ramps_the_noise_and_covers_everything(data):
     assert all(tile.rpu_config.modifier.std_dev == 0.08 for tile in all_tiles(analog))
 
 
+def test_a_new_network_has_input_ranges_of_normalised_activations(data):
+    net = get_space("unet").build(get_space("unet").default())
+    config = AnalogConfig(epochs=0, start="random")
+    analog, _, _ = train_analog(net, data, TASK, TrainConfig(batch_size=4), config, seed=0)
+    ranges = [float(tile.input_range) for tile in all_tiles(analog)]
+    assert min(ranges) > 0.5
+
+
 def test_metrics_agree_with_counting_by_hand():
     label = torch.zeros(3, 1, 4, 4)
     prediction = torch.zeros(3, 1, 4, 4)

@@ -21,7 +21,7 @@ from nasseg.analog import (
     noise_source,
 )
 from nasseg.analog._rpu_config import set_weight_noise
-from nasseg.analog.calibrate import batch_norms
+from nasseg.analog.calibrate import batch_norms, recalibrate_batch_norms
 from nasseg.analog.chips import all_tiles
 from nasseg.analog.noise import derive_seed, seeded
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
@@ -168,7 +168,12 @@ def train_analog(
         The analog network, its coverage, and the retraining's result (none for 0 epochs).
     """
     stage_seed = derive_seed(seed, SEED_ANALOG)
-    first = digital if config.start == "digital" else _anew(digital, stage_seed)
+    first = digital
+    if config.start == "random":
+        first = _anew(digital, stage_seed)
+        # The ranges below are of activations as BatchNorm will scale them in training; without
+        # statistics, those of a new network shrink from layer to layer.
+        recalibrate_batch_norms(first, recalibration_loader(data, train, DriftConfig(), seed) or ())
     analog, coverage = to_analog(
         first, config, channels=data.in_channels, size=data.size, seed=stage_seed
     )
