@@ -45,6 +45,8 @@ ARCH = {"out_channel0": 8, "M": 3}
 """The default architecture of ``unet`` with these changes: 31,000 parameters."""
 TIMES = (86_400.0, 2_592_000.0, 31_536_000.0)
 """Seconds after programming."""
+FLOOR = 0.94
+"""Multiple of the digital Dice at which the pictures end."""
 
 # Name, what changes in the analog settings, what changes in the training's.
 VARIANTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
@@ -240,11 +242,17 @@ def draw(path: Path) -> Any:
             ax.fill_between(list(groups), low, high, color=colour, alpha=0.18, linewidth=0)
             ax.plot(list(groups), [g.mean() for g in groups.values()], color=colour, marker="o",
                     ms=3)  # fmt: skip
+        day = groups[TIMES[0]].mean()
+        if day < FLOOR:
+            ax.annotate(f"1 day: {day:.3f}", (0.5, 0.1), xycoords="axes fraction", ha="center",
+                        fontsize=8, color=BLUE)  # fmt: skip
         ax.set_xscale("log")
         ax.set_xticks(list(groups), [time_name(t) for t in groups], fontsize=7)
         ax.minorticks_off()
         ax.set_title("\n".join(textwrap.wrap(name, 24)), fontsize=8, pad=4)
         quiet(ax)
+    # One variant that fails would flatten all others.
+    axes.flat[0].set_ylim(bottom=max(axes.flat[0].get_ylim()[0], FLOOR))
     figure.supxlabel("grey: the recipe", fontsize=8, color=MUTED)
     return figure
 
