@@ -233,16 +233,24 @@ def read_yaml(path: str | Path, config: type[Any]) -> dict[str, Any]:
         raise ConfigError(f"{path} holds {type(content).__name__}; allowed: keys with values")
     if isinstance(content.get("data"), str):
         content = {**content, "data": {"path": content["data"]}}
-    values = dict(_flat(content, config, str(path), ""))
-    return {key: _beside(path, v) if key in FILE_KEYS else v for key, v in values.items()}
+    return dict(_flat(content, config, str(path), ""))
 
 
-def _beside(path: str | Path, value: Any) -> Any:
-    """A file that a YAML file names: where that lies beside it and not here, the one beside it."""
-    if not isinstance(value, str) or Path(value).exists():
+def files_beside(path: str | Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a YAML file, files that it names found beside it where they are not here."""
+    return {key: _beside(Path(path), key, value) for key, value in values.items()}
+
+
+def _beside(path: Path, key: str, value: Any) -> Any:
+    if key not in FILE_KEYS or not isinstance(value, str):
         return value
-    other = Path(path).parent / value
-    return str(other) if other.exists() else value
+    # A folder of that name says nothing where names stand for other things too.
+    there = Path.exists if key == "data.path" else Path.is_file
+    try:
+        other = path.parent / value
+        return str(other) if not Path(value).exists() and there(other) else value
+    except OSError:  # too long for a name
+        return value
 
 
 def _flat(

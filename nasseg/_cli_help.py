@@ -38,7 +38,11 @@ RUN_ALIASES = {
 LABEL_ALIASES = {name: key for name, key in RUN_ALIASES.items() if key.startswith("data.")}
 
 COMMON = (
-    ("--config FILE", "YAML file of settings; flags go before it."),
+    (
+        "--config FILE",
+        "YAML file of settings; flags go before it. Files that it names are looked for here, then "
+        "beside it.",
+    ),
     ("--quiet", "No progress; warnings, errors and the result only."),
     ("-h, --help", "This text."),
 )

@@ -123,17 +123,25 @@ class RunFolder:
         self.stages.setdefault(stage, {}).update(facts, done=True)
         self._save()
 
+    def remembered(self, key: str) -> Any:
+        """A setting as ``config.yaml`` has it."""
+        return self._section(key)[1].get(key.rpartition(".")[2])
+
     def remember(self, key: str, value: Any) -> None:
         """Write a setting that may change, such as ``drift.chips``, into ``config.yaml``."""
-        file = self.path / "config.yaml"
-        saved = yaml.safe_load(file.read_text(encoding="utf-8"))
-        *groups, name = key.split(".")
-        section = saved
-        for group in groups:
-            section = section[group]
-        if section[name] != value:
+        saved, section = self._section(key)
+        name = key.rpartition(".")[2]
+        if section.get(name) != value:
             section[name] = value
-            write_text(file, yaml.safe_dump(saved, sort_keys=False))
+            write_text(self.path / "config.yaml", yaml.safe_dump(saved, sort_keys=False))
+
+    def _section(self, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """All settings as saved, and those of them among which ``key`` is."""
+        saved = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        section = saved
+        for group in key.split(".")[:-1]:
+            section = section[group]
+        return saved, section
 
     def note(self, stage: str, **facts: Any) -> None:
         """Write down facts of a stage that is not finished yet."""

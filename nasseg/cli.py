@@ -14,7 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nasseg._cli_config import Setting, build_config, read_yaml, settings, split_flags
+from nasseg._cli_config import (
+    Setting,
+    build_config,
+    files_beside,
+    read_yaml,
+    settings,
+    split_flags,
+)
 from nasseg._cli_help import LABEL_ALIASES, RUN_ALIASES, config_help, main_help, simple_help
 from nasseg._cli_summary import format_measured, format_summary
 from nasseg._registry import nearest
@@ -154,6 +161,8 @@ def read_config(
     if file is None and saved.is_file():
         file = str(saved)
     values: dict[str, Any] = read_yaml(file, config) if file is not None else {}
+    if file is not None and file != str(saved):
+        values = files_beside(file, values)
     if file == str(saved):
         # The folder may have been moved since its settings were written.
         values["out"] = str(out)

@@ -14,7 +14,7 @@ from nasseg._io import write_bytes, write_csv
 from nasseg.errors import ConfigError, RunError
 from nasseg.report._load import RunFiles, load_run
 
-FREE = ("out", "seed", "threads", "device", "data.fold")
+FREE = ("out", "seed", "threads", "device", "data.path", "data.fold")
 """Settings in which runs of one group may differ."""
 DAY = 86_400.0
 KINDS = ("recalibrated", "uncalibrated")

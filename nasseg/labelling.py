@@ -21,7 +21,7 @@ import torch
 import yaml
 from tqdm import tqdm
 
-from nasseg._cli_config import build_config, flatten, read_yaml
+from nasseg._cli_config import build_config, files_beside, flatten, read_yaml
 from nasseg._run import RunFolder
 from nasseg.config import STUDY_KEYS, DataConfig, LabelConfig, RunConfig, TrainConfig, to_dict
 from nasseg.data import load_data
@@ -136,6 +136,7 @@ def label(config: LabelConfig, progress: bool = True) -> Path:
         if config.archs is None and config.sampler == "lhs":
             draw_architectures(space, config, _out_channels(config, data))
         folder.check_data(data.fingerprint, data.source, data.counts)
+        folder.remember("data.path", config.data.path)
     study = open_study(config, space, data)
 
     def export() -> None:
@@ -276,7 +277,7 @@ def measured_by(
 
 def _say_early_end(study: MeasuredStudy, config: LabelConfig) -> None:
     goal = study.goal(config.count, config.stop_gain)
-    if goal < config.count:
+    if config.stop_gain and goal < config.count:
         log.info(
             "ended after %d of %d: further ones promised less than stop_gain, %g",
             goal,
@@ -464,7 +465,7 @@ def proxy_config(config: RunConfig) -> LabelConfig:
     )
     if search.proxy is None:
         return base
-    said = read_yaml(search.proxy, LabelConfig)
+    said = files_beside(search.proxy, read_yaml(search.proxy, LabelConfig))
     for key in said:
         if key.partition(".")[0] not in PROXY_GROUPS or key in _PROXY_FIXED:
             raise ConfigError(

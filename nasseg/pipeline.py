@@ -128,19 +128,23 @@ def run(
         for name in ("search", "train", "analog"):
             if folder.done(name):
                 (folder / f"{name}.ckpt").unlink(missing_ok=True)
+        if "data" in folder.stages and config.data.path != folder.remembered("data.path"):
+            # Images that are said to have moved are looked at, whether a stage needs them or not.
+            _ = job.data
+            folder.remember("data.path", config.data.path)
         if "drift" in chosen:
             folder.remember(CHIPS, max(config.drift.chips, job.chips()))
+            if "report" in folder.stages and not job.done("drift"):
+                # What it shows is going to be less than there is.
+                folder.note("report", done=False)
         for stage in STAGES:
             if stage in chosen and not (job.done(stage) and stage != "report"):
                 with folder.timed(stage) as timer, _unbound_if_refused(folder, stage):
                     getattr(job, stage)(timer)
-                if stage == "drift" and "report" not in chosen and folder.done("report"):
-                    # More chips than the report knows of.
-                    with folder.timed("report") as timer:
-                        job.report(timer)
-        if "data" in vars(job):
-            # The same images, perhaps at another place.
-            folder.remember("data.path", config.data.path)
+        if "drift" in chosen and "report" in folder.stages and not folder.done("report"):
+            # Where there is a report, it is of all chips.
+            with folder.timed("report") as timer:
+                job.report(timer)
         return job.summarise()
 
 
@@ -194,8 +198,9 @@ class Job:
         source = self.config.data.path
         if source is not None and not Path(source).exists() and "data" in self.folder.stages:
             raise DataError(
-                f"no such folder or file: {source}. {self.folder.path} was begun with it "
-                "(data.path); --data says where these images are now"
+                f"data.path is {source}, which is not there (from here). Where the images of "
+                f"{self.folder.path} are now, `nasseg run --out {self.folder.path} --data PATH` "
+                "says"
             )
         data = load_data(self.config.data)
         _check_data(self.folder, data)
@@ -750,7 +755,7 @@ def plan(
         RunError: the run has no analog network yet.
     """
     set_threads(config.threads)
-    folder = RunFolder(config)
+    folder = RunFolder(config, free=(CHIPS,))
     with folder.locked():
         if not folder.done("analog"):
             raise RunError(f"{folder.path} has no analog network; run the analog stage first")

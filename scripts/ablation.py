@@ -117,6 +117,8 @@ def main() -> int:
         return 1
     rows = Path(options.out) / "rows.csv"
     sys.stdout.write(to_markdown(rows))
+    if len(_whole(rows)) < 2:
+        return 0
     with look():
         write_bytes(Path(options.out) / "curves.png", to_png(draw(rows)))
     return 0
@@ -129,6 +131,7 @@ def measure_all(options: argparse.Namespace) -> None:
     # Folders from before there was a choice know nothing of it.
     free += ["space"] if options.space == "unet" else []
     settings = {key: value for key, value in vars(options).items() if key not in free}
+    space = get_space(options.space)
     file = out / "settings.json"
     if file.exists() and json.loads(file.read_text()) != settings:
         raise ConfigError(f"{out} holds rows of other settings ({file}); choose another --out")
@@ -136,7 +139,6 @@ def measure_all(options: argparse.Namespace) -> None:
     source = DataConfig(path=options.data, image_size=options.image_size, crop=options.crop)
     data = load_data(source)
     task = task_for(data)
-    space = get_space(options.space)
     arch = space.canonical({**space.default(), **_stages(ARCH)})
     train = TrainConfig(epochs=options.epochs, eval_every=options.epochs)
     base = AnalogConfig(epochs=options.analog_epochs, **json.loads(options.set))
@@ -219,6 +221,13 @@ def _append(path: Path, rows: list[dict[str, Any]]) -> None:
     write_text(path, pd.concat([before, pd.DataFrame(rows)]).to_csv(index=False))
 
 
+def _whole(path: Path) -> list[str]:
+    """Variants that all seeds were measured with, in order."""
+    table = pd.read_csv(path)
+    seeds = table.groupby("variant").seed.nunique()
+    return [name for name, *_ in VARIANTS if seeds.get(name) == table.seed.nunique()]
+
+
 def draw(path: Path) -> Any:
     """Dice over the digital network's against time, recalibrated: a panel for each variant that
     all seeds were measured with, beside the recipe. Lines are means over seeds and chips, bands
@@ -226,9 +235,7 @@ def draw(path: Path) -> Any:
     table = pd.read_csv(path)
     table["ratio"] = table.dice / table.digital
     table = table[table.recalibrated]
-    seeds = table.seed.nunique()
-    whole = table.groupby("variant").seed.nunique()
-    names = [name for name, *_ in VARIANTS[1:] if whole.get(name) == seeds]
+    names = [name for name in _whole(path) if name != VARIANTS[0][0]]
     across = 5
     down = -(-len(names) // across)
     figure = new_figure(2.3 * across, 1.9 * down)
@@ -242,17 +249,19 @@ def draw(path: Path) -> Any:
             ax.fill_between(list(groups), low, high, color=colour, alpha=0.18, linewidth=0)
             ax.plot(list(groups), [g.mean() for g in groups.values()], color=colour, marker="o",
                     ms=3)  # fmt: skip
-        day = groups[TIMES[0]].mean()
-        if day < FLOOR:
-            ax.annotate(f"1 day: {day:.3f}", (0.5, 0.1), xycoords="axes fraction", ha="center",
-                        fontsize=8, color=BLUE)  # fmt: skip
+        last = groups[TIMES[-1]].mean()
+        if last < FLOOR:
+            text = f"{time_name(TIMES[-1])}: {last:.3f}"
+            ax.annotate(text, (0.5, 0.1), xycoords="axes fraction", ha="center", fontsize=8,
+                        color=BLUE)  # fmt: skip
         ax.set_xscale("log")
         ax.set_xticks(list(groups), [time_name(t) for t in groups], fontsize=7)
         ax.minorticks_off()
         ax.set_title("\n".join(textwrap.wrap(name, 24)), fontsize=8, pad=4)
         quiet(ax)
     # One variant that fails would flatten all others.
-    axes.flat[0].set_ylim(bottom=max(axes.flat[0].get_ylim()[0], FLOOR))
+    bottom, top = axes.flat[0].get_ylim()
+    axes.flat[0].set_ylim(bottom=max(bottom, min(FLOOR, top - 0.05)))
     figure.supxlabel("grey: the recipe", fontsize=8, color=MUTED)
     return figure
 

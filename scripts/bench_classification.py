@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nasseg import pipeline
-from nasseg._cli_config import build_config, read_yaml
+from nasseg._cli_config import build_config, files_beside, read_yaml
 from nasseg.compare import compare, format_comparison, write_comparison
 from nasseg.config import RunConfig
 from nasseg.errors import ConfigError, NassegError, RunError
@@ -85,7 +85,7 @@ def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
                     said |= {"data.folds": options.folds, "data.fold": fold}
                 if options.data is not None:
                     said["data.path"] = options.data
-                values = {**read_yaml(options.config, RunConfig), **said}
+                values = files_beside(options.config, read_yaml(options.config, RunConfig)) | said
                 origins = dict.fromkeys(values.keys() - said.keys(), options.config)
                 config = build_config(RunConfig, values, origins)
                 runs.append((Path(config.out), config))

@@ -113,6 +113,19 @@ def test_listed_architectures_are_measured_in_their_order(tmp_path, toy):
         pipeline.label(dataclasses.replace(listed, archs=None), progress=False)
 
 
+def test_a_list_goes_on_from_a_table_with_other_rows(tmp_path, toy):
+    drawn = pd.read_csv(pipeline.label(labels(tmp_path / "a"), progress=False))
+    space = get_space("unet")
+    large = space.to_json(space.canonical({**space.default(), "out_channel0": 32}))
+    listed = [drawn.arch[1], large]
+    pd.DataFrame({"arch": listed}).to_csv(tmp_path / "list.csv", index=False)
+    # Of its two rows, one is of the list.
+    more = labels(tmp_path / "a", archs=str(tmp_path / "list.csv"), study="second")
+    found = pd.read_csv(pipeline.label(more, progress=False))
+    assert sorted(found.arch) == sorted([*drawn.arch, large])
+    assert len(toy) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

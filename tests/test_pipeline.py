@@ -136,10 +136,19 @@ def test_images_may_move(tmp_path, arch_file):
     stages = json.loads((tmp_path / "run" / "stages.json").read_text())
     del stages["train"]
     (tmp_path / "run" / "stages.json").write_text(json.dumps(stages))
-    with pytest.raises(DataError, match=r"here\. .*was begun with it .*--data says"):
+    with pytest.raises(DataError, match=r"data\.path is .*here, which is not there .*--data PATH"):
         searched(tmp_path / "here")
     searched(tmp_path / "there")
     assert read_run_config(tmp_path / "run").data.path == str(tmp_path / "there")
+    # Of a finished stage, too; and other images are no moved ones.
+    (tmp_path / "there").rename(tmp_path / "last")
+    searched(tmp_path / "last")
+    assert read_run_config(tmp_path / "run").data.path == str(tmp_path / "last")
+    (tmp_path / "last" / "images" / "0.png").unlink()
+    (tmp_path / "last" / "labels" / "0.png").unlink()
+    (tmp_path / "last").rename(tmp_path / "others")
+    with pytest.raises(RunError, match="images have changed"):
+        searched(tmp_path / "others")
 
 
 def test_stages_one_by_one_equal_a_run_at_once(tmp_path, arch_file):

@@ -82,7 +82,7 @@ def _read(path: Path, palette_index: bool) -> npt.NDArray[Any]:
     except Exception as error:
         # Decoders answer a damaged file with nearly any exception: zlib.error, struct.error,
         # SyntaxError, OverflowError ...; to the user they are all one.
-        raise DataError(f"not readable: {error or type(error).__name__}") from None
+        raise DataError(f"not readable: {str(error) or type(error).__name__}") from None
     if array.ndim == 3 and 1 <= array.shape[2] <= 4:
         return array[..., 0] if array.shape[2] == 1 else array
     if array.ndim != 2:

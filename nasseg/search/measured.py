@@ -136,6 +136,8 @@ class MeasuredStudy:
             for key, value in saved.items()
         }
         changed = differences(saved, settings)
+        if changed and saved.get(LISTED) != settings.get(LISTED):
+            changed.append("(archs: the study keeps to the list of architectures it began with)")
         if changed:
             raise RunError(
                 f"the {self.where} has other settings:\n  "
@@ -161,7 +163,10 @@ class MeasuredStudy:
         """How many architectures the study ends with: ``count``, or fewer where its list has no
         more, or where it was found that going on promises less than ``stop_gain``."""
         if self.archs is not None:
-            count = min(count, len(self.archs))
+            # What the study knows beside its list (an older table, what was enqueued) comes on top.
+            listed = {self.space.arch_id(arch) for arch in self.archs}
+            others = sum(s.arch_id not in listed for s in self.queue.slots() if s.arch_id)
+            count = min(count, len(self.archs)) + others
         ended = self.study.user_attrs.get(STOPPED_AT)
         # Whoever asks for smaller gains goes on.
         if ended is None or not stop_gain or stop_gain < float(ended["stop_gain"]):
@@ -333,7 +338,12 @@ class MeasuredStudy:
                 self.queue.fail(taken, f"what was enqueued is no architecture: {error}")
                 return None
         elif self.archs is not None:
-            proposal = Proposal(self.archs[taken.place], {})
+            known = arch_ids(slots)
+            left = [arch for arch in self.archs if self.space.arch_id(arch) not in known]
+            if not left:
+                self.queue.fail(taken, "every architecture of the list is in the study")
+                return None
+            proposal = Proposal(left[0], {})
         else:
             request = Request(self.space, self.seed, taken.place, self.bounds)
             history = as_history(slots, self.space, taken.place)
