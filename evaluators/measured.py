@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -202,33 +202,19 @@ class MeasuredEvaluator(Evaluator):
             NassegError: an architecture cannot be measured; the reason is in the table's
                 failures too.
         """
-        return self.evaluate_each(archs)
+        rows = [self.row(arch) for arch in archs]
+        known = [
+            {name: row[name] for name in COLUMNS if row.get(name) not in (None, "")} for row in rows
+        ]
+        return Scores.from_rows(known)
 
-    def evaluate_each(
-        self,
-        archs: Sequence[Arch],
-        on_row: Callable[[dict[str, Any]], object] | None = None,
-        *,
-        progress: bool = False,
-    ) -> Scores:
-        """As :meth:`evaluate`; ``on_row`` is called with every row as it becomes known."""
-        rows = []
-        for arch in archs:
-            row = self.row(arch, progress=progress)
-            rows.append({name: row[name] for name in COLUMNS if row.get(name) not in (None, "")})
-            if on_row is not None:
-                on_row(row)
-        return Scores.from_rows(rows)
-
-    def row(self, arch: Arch, *, progress: bool = False) -> dict[str, Any]:
+    def row(self, arch: Arch) -> dict[str, Any]:
         """The row of one architecture, from the table or measured now."""
         self.space.validate(arch)
         arch_id = self.space.arch_id(arch)
         if arch_id not in self._rows:
             try:
-                row = measure(
-                    self.space, arch, self.data, self.task, self.budget, progress=progress
-                )
+                row = measure(self.space, arch, self.data, self.task, self.budget)
             except torch.OutOfMemoryError as error:
                 reason = f"out of memory: {str(error).splitlines()[0]}"
                 if self.table is not None:
