@@ -117,9 +117,10 @@ def test_a_list_goes_on_from_a_table_with_other_rows(tmp_path, toy):
     drawn = pd.read_csv(pipeline.label(labels(tmp_path / "a"), progress=False))
     space = get_space("unet")
     large = space.to_json(space.canonical({**space.default(), "out_channel0": 32}))
-    listed = [drawn.arch[1], large]
+    larger = space.to_json(space.canonical({**space.default(), "out_channel0": 24}))
+    listed = [drawn.arch[1], large, larger]
     pd.DataFrame({"arch": listed}).to_csv(tmp_path / "list.csv", index=False)
-    # Of its two rows, one is of the list.
+    # Of its two rows, one is of the list, of which two are asked for.
     more = labels(tmp_path / "a", archs=str(tmp_path / "list.csv"), study="second")
     found = pd.read_csv(pipeline.label(more, progress=False))
     assert sorted(found.arch) == sorted([*drawn.arch, large])

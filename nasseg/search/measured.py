@@ -12,7 +12,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,14 +105,14 @@ class MeasuredStudy:
         self.space = space
         self.seed = seed
         self.bounds = bounds or SizeBounds()
-        self.archs = None if archs is None else list(archs)
+        self.archs = None if archs is None else {space.arch_id(arch): arch for arch in archs}
         self.where = f"study {name!r} in {shown(storage)}"
         opened = open_storage(storage)
         self.study = optuna.create_study(
             storage=opened, study_name=name, direction="maximize", load_if_exists=True
         )
         self.defaults = dict(defaults or {})
-        listed = {} if self.archs is None else {LISTED: _digest(space, self.archs)}
+        listed = {} if self.archs is None else {LISTED: _digest(self.archs)}
         self._remember({**settings, **listed})
         grace = GRACE_BEATS * heartbeat if grace is None else grace
         self.queue = TrialQueue(self.study, opened, space, heartbeat, grace)
@@ -164,8 +164,7 @@ class MeasuredStudy:
         more, or where it was found that going on promises less than ``stop_gain``."""
         if self.archs is not None:
             # What the study knows beside its list (an older table, what was enqueued) comes on top.
-            listed = {self.space.arch_id(arch) for arch in self.archs}
-            others = sum(s.arch_id not in listed for s in self.queue.slots() if s.arch_id)
+            others = sum(s.arch_id not in self.archs for s in self.queue.slots() if s.arch_id)
             count = min(count, len(self.archs)) + others
         ended = self.study.user_attrs.get(STOPPED_AT)
         # Whoever asks for smaller gains goes on.
@@ -280,13 +279,14 @@ class MeasuredStudy:
             tqdm(total=count, desc="measured", unit="arch", disable=not progress) as bar,
         ):
             while True:
-                count = self.goal(count, stop_gain)
-                taken = self.queue.take(count)
-                self.show(bar, count)
+                # Of what was asked, not of the goal before: the rest of a study may have grown.
+                goal = self.goal(count, stop_gain)
+                taken = self.queue.take(goal)
+                self.show(bar, goal)
                 if taken is not None:
                     if self._one(taken, measure, sampler, stop_gain) and on_finished is not None:
                         on_finished()
-                elif self.finished(count) >= count:
+                elif self.finished(goal) >= goal:
                     break
                 else:
                     time.sleep(self._poll)
@@ -339,11 +339,11 @@ class MeasuredStudy:
                 return None
         elif self.archs is not None:
             known = arch_ids(slots)
-            left = [arch for arch in self.archs if self.space.arch_id(arch) not in known]
-            if not left:
+            left = next((arch for i, arch in self.archs.items() if i not in known), None)
+            if left is None:
                 self.queue.fail(taken, "every architecture of the list is in the study")
                 return None
-            proposal = Proposal(left[0], {})
+            proposal = Proposal(left, {})
         else:
             request = Request(self.space, self.seed, taken.place, self.bounds)
             history = as_history(slots, self.space, taken.place)
@@ -409,9 +409,9 @@ class MeasuredStudy:
         return True
 
 
-def _digest(space: SearchSpace, archs: Sequence[dict[str, Any]]) -> str:
-    ids = "\n".join(space.arch_id(arch) for arch in archs)
-    return f"{len(archs)} of {hashlib.sha256(ids.encode()).hexdigest()[:12]}"
+def _digest(ids: Collection[str]) -> str:
+    joined = "\n".join(ids)
+    return f"{len(ids)} of {hashlib.sha256(joined.encode()).hexdigest()[:12]}"
 
 
 def _failures(slots: list[Slot]) -> list[dict[str, Any]]:
