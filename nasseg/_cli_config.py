@@ -50,6 +50,8 @@ class Setting:
     """Value where nothing is said."""
     help: str
     """The docstring that follows the field."""
+    following: tuple[tuple[str, Any], ...] = ()
+    """Other defaults: ``(key, value)`` where the setting of that key is set."""
 
     @property
     def group(self) -> str:
@@ -92,6 +94,10 @@ def settings(config: type[Any]) -> dict[str, Setting]:
     leaves = {leaf.key: leaf for leaf in _walk(config(), "")}
     for key, default in _derived(config).items():
         leaves[key] = dataclasses.replace(leaves[key], default=default)
+    for other, defaults in _following(config).items():
+        for key, value in defaults.items():
+            following = (*leaves[key].following, (other, value))
+            leaves[key] = dataclasses.replace(leaves[key], following=following)
     return leaves
 
 
@@ -99,6 +105,23 @@ def _derived(config: type[Any]) -> dict[str, Any]:
     """Defaults of settings that are made out from others, and are so no more once they are set."""
     found: dict[str, Any] = getattr(config, "DERIVED", {})
     return found
+
+
+def _following(config: type[Any]) -> dict[str, dict[str, Any]]:
+    """Defaults that depend on whether another setting is set, by that setting's key."""
+    found: dict[str, dict[str, Any]] = getattr(config, "FOLLOWING", {})
+    return found
+
+
+def said_only(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values without those that follow from the others anyway, where nothing is said."""
+    anyway = {key: defaults for key, defaults in _following(config).items() if values.get(key)}
+    implied = {k: v for defaults in anyway.values() for k, v in defaults.items()}
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in _derived(config) and (key not in implied or implied[key] != value)
+    }
 
 
 def _walk(config: Any, prefix: str) -> Iterator[Setting]:
@@ -286,7 +309,11 @@ def build_config(config: type[C], values: Mapping[str, Any], origins: Mapping[st
     converted = {
         key: _convert(leaves[key], value, origins.get(key, "")) for key, value in values.items()
     }
-    converted = {**_derived(config), **converted}
+    followed: dict[str, Any] = {}
+    for key, defaults in _following(config).items():
+        if converted.get(key, leaves[key].default):
+            followed |= defaults
+    converted = {**_derived(config), **followed, **converted}
     made: C = _instantiate(config(), converted, "", origins)
     return made
 

@@ -91,7 +91,8 @@ def _default(value: Any) -> str:
 
 def _flag(setting: Setting) -> tuple[str, str]:
     text = setting.help.replace("``", "").rstrip(".")
-    return f"--{setting.key} {_metavar(setting)}", f"{text} [{_default(setting.default)}]"
+    also = "".join(f"; {_default(value)} with {key}" for key, value in setting.following)
+    return f"--{setting.key} {_metavar(setting)}", f"{text} [{_default(setting.default)}{also}]"
 
 
 def config_help(

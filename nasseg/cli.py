@@ -19,6 +19,7 @@ from nasseg._cli_config import (
     build_config,
     files_beside,
     read_yaml,
+    said_only,
     settings,
     split_flags,
 )
@@ -168,7 +169,7 @@ def read_config(
         values["out"] = str(out)
         if not _bound(out):
             # What followed from other settings follows anew: these may have been a slip.
-            values = {k: v for k, v in values.items() if k not in config.DERIVED}
+            values = said_only(config, values)
     origins = {key: file for key in values if key not in flags and file is not None}
     return build_config(config, {**values, **flags}, origins), other
 

@@ -23,7 +23,15 @@ from tqdm import tqdm
 
 from nasseg._cli_config import build_config, files_beside, flatten, read_yaml
 from nasseg._run import RunFolder
-from nasseg.config import STUDY_KEYS, DataConfig, LabelConfig, RunConfig, TrainConfig, to_dict
+from nasseg.config import (
+    NATIVE_SCALE,
+    STUDY_KEYS,
+    DataConfig,
+    LabelConfig,
+    RunConfig,
+    TrainConfig,
+    to_dict,
+)
 from nasseg.data import load_data
 from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators.measured import Budget, MeasuredTable, measure
@@ -426,9 +434,9 @@ def _stop(workers: Sequence[subprocess.Popen[bytes]], seconds: float = 30.0) -> 
 def proxy_config(config: RunConfig) -> LabelConfig:
     """How the measured search of a run measures: the run's data and hardware, little training.
 
-    Training is as long as ``nasseg label`` makes it, and otherwise as in the run;
-    ``search.proxy``, a YAML file with sections ``train``, ``analog``, ``drift`` and ``data``,
-    says what differs.
+    Training is as long as ``nasseg label`` makes it, and otherwise as in the run, but for what
+    follows from ``data.crop`` for the retraining after a long training. ``search.proxy``, a YAML
+    file with sections ``train``, ``analog``, ``drift`` and ``data``, says what differs.
 
     Raises:
         ConfigError: the file cannot be read, or sets what a proxy cannot.
@@ -436,6 +444,11 @@ def proxy_config(config: RunConfig) -> LabelConfig:
     short = LabelConfig()
     search = config.search
     auto = config.analog.digital_layers == "auto"
+    retraining = {
+        name: getattr(short.analog, name)
+        for name in ("lr", "input_quantile")
+        if config.data.crop and getattr(config.analog, name) == NATIVE_SCALE[f"analog.{name}"]
+    }
     base = LabelConfig(
         out=config.out,
         space=search.space,
@@ -458,6 +471,7 @@ def proxy_config(config: RunConfig) -> LabelConfig:
         ),
         analog=dataclasses.replace(
             config.analog,
+            **retraining,
             epochs=short.analog.epochs,
             digital_layers="none" if auto else config.analog.digital_layers,
         ),

@@ -14,8 +14,17 @@ import pytest
 import yaml
 
 import nasseg
+from nasseg._cli_config import flatten
 from nasseg.cli import STAGES, main
-from nasseg.config import AnalogConfig, DataConfig, LabelConfig, RunConfig, TrainConfig, to_dict
+from nasseg.config import (
+    NATIVE_SCALE,
+    AnalogConfig,
+    DataConfig,
+    LabelConfig,
+    RunConfig,
+    TrainConfig,
+    to_dict,
+)
 from nasseg.errors import ConfigError, DataError, RunError
 
 COMMANDS = (*("run", "search", "train", "analog", "drift"), *("report", "label", "fit", "spaces"))
@@ -142,6 +151,50 @@ def test_short_flags_and_hyphens(pipeline: FakePipeline) -> None:
     config = pipeline.config
     assert config.data == DataConfig(path="nuclei", image_size=32, channels=1)
     assert (config.search.arch, config.train.batch_size, config.out) == ("a.json", 8, "here")
+
+
+def native(pipeline: FakePipeline, *words: str) -> dict[str, object]:
+    """What a command chooses of the settings that depend on ``data.crop``."""
+    pipeline.calls.clear()
+    assert main(list(words)) == 0
+    flat = flatten(to_dict(pipeline.config))
+    return {key: flat[key] for key in NATIVE_SCALE}
+
+
+def test_the_recipe_at_native_scale_is_the_default_there(
+    pipeline: FakePipeline, tmp_path: Path
+) -> None:
+    """Flags, files and saved settings say more than what follows from the crop."""
+    plain = native(pipeline, "run")
+    assert not set(plain.items()) & set(NATIVE_SCALE.items())
+    assert native(pipeline, "run", "--crop", "128") == NATIVE_SCALE
+    assert native(pipeline, "run", "--crop", "0") == plain
+    # A value that is said holds, be it the one of resized images.
+    said = native(pipeline, "run", "--crop", "128", "--analog.lr", "2e-3")
+    assert said == {**NATIVE_SCALE, "analog.lr": 2e-3}
+    file = tmp_path / "mine.yaml"
+    file.write_text("data:\n  crop: 128\nanalog:\n  lr: 1.0e-3\n")
+    said = native(pipeline, "run", "--config", str(file))
+    assert said == {**NATIVE_SCALE, "analog.lr": 1e-3}
+    said = native(pipeline, "run", "--config", str(file), "--crop", "0")
+    assert said == {**plain, "analog.lr": 1e-3}
+    # Measured architectures are trained shortly, at native scale too.
+    assert native(pipeline, "label", "--crop", "128") == native(pipeline, "label")
+
+
+def test_what_followed_from_a_slip_follows_anew(pipeline: FakePipeline, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ["run", "--out", str(out)]
+    plain = native(pipeline, "run")
+    first = native(pipeline, *words, "--crop", "128", "--train.epochs", "7")
+    assert first == {**NATIVE_SCALE, "train.epochs": 7}
+    out.mkdir()
+    saved = yaml.safe_dump(to_dict(pipeline.config))
+    (out / "config.yaml").write_text(saved, encoding="utf-8")
+    assert native(pipeline, *words, "--crop", "0") == {**plain, "train.epochs": 7}
+    # Settings of a run that was begun are what they were.
+    (out / "stages.json").write_text('{"data": {}}', encoding="utf-8")
+    assert native(pipeline, *words, "--crop", "0") == first
 
 
 @pytest.mark.parametrize(

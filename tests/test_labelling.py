@@ -210,6 +210,18 @@ def test_a_proxy_says_how_a_search_measures(tmp_path):
             labelling.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
 
 
+def test_a_proxy_at_native_scale_retrains_as_short_trainings_do(tmp_path):
+    followed = {"lr": 5e-4, "input_quantile": 0.9995}
+    for said, lr, quantile in ((followed, 2e-3, 0.99), ({**followed, "lr": 1e-4}, 1e-4, 0.99)):
+        config = dataclasses.replace(
+            run_config(tmp_path / "run", measure=7),
+            data=dataclasses.replace(DATA, crop=32),
+            analog=AnalogConfig(**said),
+        )
+        proxy = labelling.proxy_config(config)
+        assert (proxy.analog.lr, proxy.analog.input_quantile) == (lr, quantile)
+
+
 def test_two_local_workers_make_one_table(tmp_path):
     config = labels(tmp_path / "labels", workers=2)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))

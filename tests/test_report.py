@@ -6,6 +6,7 @@ import csv
 import html.parser
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ import numpy as np
 import pytest
 import yaml
 
+from nasseg._cli_config import build_config
+from nasseg._cli_help import RUN_ALIASES
+from nasseg.cli import read_config
 from nasseg.config import DRIFT_TIMES, DataConfig, RunConfig, TrainConfig, to_dict
 from nasseg.errors import RunError
 from nasseg.report import write_report
 from nasseg.report._architecture import draw_architecture, plan_unet
+from nasseg.report._details import command_words
 from nasseg.report._load import chip_statistics, load_run
 from nasseg.report._panels import FALSE_POSITIVE, MISSED, dice, error_picture
 from nasseg.report._write import render
@@ -332,3 +337,17 @@ def test_svg_colours_follow_the_page(written: Path) -> None:
     drawn = "".join(re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
     assert "var(--ink)" in drawn
     assert "#1f2933" not in drawn
+
+
+@pytest.mark.parametrize("crop", [0, 128])
+def test_the_command_of_a_run_makes_its_settings_again(run: Path, crop: int) -> None:
+    """Also those that are the default elsewhere and not where images keep their scale."""
+    values = {"data.crop": crop, "data.path": "my nuclei", "analog.lr": 2e-3, "train.epochs": 320}
+    config = build_config(RunConfig, values, {})
+    (run / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
+    words = shlex.split(command_words(load_run(run)))
+    assert words[:2] == ["nasseg", "run"]
+    assert read_config(RunConfig, words[2:], RUN_ALIASES)[0] == config
+    # What follows anyway is not said.
+    assert ("--analog.lr" in words, "--train.epochs" in words) == (crop > 0, crop == 0)
+    assert "--analog.input_quantile" not in words

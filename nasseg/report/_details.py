@@ -241,8 +241,13 @@ def reproduce_command(run: RunFiles) -> str:
 
 def command_words(run: RunFiles) -> str:
     """The command of this run as one line for a shell."""
+    from nasseg._cli_config import flatten
     from nasseg.config import RunConfig, to_dict
 
+    said = flatten(run.config or {})
+    default = flatten(to_dict(RunConfig()))
+    for key, following in RunConfig.FOLLOWING.items():
+        default |= following if said.get(key) else {}
     words = ["nasseg", "run"]
     short = {
         "data.path": "data",
@@ -250,18 +255,10 @@ def command_words(run: RunFiles) -> str:
         "data.crop": "crop",
         "data.channels": "channels",
     }
-    for key, value in _changed(to_dict(RunConfig()), run.config, ""):
-        words += [f"--{short.get(key, key)}", _as_flag(value)]
+    for key, value in said.items():
+        if key not in default or default[key] != value:
+            words += [f"--{short.get(key, key)}", _as_flag(value)]
     return shlex.join(words)
-
-
-def _changed(default: Any, value: Any, key: str) -> list[tuple[str, Any]]:
-    if isinstance(default, dict) and isinstance(value, dict):
-        found = []
-        for name, item in value.items():
-            found += _changed(default.get(name), item, f"{key}.{name}" if key else str(name))
-        return found
-    return [] if default == value else [(key, value)]
 
 
 def _as_flag(value: Any) -> str:
