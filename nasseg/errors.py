@@ -39,5 +39,9 @@ class RunError(NassegError, RuntimeError):
     """A run folder cannot be continued: changed config, damaged or missing files."""
 
 
+class BusyError(NassegError, RuntimeError):
+    """A device has no room because of what else runs on it; another time it may have."""
+
+
 class MissingDependencyError(NassegError, ImportError):
     """An optional package is not installed; the message says how to install it."""

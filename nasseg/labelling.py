@@ -33,7 +33,7 @@ from nasseg.config import (
     to_dict,
 )
 from nasseg.data import load_data
-from nasseg.errors import ConfigError, RunError
+from nasseg.errors import BusyError, ConfigError, RunError
 from nasseg.evaluators.measured import Budget, MeasuredTable, measure
 from nasseg.evaluators.tables import read_archs
 from nasseg.search._trials import Slot
@@ -43,7 +43,7 @@ from nasseg.search.sampler import POPULATION, SAMPLERS
 from nasseg.search.storage import shown
 from nasseg.search_spaces import SearchSpace, get_space, list_spaces
 from nasseg.tasks import task_for
-from nasseg.training.recipe import analog_spec
+from nasseg.training.recipe import analog_spec, select_device
 
 if TYPE_CHECKING:
     from nasseg.data import Data
@@ -266,10 +266,24 @@ def _as_json(value: Any) -> Any:
     return value
 
 
+SHARED = 0.1
+"""Share of a device's memory, held by other processes, from which on it may be their fault that
+there is not enough; what CUDA itself takes for a process is less."""
+
+
+def held_by_others(device: torch.device) -> float:
+    """Share of a device's memory that this process has not reserved, and that is not free."""
+    free, total = torch.cuda.mem_get_info(device)
+    return (total - free - torch.cuda.memory_reserved(device)) / total
+
+
 def measured_by(
     config: LabelConfig, space: SearchSpace, data: Data
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What a worker does with an architecture; running out of memory is a reason to fail it."""
+    """What a worker does with an architecture.
+
+    Running out of memory is a reason to fail it, unless others hold much of the device.
+    """
     budget = Budget(config.train, config.analog, config.drift, config.seed, config.device)
     task = task_for(data, config.train)
 
@@ -278,7 +292,13 @@ def measured_by(
             return measure(space, arch, data, task, budget)
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
-            raise RunError(f"out of memory: {str(error).splitlines()[0]}") from None
+            message = f"out of memory: {str(error).splitlines()[0]}"
+            others = held_by_others(select_device(config.device))
+            if others > SHARED:
+                raise BusyError(
+                    f"{message} (other processes hold {others:.0%} of the device)"
+                ) from None
+            raise RunError(message) from None
 
     return one
 

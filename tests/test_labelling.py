@@ -14,6 +14,7 @@ import time
 import optuna
 import pandas as pd
 import pytest
+import torch
 import toy_worker
 import yaml
 
@@ -28,7 +29,8 @@ from nasseg.config import (
     TrainConfig,
     to_dict,
 )
-from nasseg.errors import ConfigError, DataError, RunError
+from nasseg.data import load_data
+from nasseg.errors import BusyError, ConfigError, DataError, RunError
 from nasseg.report import write_report
 from nasseg.search_spaces import get_space
 
@@ -208,6 +210,21 @@ def test_a_proxy_says_how_a_search_measures(tmp_path):
         file.write_text(wrong)
         with pytest.raises(ConfigError, match="no setting of a proxy"):
             labelling.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
+
+
+@pytest.mark.parametrize(("free", "error"), [(40, BusyError), (95, RunError)])
+def test_no_memory_is_the_fault_of_who_holds_it(tmp_path, monkeypatch, free, error):
+    def measure(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+
+    monkeypatch.setattr(labelling, "measure", measure)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 100))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+    config = labels(tmp_path / "labels")
+    one = labelling.measured_by(config, get_space("unet"), load_data(config.data))
+    with pytest.raises(error, match="Tried to allocate 2 GiB") as caught:
+        one({})
+    assert type(caught.value) is error
 
 
 def test_a_proxy_at_native_scale_retrains_as_short_trainings_do(tmp_path):

@@ -15,7 +15,7 @@ import pytest
 from optuna.trial import TrialState
 from toy_worker import BOUNDS, SPACE, formula, open_study
 
-from nasseg.errors import ConfigError, MissingDependencyError, RunError, UnknownName
+from nasseg.errors import BusyError, ConfigError, MissingDependencyError, RunError, UnknownName
 from nasseg.search import AnalogNASSampler, MeasuredStudy, suggest
 from nasseg.search._process import alive, identity
 from nasseg.search._trials import BEAT, PROCESS
@@ -241,14 +241,19 @@ def test_a_worker_that_is_gone_is_noticed_and_its_trial_taken_over(storage):
     assert study.study.trials[0].user_attrs["interrupted"] == "its worker died"
 
 
-def test_a_worker_of_another_machine_counts_as_dead_once_its_heartbeat_stops(storage):
+def test_a_worker_of_another_machine_counts_as_dead_once_its_heartbeat_stops(storage, monkeypatch):
+    """For as long as that takes by this machine's clock, whatever the other's says."""
     study = open_study(storage)
     taken = study.queue.take(3)
     keep = study.queue.storage.set_trial_system_attr
     keep(taken.trial_id, PROCESS, ["another boot", "another namespace", "1", "1"])
-    study.queue.reap()
-    assert study.study.trials[0].state == TrialState.RUNNING
-    keep(taken.trial_id, BEAT, time.time() - study.queue.grace - 1)
+    start, grace = time.monotonic(), study.queue.grace
+    for after, beat in ((0, 5.0), (grace - 1, 5.0), (grace + 1, 6.0), (2 * grace, 6.0)):
+        keep(taken.trial_id, BEAT, beat)
+        monkeypatch.setattr(time, "monotonic", lambda after=after: start + after)
+        study.queue.reap()
+        assert study.study.trials[0].state == TrialState.RUNNING, after
+    monkeypatch.setattr(time, "monotonic", lambda: start + 2 * grace + 2)
     study.queue.reap()
     assert study.study.trials[0].state == TrialState.FAIL
 
@@ -261,6 +266,25 @@ def test_processes_are_known_by_more_than_their_number():
 
 
 # --- failures and duplicates ----------------------------------------------------------------
+
+
+def test_a_busy_device_is_tried_again_and_not_for_ever(storage):
+    study = open_study(storage)
+    calls = []
+
+    def measure(arch):
+        calls.append(SPACE.arch_id(arch))
+        # The first architecture finds room at the second attempt, the second one never.
+        if len(calls) == 1 or calls[-1] not in calls[:1]:
+            raise BusyError(f"out of memory, {len(calls)}")
+        return formula(arch)
+
+    study.work(measure, 2, "lhs", progress=False)
+    assert calls == [calls[0]] * 2 + [calls[2]] * 3
+    assert [row["arch_id"] for row in study.rows()] == calls[:1]
+    (failure,) = study.failures()
+    assert failure["reason"].endswith("out of memory, 5")
+    assert "given up after 3 attempts" in failure["reason"]
 
 
 def test_failures_have_their_reason_and_are_not_tried_again(storage, tmp_path):

@@ -199,6 +199,7 @@ class TrialQueue:
         self.grace = grace
         self._study_id = storage.get_study_id_from_name(study.study_name)
         self._distributions = distributions(space)
+        self._beats: dict[int, tuple[Any, float]] = {}
 
     def slots(self) -> list[Slot]:
         """All slots, as they are in the storage now."""
@@ -315,11 +316,14 @@ class TrialQueue:
         alive = _process.alive(who)
         if alive is not None:
             return not alive
-        beat = trial.system_attrs.get(BEAT)
-        if beat is None:
-            # Taken from the queue a moment ago, or by a worker that died at that very moment.
-            beat = (trial.datetime_start or datetime.now()).timestamp()
-        return bool(time.time() - float(beat) > self.grace)
+        # The other machine's clock may be wrong: what counts is for how long, by this one's, its
+        # heartbeat has not changed. None where it was taken a moment ago.
+        beat, now = trial.system_attrs.get(BEAT), time.monotonic()
+        last, since = self._beats.get(trial._trial_id, (None, now))
+        if beat != last:
+            since = now
+        self._beats[trial._trial_id] = beat, since
+        return now - since > self.grace
 
     def promise(self, taken: Taken, gain: float | None) -> None:
         """Write down what is expected of a trial."""

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from nasseg._io import write_csv
 from nasseg.config import differences
-from nasseg.errors import ConfigError, NassegError, RunError
+from nasseg.errors import BusyError, ConfigError, NassegError, RunError
 from nasseg.search._process import Heartbeat
 from nasseg.search._trials import (
     MARKS,
@@ -259,8 +259,9 @@ class MeasuredStudy:
 
         Args:
             measure: what is done with an architecture. A :class:`NassegError` of it is the
-                architecture's fault: recorded with its message, and not tried again. Any other
-                exception frees the trial, counts as an attempt, and is raised.
+                architecture's fault: recorded with its message, and not tried again. A
+                :class:`BusyError` is nobody's: it frees the trial and counts as an attempt. Any
+                other exception does, too, and is raised.
             count: architectures asked for; those that cannot be measured are not replaced.
             sampler: name of what proposes them.
             stop_gain: end earlier once :data:`STOP_AFTER` proposals in a row are expected to beat
@@ -399,6 +400,10 @@ class MeasuredStudy:
             row = dict(measure(arch))
             if plain(row).get(METRIC) is None:
                 raise RunError(f"diverged: {METRIC} is {row.get(METRIC)}")
+        except BusyError as error:
+            log.warning("%s is given back: %s", arch_id, error)
+            self.queue.release(taken, str(error))
+            return False
         except NassegError as error:
             log.warning("%s cannot be measured: %s", arch_id, error)
             self.queue.fail(taken, str(error))
