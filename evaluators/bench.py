@@ -28,7 +28,7 @@ PROXY = "proxy"
 """Name of the short budget, at which every architecture is measured."""
 FULL = "full"
 """Name of the budget of a real training, at which a few are."""
-KEYS = ("arch_id", "arch", "space", "budget", "seed")
+KEYS = ("arch_id", "arch", "space", "space_version", "budget", "seed")
 """Columns that say what was measured; all others are what came out."""
 
 
@@ -43,7 +43,8 @@ class NASSegBench(Evaluator):
         budget: which rows: ``"proxy"`` or ``"full"``.
 
     Raises:
-        DataError: no such table, or it lacks a column; or has no row of that budget.
+        DataError: no such table, or it lacks a column; or has no row of that budget; or is of
+            another version of the space.
     """
 
     def __init__(self, path: str | Path | None = None, budget: str = PROXY) -> None:
@@ -59,6 +60,11 @@ class NASSegBench(Evaluator):
             raise DataError(f"{self.path}: architectures of the spaces {names}; one is allowed")
         self.budget = budget
         self.space: SearchSpace = get_space(names[0])
+        for version in sorted(set(whole.space_version) - {self.space.version}):
+            raise DataError(
+                f"{self.path}: measured with version {version} of the space {names[0]!r}, whose "
+                f"architectures mean something else than those of version {self.space.version}"
+            )
         self._whole = whole
         self._rows = whole[whole.budget == budget].reset_index(drop=True)
         metrics = [name for name in self._rows if name not in KEYS]
@@ -240,7 +246,8 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
                 space.from_json(text)
             except ArchError as error:
                 raise DataError(f"{file}, row {number}: {error}") from None
-        parts.append(part.assign(**{k: entry[k] for k in ("space", "budget", "seed")}))
+        named = {k: entry[k] for k in ("space", "budget", "seed")}
+        parts.append(part.assign(**named, space_version=space.version))
     table = pd.concat(parts, ignore_index=True)
     missing = [name for name in (*KEYS, "day1") if name not in table]
     if missing:

@@ -96,8 +96,12 @@ def test_what_is_no_bench_is_said(bench, tmp_path):
     with pytest.raises(DataError, match="no rows of budget 'huge'"):
         NASSegBench(table.path, budget="huge")
     pd.DataFrame({"arch": []}).to_parquet(tmp_path / "few.parquet")
-    with pytest.raises(DataError, match="no column arch_id, space, budget, seed"):
+    with pytest.raises(DataError, match="no column arch_id, space, space_version, budget, seed"):
         NASSegBench(tmp_path / "few.parquet")
+    other = tmp_path / "other.parquet"
+    pd.read_parquet(table.path).assign(space_version=SPACE.version + 1).to_parquet(other)
+    with pytest.raises(DataError, match="version 2 of the space 'unet'"):
+        NASSegBench(other)
     with pytest.raises(DataError, match="is there twice"):
         make_bench([entries[0], entries[0]], tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"a.csv, row 2"):
