@@ -18,16 +18,13 @@ from nasseg.errors import ArchError, ConfigError, DataError
 from nasseg.evaluators._boosting import tau
 from nasseg.evaluators.base import Arch, Evaluator, Matrix
 from nasseg.evaluators.scores import COLUMNS, FloatArray, Scores
+from nasseg.evaluators.tables import FULL, PROXY
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
 
 SHIPPED = Path(__file__).parent / "bench" / "nasseg_bench_v1.parquet"
 """The table that comes with the package."""
-PROXY = "proxy"
-"""Name of the short budget, at which every architecture is measured."""
-FULL = "full"
-"""Name of the budget of a real training, at which a few are."""
 KEYS = ("arch_id", "arch", "space", "space_version", "budget", "seed")
 """Columns that say what was measured; all others are what came out."""
 
@@ -40,7 +37,8 @@ class NASSegBench(Evaluator):
     Args:
         path: a Parquet table with the columns ``KEYS`` and the measured ones; none = the one that
             is shipped.
-        budget: which rows: ``"proxy"`` or ``"full"``.
+        budget: which rows: ``"proxy"``, ``"full"``, or ``"screen"`` (seconds of training, of other
+            architectures).
 
     Raises:
         DataError: no such table, or it lacks a column; or has no row of that budget; or is of
@@ -58,6 +56,8 @@ class NASSegBench(Evaluator):
         names = sorted(set(whole.space))
         if len(names) != 1:
             raise DataError(f"{self.path}: architectures of the spaces {names}; one is allowed")
+        self.budgets = budgets
+        """Budgets of which the table has rows."""
         self.budget = budget
         self.space: SearchSpace = get_space(names[0])
         for version in sorted(set(whole.space_version) - {self.space.version}):

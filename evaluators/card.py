@@ -10,6 +10,7 @@ import numpy as np
 
 from nasseg._io import write_bytes, write_text
 from nasseg.evaluators._boosting import cross_validate, tau
+from nasseg.evaluators.features import LOW_FIDELITY
 
 if TYPE_CHECKING:
     from nasseg.evaluators.tables import Table
@@ -61,6 +62,16 @@ def write_card(
             f"{_number(entry['tau_mean'])} ± {_number(entry['tau_std'])} |"
         )
     uncertainty = schema["uncertainty"]
+    short = schema.get("low_fidelity")
+    if short is not None:
+        alone = X[:, names.index(LOW_FIDELITY)].astype(np.float64)
+        lines += [
+            "",
+            f"One of its inputs, `{LOW_FIDELITY}`, is what short trainings of {short['n']} other "
+            "architectures make expect: trees fitted to these rank held-out ones of their own "
+            f"with a tau of {_number(short['tau_mean'])}, and those of this table, by `day1`, with "
+            f"{_number(tau(day1, alone))}.",
+        ]
     lines += [
         "",
         "Beside it, tau of `day1`:\n",

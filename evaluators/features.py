@@ -13,7 +13,11 @@ import numpy as np
 from nasseg.evaluators.base import Matrix
 
 if TYPE_CHECKING:
+    from nasseg.evaluators.low_fidelity import LowFidelity
     from nasseg.search_spaces import SearchSpace
+
+LOW_FIDELITY = "low_fidelity"
+"""Name of the column that says what short trainings make expect."""
 
 
 class Features:
@@ -24,14 +28,25 @@ class Features:
         space: the space of the rows.
         in_channels: image channels of the networks.
         out_channels: output channels of the networks.
+        low_fidelity: what short trainings of other architectures make expect of these, as the last
+            column; none = no such column.
     """
 
-    def __init__(self, space: SearchSpace, in_channels: int = 3, out_channels: int = 1) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        in_channels: int = 3,
+        out_channels: int = 1,
+        low_fidelity: LowFidelity | None = None,
+    ) -> None:
         self.space = space
         self.channels = (in_channels, out_channels)
+        self.low_fidelity = low_fidelity
         own = space.encode([space.default()])
         self.names = [*space.feature_names, *space.describe_matrix(own, *self.channels)]
         """Names of the columns."""
+        if low_fidelity is not None:
+            self.names.append(LOW_FIDELITY)
 
     def matrix(self, X: Matrix) -> Matrix:
         """float32 ``(n, F)`` to float32 ``(n, len(names))``."""
@@ -40,4 +55,6 @@ class Features:
         found[:, : X.shape[1]] = X
         for j, values in enumerate(more.values(), X.shape[1]):
             found[:, j] = values
+        if self.low_fidelity is not None:
+            found[:, -1] = self.low_fidelity.predict(found[:, :-1])
         return found

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 TARGETS: tuple[str, ...] = ("day1", "avm", "std")
 """The columns of scores that a surrogate learns."""
+PROXY = "proxy"
+"""Name of the short budget of a bench, at which all of its architectures were measured."""
+FULL = "full"
+"""Name of the budget of a real training, at which a few were."""
+SCREEN = "screen"
+"""Name of the budget of seconds, at which many others were."""
 MORE: tuple[str, ...] = ("p05",)
 """Those that it learns too where a table has them, known in every row."""
 
@@ -83,14 +89,31 @@ def read_archs(path: str | Path, space: SearchSpace) -> list[dict[str, Any]]:
     return list({space.arch_id(arch): arch for arch in archs}.values())
 
 
+def read_column(
+    path: str | Path, name: str, space: SearchSpace
+) -> tuple[Matrix, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Architectures of a table, float32 ``(n, F)``, and one column of numbers ``(n,)``.
+
+    Of a bench, the budget ``screen`` is read.
+
+    Raises:
+        DataError: as :func:`read_table`.
+    """
+    file = Path(path)
+    _, header, body = _read_cells(file, SCREEN)
+    _check_header(file, header, (name,), space)
+    X = _architectures(file, header, body, space)
+    return X, np.array(_numbers(file, name, _column(header, body, name)))
+
+
 _Body = Sequence[tuple[int, list[str]]]
 """Cells of the rows below the header, and the numbers of the rows."""
 
 
-def _read_cells(file: Path) -> tuple[bytes, list[str], _Body]:
-    """A file as it is, its header, and its further rows."""
+def _read_cells(file: Path, budget: str = PROXY) -> tuple[bytes, list[str], _Body]:
+    """A file as it is, its header, and its further rows; of a bench, those of a budget."""
     try:
-        data = _of_bench(file) if file.suffix == ".parquet" else file.read_bytes()
+        data = _of_bench(file, budget) if file.suffix == ".parquet" else file.read_bytes()
         rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
     except FileNotFoundError:
         raise DataError(f"{file}: no such table") from None
@@ -116,11 +139,12 @@ def _architectures(file: Path, header: Sequence[str], body: _Body, space: Search
     return _from_features(file, columns, [number for number, _ in body], space)
 
 
-def _of_bench(file: Path) -> bytes:
-    from nasseg.evaluators.bench import PROXY, read_bench
+def _of_bench(file: Path, budget: str) -> bytes:
+    from nasseg.evaluators.bench import KEYS, read_bench
 
     table = read_bench(file)
-    table = table[table.budget == PROXY].drop(columns=["budget", "seed", "space"])
+    more = [name for name in KEYS if name not in ("arch_id", "arch")]
+    table = table[table.budget == budget].drop(columns=more)
     # Several seeds of an architecture are one, better known, row.
     means = table.groupby(["arch_id", "arch"], sort=False, as_index=False).mean(numeric_only=True)
     text: str = means.to_csv(index=False)

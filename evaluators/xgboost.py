@@ -30,6 +30,7 @@ from nasseg.evaluators._boosting import (
 from nasseg.evaluators.base import Arch, Evaluator, Matrix
 from nasseg.evaluators.ensemble import Ensemble, Prediction, coverage
 from nasseg.evaluators.features import Features
+from nasseg.evaluators.low_fidelity import LowFidelity, fit_low_fidelity
 from nasseg.evaluators.scores import Scores
 from nasseg.evaluators.tables import MORE, TARGETS, read_tables
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 SCHEMA_FILE = "schema.json"
 TABLE_FILE = "table.csv"
+LOW_FIDELITY_FILE = "low_fidelity.ubj"
 
 __all__ = ["XGBoostEvaluator", "cross_validate", "fit_table", "read_schema"]
 
@@ -49,14 +51,17 @@ class XGBoostEvaluator(Evaluator):
     Args:
         space: The space of the architectures.
         nthread: Threads for fitting and predicting.
+        low_fidelity: What short trainings of other architectures say, as one more input.
     """
 
-    def __init__(self, space: SearchSpace, nthread: int = 1) -> None:
+    def __init__(
+        self, space: SearchSpace, nthread: int = 1, low_fidelity: LowFidelity | None = None
+    ) -> None:
         if nthread < 1:
             raise ConfigError(f"nthread is {nthread!r}; allowed: 1 or more")
         self.space = space
         self.nthread = nthread
-        self.features = Features(space)
+        self.features = Features(space, low_fidelity=low_fidelity)
         """What the heads see of an encoded architecture."""
         self._ensemble: Ensemble | None = None
         self.schema: dict[str, Any] = {}
@@ -157,6 +162,8 @@ class XGBoostEvaluator(Evaluator):
             "xgboost": xgb.__version__,
             "table": None,
         }
+        if self.features.low_fidelity is not None:
+            self.schema["low_fidelity"] = self.features.low_fidelity.facts
         return self
 
     def evaluate(self, archs: Sequence[Arch]) -> Scores:
@@ -217,6 +224,11 @@ class XGBoostEvaluator(Evaluator):
                 files[f"ensemble{k}.ubj"] = _sha256(model)
                 write_bytes(target / f"ensemble{k}.ubj", model)
             schema["uncertainty"] = {**schema["uncertainty"], **state, "files": files}
+        if self.features.low_fidelity is not None:
+            model = bytes(self.features.low_fidelity.head.save_raw("ubj"))
+            write_bytes(target / LOW_FIDELITY_FILE, model)
+            told = {"file": LOW_FIDELITY_FILE, "sha256": _sha256(model)}
+            schema["low_fidelity"] = {**schema["low_fidelity"], **told}
         if table is not None:
             write_bytes(target / TABLE_FILE, table)
             schema["table"] = {"file": TABLE_FILE, "sha256": _sha256(table)}
@@ -246,7 +258,7 @@ class XGBoostEvaluator(Evaluator):
 
             space = get_space(schema["space"]["name"])
         _check_space(source, schema, space)
-        evaluator = cls(space, nthread)
+        evaluator = cls(space, nthread, _read_low_fidelity(source, schema, nthread))
         if list(schema["inputs"]) != evaluator.features.names:
             raise ConfigError(
                 f"{source}: the surrogate sees {', '.join(schema['inputs'])}; this version makes "
@@ -284,14 +296,22 @@ def fit_table(
     seed: int = 0,
     *,
     tuned: bool = False,
+    low_fidelity: str | Path | None = None,
 ) -> XGBoostEvaluator:
     """Fit a surrogate to one or more tables; write its folder ``out`` with a copy of them and a
     model card (:func:`~nasseg.evaluators.card.write_card`).
 
-    The columns are those of :func:`~nasseg.evaluators.tables.read_table`.
+    The columns are those of :func:`~nasseg.evaluators.tables.read_table`. ``low_fidelity`` is a
+    table of short trainings (:func:`~nasseg.evaluators.low_fidelity.fit_low_fidelity`), what is
+    learned from it one more input.
     """
     table = read_tables([path] if isinstance(path, str | Path) else list(path), space)
-    evaluator = XGBoostEvaluator(space).fit(table.X, table.scores, seed, tuned=tuned)
+    short = None
+    if low_fidelity is not None:
+        short = fit_low_fidelity(low_fidelity, Features(space), table.X, seed)
+    evaluator = XGBoostEvaluator(space, low_fidelity=short).fit(
+        table.X, table.scores, seed, tuned=tuned
+    )
     if out is not None:
         from nasseg.evaluators.card import write_card
 
@@ -343,6 +363,16 @@ def _check_space(folder: Path, schema: Mapping[str, Any], space: SearchSpace) ->
             f"{folder}: the surrogate does not fit the space: {'; '.join(differs)} "
             "(fit one anew: `nasseg fit`)"
         )
+
+
+def _read_low_fidelity(folder: Path, schema: Mapping[str, Any], nthread: int) -> LowFidelity | None:
+    facts = schema.get("low_fidelity")
+    if facts is None:
+        return None
+    if not isinstance(facts, dict) or not {"file", "sha256"} <= facts.keys():
+        raise ConfigError(f"{folder / SCHEMA_FILE}: low_fidelity lacks file or sha256")
+    file = folder / str(facts["file"])
+    return LowFidelity(_read_head(file, facts["sha256"], "low fidelity", nthread), facts)
 
 
 def _read_head(file: Path, sha256: str, what: str, nthread: int) -> xgb.Booster:

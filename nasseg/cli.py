@@ -534,6 +534,10 @@ def _fit(words: list[str], helped: bool) -> int:
         flags = [
             ("--space NAME", "Search space of the table's architectures. [unet]"),
             ("--out FOLDER", "Folder of the surrogate. [surrogate/ beside the table]"),
+            (
+                "--low-fidelity TABLE",
+                "Also learn from short trainings of many other architectures (docs/surrogates.md).",
+            ),
             ("--tuned", "Choose the hyperparameters by cross-validation; takes minutes."),
         ]
         purpose = (
@@ -544,24 +548,29 @@ def _fit(words: list[str], helped: bool) -> int:
         )
         _say(simple_help("fit TABLE.csv ... [--space NAME] [--out FOLDER]", purpose, flags))
         return 0
-    given, tables = split_flags(words, ["space", "out"], switches=["tuned"])
-    if not tables:
+    given, words = split_flags(words, ["space", "out", "low_fidelity"], switches=["tuned"])
+    if not words:
         raise ConfigError("which table? nasseg fit TABLE.csv")
-    tables = [str(Path(table) / "table.csv") if Path(table).is_dir() else table for table in tables]
-    for table in tables:
-        if not Path(table).is_file():
-            raise ConfigError(f"no table {table}; `nasseg label` writes table.csv")
-    out = Path(given.get("out", Path(tables[0]).parent / "surrogate"))
+    tables = [_table_of(word) for word in words]
+    short = _table_of(given["low_fidelity"]) if "low_fidelity" in given else None
+    out = Path(given.get("out", tables[0].parent / "surrogate"))
     from nasseg.evaluators import fit_table
     from nasseg.search_spaces import get_space
 
     evaluator = fit_table(
-        [Path(table) for table in tables],
+        tables,
         get_space(given.get("space", "unet")),
         out,
         tuned="tuned" in given,
+        low_fidelity=short,
     )
     schema = evaluator.schema
+    if short is not None:
+        facts = schema["low_fidelity"]
+        _say(
+            f"short trainings of {facts['n']} other architectures (tau {facts['tau_mean']:.3f} ± "
+            f"{facts['tau_std']:.3f}) are an input"
+        )
     _say(f"fitted to {schema['n']} architectures; cross-validated Kendall tau:")
     for target, entry in schema["targets"].items():
         tau, spread = entry["tau_mean"], entry["tau_std"]
@@ -572,6 +581,14 @@ def _fit(words: list[str], helped: bool) -> int:
         _say(f"intervals of 90 % for day1 hold {held:.1%} of held-out architectures")
     _say(f"surrogate: {out}, described in {out / 'card.md'}")
     return 0
+
+
+def _table_of(word: str) -> Path:
+    """A table, or that of a folder of `nasseg label`."""
+    table = Path(word) / "table.csv" if Path(word).is_dir() else Path(word)
+    if not table.is_file():
+        raise ConfigError(f"no table {table}; `nasseg label` writes table.csv")
+    return table
 
 
 def _spaces(words: list[str], helped: bool) -> int:

@@ -3,7 +3,8 @@
     python scripts/make_bench.py runs/bench/table.csv:proxy:0 runs/bench1/table.csv:proxy:1 \\
         --out evaluators/bench/nasseg_bench_v1.parquet --page docs/results/nasseg_bench/README.md
 
-Each table is given as FILE:BUDGET:SEED; the budget is ``proxy`` or ``full``.
+Each table is given as FILE:BUDGET:SEED; the budget is ``proxy``,
+``full``, or ``screen`` for short trainings of other architectures.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from nasseg.evaluators._boosting import cross_validate, tau
 from nasseg.evaluators.bench import make_bench
 from nasseg.evaluators.ensemble import coverage
 from nasseg.evaluators.features import Features
+from nasseg.evaluators.low_fidelity import fit_low_fidelity
+from nasseg.evaluators.tables import FULL, PROXY, SCREEN
 
 TIMES = {"1 s": 1, "1 h": 3600, "1 day": 86_400, "30 days": 2_592_000, "1 year": 31_536_000}
 
@@ -36,8 +39,8 @@ def main() -> int:
     entries = []
     for text in options.tables:
         file, budget, seed = text.rsplit(":", 2) if text.count(":") > 1 else (text, "", "")
-        if budget not in ("proxy", "full") or not seed.isdecimal():
-            parser.error(f"table is {text!r}; allowed: FILE:proxy:SEED or FILE:full:SEED")
+        if budget not in (PROXY, FULL, SCREEN) or not seed.isdecimal():
+            parser.error(f"table is {text!r}; allowed: FILE:BUDGET:SEED, proxy, full or screen")
         entries.append({"path": file, "space": options.space, "budget": budget, "seed": int(seed)})
     try:
         Path(options.out).parent.mkdir(parents=True, exist_ok=True)
@@ -55,9 +58,19 @@ def describe(bench: NASSegBench, command: str) -> str:
     """What is in the bench and how well it can be predicted, as Markdown."""
     day1 = bench.values()
     see = Features(bench.space)
-    X = see.matrix(bench.matrix)
+    plain_X = X = see.matrix(bench.matrix)
+    screened: list[str] = []
+    if SCREEN in bench.budgets:
+        short = fit_low_fidelity(bench.path, see, bench.matrix)
+        X = Features(bench.space, low_fidelity=short).matrix(bench.matrix)
+        screened = [
+            f"| short trainings of {short.facts['n']} other architectures alone | "
+            f"{tau(day1, X[:, -1].astype(np.float64)):.3f} |",
+            f"| surrogate without them | {cross_validate(plain_X, day1)[0]:.3f} |",
+        ]
     plain = [
-        np.asarray(X[:, see.names.index(n)], dtype=np.float64) for n in ("log_params", "log_macs")
+        np.asarray(plain_X[:, see.names.index(n)], dtype=np.float64)
+        for n in ("log_params", "log_macs")
     ]
     deviation, ceiling, several = bench.noise()
     proxy, full = bench.proxy_tau()
@@ -93,6 +106,7 @@ def describe(bench: NASSegBench, command: str) -> str:
         "| | tau |",
         "|---|---|",
         f"| surrogate, held out (5 folds, 3 times) | {cross_validate(X, day1)[0]:.3f} |",
+        *screened,
         f"| surrogate on the encoding alone | {cross_validate(bench.matrix, day1)[0]:.3f} |",
         f"| order of pairs instead of values | "
         f"{cross_validate(X, day1, params={'objective': 'rank:pairwise'})[0]:.3f} |",

@@ -1,0 +1,86 @@
+"""What short trainings of many architectures say of any one: a further input of a surrogate.
+
+A training of seconds ranks architectures less well than one of minutes, but for the price of one
+of these there are a dozen of those, and which kinds of network learn fast is most of what there is
+to know. Predictors of different cost say more together than each alone (White et al., How powerful
+are performance predictors in neural architecture search?, NeurIPS 2021).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xgboost as xgb
+from scipy.stats import norm, rankdata
+
+from nasseg.evaluators._boosting import check_rows, cross_validate, fit_head, predict
+from nasseg.evaluators.base import Matrix
+from nasseg.evaluators.scores import FloatArray
+from nasseg.evaluators.tables import read_column
+
+if TYPE_CHECKING:
+    from nasseg.evaluators.features import Features
+
+TARGET = "digital"
+"""Column of a table that is learned: after a short training, noise says little more."""
+HYPERPARAMETERS: dict[str, Any] = {"rounds": 300, "max_depth": 4, "reg_lambda": 3.0}
+"""There are more architectures than a surrogate has, so trees may be deeper."""
+
+
+class LowFidelity:
+    """Predicts how an architecture compares with others after a short training.
+
+    Args:
+        head: the fitted trees.
+        facts: what they were fitted to, for ``schema.json``.
+    """
+
+    def __init__(self, head: xgb.Booster, facts: dict[str, Any]) -> None:
+        self.head = head
+        self.facts = facts
+
+    @classmethod
+    def fit(cls, Z: Matrix, values: FloatArray, seed: int = 0, nthread: int = 1) -> LowFidelity:
+        """Fit to features ``Z`` float32 ``(n, K)`` and a metric after short trainings ``(n,)``.
+
+        Normal scores of the ranks are learned: many networks have learned nothing yet, and how
+        little would take all the trees.
+
+        Raises:
+            ConfigError: fewer than 10 architectures, or a value that is not finite.
+        """
+        check_rows(Z, values, "low fidelity")
+        scores = norm.ppf((rankdata(values) - 0.5) / len(values))
+        mean, std = cross_validate(
+            Z, scores, seed=seed, repeats=1, params=HYPERPARAMETERS, nthread=nthread
+        )
+        facts = {"n": len(Z), "target": TARGET, "tau_mean": mean, "tau_std": std}
+        return cls(fit_head(Z, scores, HYPERPARAMETERS, seed, nthread), facts)
+
+    def predict(self, Z: Matrix) -> FloatArray:
+        """Normal scores ``(n,)`` of features ``(n, K)``."""
+        return predict(self.head, Z)
+
+
+def fit_low_fidelity(
+    path: str | Path, features: Features, known: Matrix, seed: int = 0, nthread: int = 1
+) -> LowFidelity:
+    """Fit to a table of ``nasseg label`` at a small budget (``docs/screen.yaml``).
+
+    Args:
+        path: the table, with a column ``digital``; or a bench, of which the budget ``screen`` is
+            read.
+        features: of the space of the table, without low fidelity.
+        known: encoded architectures ``(n, F)`` of which better is known. They are left out, so
+            that what is held out of them is as new to this as to the surrogate.
+
+    Raises:
+        DataError: the table cannot be read, or lacks the column.
+        ConfigError: too few architectures are left.
+    """
+    X, values = read_column(path, TARGET, features.space)
+    rows = {row.tobytes() for row in known}
+    new = np.array([row.tobytes() not in rows for row in X], dtype=bool)
+    return LowFidelity.fit(features.matrix(X[new]), values[new], seed, nthread)
