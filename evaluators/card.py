@@ -70,7 +70,8 @@ def write_card(
             f"One of its inputs, `{LOW_FIDELITY}`, is what short trainings of {short['n']} other "
             "architectures make expect: trees fitted to these rank held-out ones of their own "
             f"with a tau of {_number(short['tau_mean'])}, and those of this table, by `day1`, with "
-            f"{_number(tau(day1, alone))}.",
+            f"{_number(tau(day1, alone))}. Every head follows a straight line over it first, and "
+            "trees learn what that leaves.",
         ]
     lines += [
         "",
@@ -92,7 +93,9 @@ def write_card(
         "prediction, so more often than not it is less good than predicted.",
         "",
         "Hyperparameters: "
-        + ", ".join(f"{key} {value}" for key, value in schema["hyperparameters"].items())
+        + ", ".join(
+            f"{key} {value}" for key, value in schema["hyperparameters"].items() if key != "trend"
+        )
         + ".",
         "",
         "![importance](importance.png)",

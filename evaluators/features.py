@@ -48,6 +48,11 @@ class Features:
         if low_fidelity is not None:
             self.names.append(LOW_FIDELITY)
 
+    @property
+    def trend(self) -> dict[str, int]:
+        """Hyperparameters of trees that go by the low fidelity first, where there is one."""
+        return {} if self.low_fidelity is None else {"trend": len(self.names) - 1}
+
     def matrix(self, X: Matrix) -> Matrix:
         """float32 ``(n, F)`` to float32 ``(n, len(names))``."""
         more = self.space.describe_matrix(X, *self.channels)

@@ -104,12 +104,13 @@ class XGBoostEvaluator(Evaluator):
                 f"objective is {(params or {})['objective']!r}, which predicts an order and no "
                 "values; allowed: reg:squarederror, reg:absoluteerror"
             )
+        params = {**self.features.trend, **(params or {})}
         repeats = min(repeats, 1) if tuned else repeats
         heads, targets = {}, {}
         chosen: dict[str, Any] = {}
         for name in names:
             y = getattr(scores, name)
-            inner = dict(params or {})
+            inner = params
             if tuned:
                 inner = tune(X, y, seed, base=inner, nthread=self.nthread)
             if name == "day1":

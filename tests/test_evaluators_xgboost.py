@@ -380,6 +380,28 @@ def test_forty_eight_architectures_already_rank_the_published_table(cifar10):
     assert np.mean(taus) > 0.35
 
 
+def test_a_trend_is_followed_beyond_what_trees_have_seen():
+    """The line goes on where the table ends, and is saved with the model."""
+    from xgboost import Booster
+
+    from nasseg.evaluators._boosting import fit_head, predict
+
+    rng = np.random.default_rng(0)
+    X = rng.random((60, 3)).astype(np.float32)
+    y = 2 * X[:, 1].astype(float) - 1
+    head = fit_head(X, y, {"trend": 1})
+    beyond = np.float32([[0.5, 3.0, 0.5]])
+    assert predict(head, beyond) == pytest.approx([5.0], abs=1e-3)
+    again = Booster()
+    again.load_model(bytearray(head.save_raw("ubj")))
+    np.testing.assert_array_equal(predict(again, X), predict(head, X))
+    # A constant column has none.
+    X[:, 1] = 1
+    np.testing.assert_array_equal(
+        predict(fit_head(X, y, {"trend": 1}), X), predict(fit_head(X, y), X)
+    )
+
+
 def test_several_tables_are_fitted_as_one(tmp_path):
     space = get_space("unet")
     first = write_table(tmp_path / "a.csv", space)
