@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 TARGET = "digital"
 """Column of a table that is learned: after a short training, noise says little more."""
-HYPERPARAMETERS: dict[str, Any] = {"rounds": 300, "max_depth": 4, "reg_lambda": 3.0}
-"""There are more architectures than a surrogate has, so trees may be deeper."""
 
 
 class LowFidelity:
@@ -53,11 +51,9 @@ class LowFidelity:
         """
         check_rows(Z, values, "low fidelity")
         scores = norm.ppf((rankdata(values) - 0.5) / len(values))
-        mean, std = cross_validate(
-            Z, scores, seed=seed, repeats=1, params=HYPERPARAMETERS, nthread=nthread
-        )
+        mean, std = cross_validate(Z, scores, seed=seed, repeats=1, nthread=nthread)
         facts = {"n": len(Z), "target": TARGET, "tau_mean": mean, "tau_std": std}
-        return cls(fit_head(Z, scores, HYPERPARAMETERS, seed, nthread), facts)
+        return cls(fit_head(Z, scores, seed=seed, nthread=nthread), facts)
 
     def predict(self, Z: Matrix) -> FloatArray:
         """Normal scores ``(n,)`` of features ``(n, K)``."""

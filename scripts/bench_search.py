@@ -32,7 +32,13 @@ from nasseg._io import read_json, write_json, write_text
 from nasseg.errors import ConfigError, DataError, NassegError
 from nasseg.evaluators.cost import row_keys
 from nasseg.search.domain import TableDomain
-from nasseg.search.strategies import INITIAL, STRATEGIES, History
+from nasseg.search.strategies import (
+    INITIAL,
+    STRATEGIES,
+    History,
+    Strategy,
+    SurrogateAssisted,
+)
 
 OPTUNA = ("nsgaii", "tpe")
 """Samplers of Optuna, beside our strategies."""
@@ -41,10 +47,13 @@ LABELS = {
     "regularized": "regularised evolution",
     "analognas": "AnalogNAS evolution",
     "surrogate": "surrogate-assisted",
+    "surrogate_short": "surrogate-assisted, short trainings known",
     "nsgaii": "NSGA-II (Optuna)",
     "tpe": "TPE (Optuna)",
 }
-COLOURS = dict(zip(LABELS, ("0.55", "C1", "C2", "C3", "C4", "C0"), strict=True))
+WITH_SHORT = "surrogate_short"
+"""Needs a bench with short trainings of other architectures (its budget ``screen``)."""
+COLOURS = dict(zip(LABELS, ("0.55", "C1", "C2", "C3", "C6", "C4", "C0"), strict=True))
 TOP = 0.01
 """Share of the table that counts as found."""
 
@@ -65,11 +74,14 @@ def main() -> int:
     if options.table and options.bench:
         parser.error("--table and --bench are both given; one is allowed")
     try:
-        domain, scores, source = (
-            read_csv(Path(options.table), options.score, options.columns)
+        domain, scores, source, trend = (
+            (*read_csv(Path(options.table), options.score, options.columns), None)
             if options.table
             else from_bench(options.bench, options.score)
         )
+        if trend is None:
+            options.strategies = [name for name in options.strategies if name != WITH_SHORT]
+        options.trend = trend
         runs = run_all(domain, scores, options)
         report(runs, scores, source, options)
     except NassegError as error:
@@ -78,16 +90,24 @@ def main() -> int:
     return 0
 
 
-def from_bench(path: str | None, score: str) -> tuple[TableDomain, np.ndarray[Any, Any], str]:
-    """The shipped bench."""
+def from_bench(
+    path: str | None, score: str
+) -> tuple[TableDomain, np.ndarray[Any, Any], str, int | None]:
+    """A bench, the shipped one where ``path`` is none; and the column of its short trainings."""
     from nasseg.evaluators import NASSegBench
     from nasseg.evaluators.features import Features
+    from nasseg.evaluators.low_fidelity import fit_low_fidelity
+    from nasseg.evaluators.tables import SCREEN
 
     bench = NASSegBench(path)
-    see = Features(bench.space).matrix
-    domain = TableDomain(bench.matrix, bench.space.feature_names, see)
+    see = Features(bench.space)
+    if SCREEN in bench.budgets:
+        short = fit_low_fidelity(bench.path, see, bench.matrix)
+        see = Features(bench.space, low_fidelity=short)
+    domain = TableDomain(bench.matrix, bench.space.feature_names, see.matrix)
     name = "NASSeg-Bench v1" if path is None else bench.path.name
-    return domain, bench.values(score), f"{name} ({len(bench)} architectures, {score})"
+    source = f"{name} ({len(bench)} architectures, {score})"
+    return domain, bench.values(score), source, see.trend.get("trend")
 
 
 def read_csv(
@@ -142,7 +162,7 @@ def run_all(
         asked = (
             ask_optuna(name, domain, scores, queries, seed)
             if name in OPTUNA
-            else ask(name, domain, scores, queries, options.batch, seed)
+            else ask(strategy_of(name, domain, options.trend), scores, queries, options.batch, seed)
         )
         part = pd.DataFrame({"strategy": name, "seed": seed, "query": range(1, queries + 1)})
         part["score"] = scores[asked]
@@ -167,16 +187,25 @@ def check_settings(
     write_json(file, settings)
 
 
+def strategy_of(name: str, domain: TableDomain, trend: int | None) -> Strategy:
+    """One of our strategies on a table; only that of the name sees the column ``trend``."""
+    if name == WITH_SHORT:
+        return SurrogateAssisted(domain, trend=trend)
+    if trend is not None:
+        see = domain.see
+        domain = TableDomain(domain.X, domain.names, lambda X: np.delete(see(X), trend, axis=1))
+    return STRATEGIES[name](domain)
+
+
 def ask(
-    name: str,
-    domain: TableDomain,
+    strategy: Strategy,
     scores: np.ndarray[Any, Any],
     queries: int,
     batch: int,
     seed: int,
 ) -> list[int]:
     """Rows in the order in which one of our strategies asks for them."""
-    strategy = STRATEGIES[name](domain)
+    domain = strategy.domain
     asked: list[int] = []
     while len(asked) < queries:
         history = History(domain.X[asked], scores[asked])

@@ -52,7 +52,7 @@ def test_short_trainings_of_many_make_up_for_long_ones_of_few(tables, surrogate)
     assert surrogate[0].features.names == [*plain.features.names, LOW_FIDELITY]
     facts = surrogate[0].schema["low_fidelity"]
     assert facts["n"] == 400
-    assert facts["tau_mean"] > 0.4
+    assert facts["tau_mean"] > 0.2
     assert "short trainings of 400 other architectures" in (surrogate[1] / "card.md").read_text()
 
 

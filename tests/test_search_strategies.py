@@ -120,3 +120,39 @@ def test_little_is_expected_where_only_poor_architectures_are_left():
     assert late >= 0
     everything = History(X, y)
     assert strategy.expected_gain(everything, np.random.default_rng(0)) == 0
+
+
+def test_what_is_expected_beforehand_is_tried_first_and_weighed_later():
+    X, y = grid()
+    known = y + np.random.default_rng(7).normal(size=len(y)) * y.std() / 2
+    said = dict(zip(row_keys(X), known, strict=True))
+
+    def see(rows):
+        column = np.array([said[key] for key in row_keys(rows)], dtype=np.float32)
+        return np.column_stack([rows, column])
+
+    domain = TableDomain(X, list("abcdef"), see)
+    strategy = SurrogateAssisted(domain, members=6, trend=6)
+    asked: list[int] = []
+    for n in (1, 3, 6, 1, 1, 1):
+        history = History(X[asked], y[asked])
+        rows = strategy.propose(history, n, np.random.default_rng(len(asked)))
+        assert len(rows) == n
+        asked += [domain.row_of[key] for key in row_keys(rows)]
+    assert len(set(asked)) == 13
+    assert asked[0] == int(known.argmax())
+    # Every second one of the first ten is promising, the others are drawn from everything.
+    rank = np.argsort(np.argsort(-known))
+    promising, drawn = rank[asked[0:10:2]], rank[asked[1:10:2]]
+    assert promising.max() < len(y) / 4 < drawn.max()
+    assert y[asked].max() >= np.quantile(y, 0.98)
+
+
+def test_expectations_of_a_space_need_no_list_of_it():
+    space = get_space("unet")
+    see = Features(space).matrix
+    domain = SpaceDomain(space, None, see)
+    strategy = SurrogateAssisted(domain, members=6, population=20, generations=2, trend=3)
+    nothing = History(space.encode([]), np.empty(0))
+    rows = strategy.propose(nothing, 4, np.random.default_rng(0))
+    assert len(set(row_keys(rows))) == 4

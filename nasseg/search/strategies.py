@@ -80,10 +80,14 @@ class Strategy(ABC):
             ConfigError: so many are not left.
         """
         if len(history.taken) < self.initial or len(history.known()[0]) < 2:
-            X = self.domain.spread(n, rng)
+            X = self._initial(history, n, rng)
         else:
             X = self._propose(history, n, rng)
         return self.domain.fresh(X, n, history.taken, rng)
+
+    def _initial(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
+        """The same while there is nothing to go by yet."""
+        return self.domain.spread(n, rng)
 
     @abstractmethod
     def _propose(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
@@ -176,6 +180,10 @@ class SurrogateAssisted(Strategy):
         generations: of the evolution on the surrogate, where the domain cannot be listed.
         population: of that evolution.
         members: of the ensemble.
+        trend: column of the domain's features that says beforehand what to expect, such as the
+            low fidelity of :class:`~nasseg.evaluators.features.Features`: the ensemble follows a
+            line over it first, and every second one of the first architectures is the best by
+            it; the others cover the domain, or nothing would tell how much it is worth.
     """
 
     def __init__(
@@ -186,23 +194,43 @@ class SurrogateAssisted(Strategy):
         generations: int = 20,
         population: int = 200,
         members: int = 16,
+        trend: int | None = None,
     ) -> None:
         super().__init__(domain, max(initial, LEAST_ROWS))
         self.kappa = kappa
         self.generations = generations
         self.population = population
         self.members = members
+        self.trend = trend
 
-    def _propose(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
+    def _initial(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
+        X = super()._initial(history, n, rng)
+        if self.trend is None:
+            return X
+        pool = self.domain.all_rows()
+        pool = self.domain.sample(10 * self.population, rng) if pool is None else pool
+        pool = pool[[key not in history.taken for key in row_keys(pool)]]
+        said = self.domain.features(pool)[:, self.trend].astype(np.float64)
+        # As uncertain as they differ; what lies near to one that was asked for promises less.
+        known = History(history.X, history.y, _joined(history.X, history.pending))
+        best = pool[self._batch(said, np.full(len(pool), said.std()), pool, known, n)]
+        # In turns over all proposals, whatever the size of a batch.
+        turn = (len(history.taken) + np.arange(n)) % 2
+        return np.concatenate([np.where(turn[: len(best), None] == 0, best, X[: len(best)]), X])
+
+    def _ensemble(self) -> Ensemble:
         from nasseg.evaluators.ensemble import Ensemble
 
+        return Ensemble(self.members, {} if self.trend is None else {"trend": self.trend})
+
+    def _propose(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
         X, y = history.known()
         if len(X) < LEAST_ROWS:
             return self.domain.spread(n, rng)
         # Normal scores of the ranks: a few hopeless architectures would otherwise take all the
         # trees, where the order among the good ones is what matters.
         scores = norm.ppf((rankdata(y) - 0.5) / len(y))
-        model = Ensemble(self.members).fit(self.domain.features(X), scores, seed=len(history))
+        model = self._ensemble().fit(self.domain.features(X), scores, seed=len(history))
         pool = self._pool(model, history, X, y, rng)
         if not len(pool):
             return pool
@@ -219,12 +247,10 @@ class SurrogateAssisted(Strategy):
         Expected improvement (Jones et al. 1998), in units of the score; where it is below the noise
         of a measurement, going on is of no use. Infinite before there is anything to go by.
         """
-        from nasseg.evaluators.ensemble import Ensemble
-
         X, y = history.known()
         if len(X) < self.initial:
             return np.inf
-        model = Ensemble(self.members).fit(self.domain.features(X), y, seed=len(history))
+        model = self._ensemble().fit(self.domain.features(X), y, seed=len(history))
         pool = self._pool(model, history, X, y, rng)
         if not len(pool):
             return 0.0
@@ -271,7 +297,7 @@ class SurrogateAssisted(Strategy):
     def _batch(
         self, mean: FloatArray, std: FloatArray, pool: Matrix, history: History, n: int
     ) -> list[int]:
-        scale = np.ptp(history.X, axis=0)
+        scale = np.ptp(history.X if len(history) else pool, axis=0)
         unit = np.where(scale > 0, scale, 1.0)
         unknown = np.ones(len(pool))
         near = history.pending if history.pending is not None else history.X[:0]
@@ -285,6 +311,10 @@ class SurrogateAssisted(Strategy):
             chosen.append(pick)
             unknown = np.minimum(unknown, _novelty(pool, pool[pick], unit))
         return chosen
+
+
+def _joined(X: Matrix, pending: Matrix | None) -> Matrix:
+    return X if pending is None else np.concatenate([X, pending])
 
 
 def _novelty(pool: Matrix, row: Matrix, unit: NDArray[np.float32]) -> FloatArray:
