@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from nasseg._registry import unknown_name
 from nasseg.errors import ConfigError
 
 if TYPE_CHECKING:
+    from nasseg.evaluators.low_fidelity import LowFidelity
     from nasseg.evaluators.xgboost import XGBoostEvaluator
     from nasseg.search_spaces import SearchSpace
 
@@ -57,6 +59,18 @@ def load_surrogate(name: str | Path, space: SearchSpace, nthread: int = 1) -> XG
     from nasseg.evaluators.xgboost import XGBoostEvaluator
 
     return XGBoostEvaluator.load(find_surrogate(name, space), space, nthread)
+
+
+@cache
+def shipped_low_fidelity(space_name: str) -> LowFidelity | None:
+    """What is known, from short trainings, of the architectures of a space that a surrogate is
+    shipped for; none where nothing is."""
+    from nasseg.evaluators.xgboost import XGBoostEvaluator
+
+    try:
+        return XGBoostEvaluator.load(shipped(space_name)).features.low_fidelity
+    except ConfigError:
+        return None
 
 
 def find_surrogate(name: str | Path, space: SearchSpace) -> Path:

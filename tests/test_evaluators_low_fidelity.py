@@ -7,13 +7,17 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from optuna.trial import create_trial
 
 from nasseg.cli import main
 from nasseg.errors import ConfigError, DataError
-from nasseg.evaluators import NASSegBench, XGBoostEvaluator, fit_table
+from nasseg.evaluators import NASSegBench, XGBoostEvaluator, _shipped, fit_table
 from nasseg.evaluators.bench import make_bench
 from nasseg.evaluators.features import LOW_FIDELITY, Features
 from nasseg.evaluators.low_fidelity import fit_low_fidelity
+from nasseg.search.bounds import SizeBounds
+from nasseg.search.distributions import distributions, to_params
+from nasseg.search.sampler import Request, propose
 from nasseg.search_spaces import get_space
 
 SPACE = get_space("unet")
@@ -107,6 +111,32 @@ def test_a_bench_holds_both(tables, tmp_path):
     assert (len(NASSegBench(path)), len(NASSegBench(path, budget="screen"))) == (40, 400)
     schema = fit_table(path, SPACE, low_fidelity=path).schema
     assert (schema["n"], schema["low_fidelity"]["n"]) == (40, 400)
+
+
+def test_a_measured_search_begins_with_what_is_known(surrogate, monkeypatch):
+    fitted, folder = surrogate
+    _shipped.shipped_low_fidelity.cache_clear()
+    monkeypatch.setattr(_shipped, "shipped", lambda name: folder)
+    bounds = SizeBounds(max_params=1_000_000)
+    X = SPACE.sample_matrix(2000, np.random.default_rng(3))
+    usual = fitted.features.matrix(X[bounds.within(SPACE, X)])[:, -1]
+
+    def expected(arch):
+        return fitted.features.matrix(SPACE.encode([arch]))[0, -1]
+
+    first = propose("surrogate", Request(SPACE, 0, 0, bounds), []).arch
+    assert expected(first) > np.quantile(usual, 0.98)
+    # Every second one covers the space, as where nothing is known.
+    params = to_params(SPACE, first)
+    known = {name: distributions(SPACE)[name] for name in params}
+    done = create_trial(params=params, distributions=known, value=0.5)
+    second = propose("surrogate", Request(SPACE, 0, 1, bounds), [done]).arch
+    assert expected(second) < np.quantile(usual, 0.98)
+    _shipped.shipped_low_fidelity.cache_clear()
+
+
+def test_nothing_is_known_of_a_space_without_a_surrogate():
+    assert _shipped.shipped_low_fidelity("reference") is None
 
 
 def test_the_command(tables, tmp_path, capsys):

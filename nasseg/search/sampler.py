@@ -29,6 +29,7 @@ from optuna.trial import TrialState
 
 from nasseg._registry import Registry
 from nasseg.errors import ArchError, ConfigError
+from nasseg.evaluators._shipped import shipped_low_fidelity
 from nasseg.evaluators.features import Features
 from nasseg.search.bounds import SizeBounds, iterate_spread
 from nasseg.search.distributions import distributions, from_params, suggest, to_params
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
+    from nasseg.evaluators.low_fidelity import LowFidelity
     from nasseg.search_spaces import SearchSpace
 
 POPULATION = 10
@@ -211,13 +213,15 @@ class SurrogateSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[mis
 
     :class:`~nasseg.search.strategies.SurrogateAssisted` on an Optuna study; what is under way
     counts as known, so that many workers measure different things. The first generation is a
-    Latin hypercube.
+    Latin hypercube; where something is known of the space beforehand, every second one of it is
+    the most promising by that.
 
     Args:
         space: The search space.
         seed: Of all proposals.
         bounds: What is proposed; none = everything.
-        initial: Architectures of the hypercube measured first.
+        initial: Architectures of the first generation.
+        low_fidelity: What short trainings of architectures of the space have shown.
     """
 
     def __init__(
@@ -226,13 +230,15 @@ class SurrogateSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[mis
         seed: int = 0,
         bounds: SizeBounds | None = None,
         initial: int = INITIAL,
+        low_fidelity: LowFidelity | None = None,
     ) -> None:
         self.space, self.seed, self.bounds = space, seed, bounds or SizeBounds()
         self.initial = initial
+        self.low_fidelity = low_fidelity
 
     def propose(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         """The most promising architecture that no trial has."""
-        if trial.number < self.initial:
+        if trial.number < self.initial and (self.low_fidelity is None or trial.number % 2):
             return self.from_hypercube(trial.number, self.seen(study, trial))
         rng = np.random.default_rng([self.seed, 5, trial.number])
         try:
@@ -250,9 +256,10 @@ class SurrogateSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[mis
 
     def _strategy(self) -> SurrogateAssisted:
         bounds = self.bounds
-        features = Features(self.space, bounds.in_channels, bounds.out_channels)
+        channels = bounds.in_channels, bounds.out_channels
+        features = Features(self.space, *channels, self.low_fidelity)
         domain = SpaceDomain(self.space, lambda X: bounds.within(self.space, X), features.matrix)
-        return SurrogateAssisted(domain, self.initial)
+        return SurrogateAssisted(domain, self.initial, trend=features.trend.get("trend"))
 
     def _history(self, study: Study, number: int) -> History:
         done, scores, rest = [], [], []
@@ -366,9 +373,14 @@ def _lhs(request: Request) -> BaseSampler:
     return HypercubeSampler(request.space, request.seed, request.bounds)
 
 
+def _surrogate_sampler(request: Request) -> SurrogateSampler:
+    known = shipped_low_fidelity(request.space.name)
+    return SurrogateSampler(request.space, request.seed, request.bounds, low_fidelity=known)
+
+
 @register_sampler("surrogate", attempts=8)
 def _surrogate(request: Request) -> BaseSampler:
-    return SurrogateSampler(request.space, request.seed, request.bounds)
+    return _surrogate_sampler(request)
 
 
 @register_sampler("random")
@@ -464,8 +476,7 @@ def expected_gain(request: Request, history: Sequence[FrozenTrial]) -> float:
     """
     copy = optuna.create_study(direction="maximize")
     copy.add_trials(history)
-    sampler = SurrogateSampler(request.space, request.seed, request.bounds)
-    return sampler.expected_gain(copy, len(history))
+    return _surrogate_sampler(request).expected_gain(copy, len(history))
 
 
 def _at_random(request: Request, seen: set[str], again: dict[str, Any] | None) -> dict[str, Any]:
