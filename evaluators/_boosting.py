@@ -31,11 +31,11 @@ DEFAULTS: dict[str, Any] = {
     "min_child_weight": 1,
     "reg_lambda": 10.0,
     "objective": "reg:squarederror",
-    "trend": None,
 }
-"""``trend`` is the index of a column, or none: a straight line over it is fitted first, and the
-trees learn what it leaves (the autoregressive model of Kennedy and O'Hagan, Biometrika 2000, for a
-column that is a cheaper version of the target). All others are those of xgboost."""
+TREND = "trend"
+"""A further hyperparameter, of errors of values: the index of a column. A straight line over it is
+fitted first, and the trees learn what it leaves (the autoregressive model of Kennedy and O'Hagan,
+Biometrika 2000, for a column that is a cheaper version of the target)."""
 
 OBJECTIVES = ("reg:squarederror", "reg:absoluteerror", "rank:pairwise")
 """Errors of values, or of the order of pairs. Predictions of the latter are only an order."""
@@ -56,11 +56,14 @@ GRID: dict[str, tuple[Any, ...]] = {
 
 def hyperparameters(changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The defaults with ``changes``; a key that is not among them is an error."""
-    unknown = sorted(set(changes or {}) - set(DEFAULTS))
+    unknown = sorted(set(changes or {}) - {*DEFAULTS, TREND})
     if unknown:
         raise ConfigError(
-            f"unknown surrogate hyperparameters {unknown}; allowed: {', '.join(DEFAULTS)}"
+            f"unknown surrogate hyperparameters {unknown}; allowed: {', '.join(DEFAULTS)}, {TREND}"
         )
+    trend = (changes or {}).get(TREND, 0)
+    if not isinstance(trend, int) or trend < 0:
+        raise ConfigError(f"{TREND} is {trend!r}; allowed: the index of a column")
     settings = {**DEFAULTS, **(changes or {})}
     if settings["objective"] not in OBJECTIVES:
         raise ConfigError(
@@ -91,7 +94,9 @@ def fit_head(
 ) -> xgb.Booster:
     """Boosting of ``y`` ``(n,)`` on ``X`` ``(n, F)``; same arguments, same trees."""
     settings = hyperparameters(params)
-    rounds, trend = settings.pop("rounds"), settings.pop("trend")
+    rounds, trend = settings.pop("rounds"), settings.pop(TREND, None)
+    if trend is not None and trend >= X.shape[1]:
+        raise ConfigError(f"{TREND} is {trend}; allowed: below {X.shape[1]}, the columns")
     settings |= {"tree_method": "hist", "seed": seed, "nthread": nthread}
     data = xgb.DMatrix(X, label=y, nthread=nthread)
     if settings["objective"].startswith("rank"):
@@ -101,14 +106,15 @@ def fit_head(
     else:
         settings["base_score"] = float(np.mean(y))
     line = None
-    if trend is not None and np.ptp(X[:, trend]) > 0:
+    values = settings["objective"].startswith("reg:")
+    if trend is not None and values and np.ptp(X[:, trend]) > 0:
         slope, start = np.polyfit(X[:, trend].astype(np.float64), y, 1)
         line = [int(trend), float(start), float(slope)]
         data.set_base_margin(_on_line(line, X))
     head = xgb.train(settings, data, num_boost_round=rounds)
     if line is not None:
         # Models are saved with their attributes, so that a line is never lost.
-        head.set_attr(trend=json.dumps(line))
+        head.set_attr(**{TREND: json.dumps(line)})
     return head
 
 
@@ -122,7 +128,7 @@ def predict(head: xgb.Booster, X: Matrix) -> FloatArray:
     """Predictions ``(n,)`` of the rows of ``X``."""
     if len(X) == 0:
         return np.empty(0, dtype=np.float64)
-    line = head.attr("trend")
+    line = head.attr(TREND)
     margin = None if line is None else _on_line(json.loads(line), X)
     return np.asarray(head.inplace_predict(X, base_margin=margin), dtype=np.float64)
 

@@ -28,13 +28,7 @@ def shipped(space_name: str) -> Path:
     Raises:
         ConfigError: none is shipped for it.
     """
-    from nasseg.evaluators.xgboost import read_schema
-
-    names = [
-        name
-        for name in list_surrogates()
-        if read_schema(WEIGHTS / name)["space"]["name"] == space_name
-    ]
+    names = _shipped_for(space_name)
     if not names:
         raise ConfigError(
             f"no surrogate is shipped for the space {space_name!r} "
@@ -42,6 +36,16 @@ def shipped(space_name: str) -> Path:
             "N), or fit one (`nasseg label`, `nasseg fit`) and give its folder as search.surrogate"
         )
     return WEIGHTS / (space_name if space_name in names else names[0])
+
+
+def _shipped_for(space_name: str) -> list[str]:
+    from nasseg.evaluators.xgboost import read_schema
+
+    return [
+        name
+        for name in list_surrogates()
+        if read_schema(WEIGHTS / name)["space"]["name"] == space_name
+    ]
 
 
 def load_surrogate(name: str | Path, space: SearchSpace, nthread: int = 1) -> XGBoostEvaluator:
@@ -67,10 +71,9 @@ def shipped_low_fidelity(space_name: str) -> LowFidelity | None:
     shipped for; none where nothing is."""
     from nasseg.evaluators.xgboost import XGBoostEvaluator
 
-    try:
-        return XGBoostEvaluator.load(shipped(space_name)).features.low_fidelity
-    except ConfigError:
+    if not _shipped_for(space_name):
         return None
+    return XGBoostEvaluator.load(shipped(space_name)).features.low_fidelity
 
 
 def find_surrogate(name: str | Path, space: SearchSpace) -> Path:

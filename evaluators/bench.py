@@ -53,18 +53,10 @@ class NASSegBench(Evaluator):
         budgets = sorted(set(whole.budget))
         if budget not in budgets:
             raise DataError(f"{self.path}: no rows of budget {budget!r}; it has {budgets}")
-        names = sorted(set(whole.space))
-        if len(names) != 1:
-            raise DataError(f"{self.path}: architectures of the spaces {names}; one is allowed")
         self.budgets = budgets
         """Budgets of which the table has rows."""
         self.budget = budget
-        self.space: SearchSpace = get_space(names[0])
-        for version in sorted(set(whole.space_version) - {self.space.version}):
-            raise DataError(
-                f"{self.path}: measured with version {version} of the space {names[0]!r}, whose "
-                f"architectures mean something else than those of version {self.space.version}"
-            )
+        self.space: SearchSpace = get_space(whole.space.iloc[0])
         self._whole = whole
         self._rows = whole[whole.budget == budget].reset_index(drop=True)
         metrics = [name for name in self._rows if name not in KEYS]
@@ -198,12 +190,19 @@ class NASSegBench(Evaluator):
         return key
 
 
-def read_bench(path: str | Path) -> pd.DataFrame:
+def read_bench(path: str | Path, space: str | None = None) -> pd.DataFrame:
     """The table of a Parquet file, with the columns ``KEYS`` checked.
 
+    Args:
+        path: the file.
+        space: name of the space that its architectures shall be of; none = any.
+
     Raises:
-        DataError: it cannot be read, or lacks a column.
+        DataError: it cannot be read, lacks a column, or is of several spaces, of another one, or of
+            another version of it.
     """
+    from nasseg.search_spaces import get_space
+
     file = Path(path)
     try:
         table = pd.read_parquet(file)
@@ -213,7 +212,19 @@ def read_bench(path: str | Path) -> pd.DataFrame:
         raise DataError(f"{file}: no readable Parquet table: {error}") from None
     missing = [name for name in KEYS if name not in table]
     if missing:
-        raise DataError(f"{file}: no column {', '.join(missing)}")
+        raise DataError(
+            f"{file}: no column {', '.join(missing)}; scripts/make_bench.py makes a bench"
+        )
+    names = sorted(set(table.space))
+    if len(names) != 1 or names[0] != (space or names[0]):
+        wanted = "one is allowed" if space is None else f"allowed: {space!r}"
+        raise DataError(f"{file}: architectures of the spaces {names}; {wanted}")
+    current = get_space(names[0]).version
+    for version in sorted(set(table.space_version) - {current}):
+        raise DataError(
+            f"{file}: measured with version {version} of the space {names[0]!r}, whose "
+            f"architectures mean something else than those of version {current}"
+        )
     return table
 
 
@@ -247,7 +258,9 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
             except ArchError as error:
                 raise DataError(f"{file}, row {number}: {error}") from None
         named = {k: entry[k] for k in ("space", "budget", "seed")}
-        parts.append(part.assign(**named, space_version=space.version))
+        # Tables from before versions were written down are of the first one.
+        version = part.get("space_version", pd.Series(1, part.index)).fillna(1).astype(int)
+        parts.append(part.assign(**named, space_version=version))
     table = pd.concat(parts, ignore_index=True)
     missing = [name for name in (*KEYS, "day1") if name not in table]
     if missing:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nasseg.evaluators.tables import Table
     from nasseg.evaluators.xgboost import XGBoostEvaluator
 
+BEFORE = f"; what the line over `{LOW_FIDELITY}` explains comes before"
 SHOWN = 15
 """Features in the picture."""
 
@@ -101,7 +102,10 @@ def write_card(
         "![importance](importance.png)",
         "",
         "Gain of each feature in the head of `day1`: what its splits take off the squared error, "
-        "as a share of all.",
+        "as a share of all"
+        + (
+            "." if short is None else f"; what the line over `{LOW_FIDELITY}` explains comes first."
+        ),
         "",
     ]
     write_bytes(target / "importance.png", _picture(evaluator))

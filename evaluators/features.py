@@ -60,6 +60,11 @@ class Features:
         found[:, : X.shape[1]] = X
         for j, values in enumerate(more.values(), X.shape[1]):
             found[:, j] = values
-        if self.low_fidelity is not None:
-            found[:, -1] = self.low_fidelity.predict(found[:, :-1])
+        known = self.low_fidelity
+        if known is not None:
+            own = found[:, :-1]
+            if known.channels != self.channels:
+                # Its trees know the parameters of networks with other channels.
+                own = Features(self.space, *known.channels).matrix(X)
+            found[:, -1] = known.predict(own)
         return found

@@ -8,6 +8,7 @@ are performance predictors in neural architecture search?, NeurIPS 2021).
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,14 @@ import numpy as np
 import xgboost as xgb
 from scipy.stats import norm, rankdata
 
-from nasseg.evaluators._boosting import check_rows, cross_validate, fit_head, predict
+from nasseg.errors import ConfigError, DataError
+from nasseg.evaluators._boosting import (
+    LEAST_ROWS,
+    check_rows,
+    cross_validate,
+    fit_head,
+    predict,
+)
 from nasseg.evaluators.base import Matrix
 from nasseg.evaluators.scores import FloatArray
 from nasseg.evaluators.tables import read_column
@@ -32,27 +40,51 @@ class LowFidelity:
 
     Args:
         head: the fitted trees.
-        facts: what they were fitted to, for ``schema.json``.
+        facts: what they were fitted to, for ``schema.json``; with ``channels``, input and output
+            channels of the networks whose features they see.
     """
 
     def __init__(self, head: xgb.Booster, facts: dict[str, Any]) -> None:
         self.head = head
         self.facts = facts
 
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Input and output channels of the networks whose features it sees."""
+        one, two = self.facts["channels"]
+        return int(one), int(two)
+
     @classmethod
-    def fit(cls, Z: Matrix, values: FloatArray, seed: int = 0, nthread: int = 1) -> LowFidelity:
+    def fit(
+        cls,
+        Z: Matrix,
+        values: FloatArray,
+        seed: int = 0,
+        nthread: int = 1,
+        channels: tuple[int, int] = (3, 1),
+    ) -> LowFidelity:
         """Fit to features ``Z`` float32 ``(n, K)`` and a metric after short trainings ``(n,)``.
 
         Normal scores of the ranks are learned: many networks have learned nothing yet, and how
         little would take all the trees.
 
         Raises:
-            ConfigError: fewer than 10 architectures, or a value that is not finite.
+            ConfigError: fewer than 10 architectures, a value that is not finite, or all the same.
         """
         check_rows(Z, values, "low fidelity")
+        if np.ptp(values) == 0:
+            raise ConfigError(
+                f"low fidelity: all {len(values)} architectures have the same value, {values[0]:g}"
+            )
         scores = norm.ppf((rankdata(values) - 0.5) / len(values))
         mean, std = cross_validate(Z, scores, seed=seed, repeats=1, nthread=nthread)
-        facts = {"n": len(Z), "target": TARGET, "tau_mean": mean, "tau_std": std}
+        facts = {
+            "n": len(Z),
+            "target": TARGET,
+            "channels": list(channels),
+            "tau_mean": mean if math.isfinite(mean) else None,
+            "tau_std": std if math.isfinite(std) else None,
+        }
         return cls(fit_head(Z, scores, seed=seed, nthread=nthread), facts)
 
     def predict(self, Z: Matrix) -> FloatArray:
@@ -73,10 +105,16 @@ def fit_low_fidelity(
             that what is held out of them is as new to this as to the surrogate.
 
     Raises:
-        DataError: the table cannot be read, or lacks the column.
-        ConfigError: too few architectures are left.
+        DataError: the table cannot be read, lacks the column, or has too few other architectures.
+        ConfigError: a value is not finite, or all are the same.
     """
     X, values = read_column(path, TARGET, features.space)
     rows = {row.tobytes() for row in known}
     new = np.array([row.tobytes() not in rows for row in X], dtype=bool)
-    return LowFidelity.fit(features.matrix(X[new]), values[new], seed, nthread)
+    if np.count_nonzero(new) < LEAST_ROWS:
+        raise DataError(
+            f"{path}: {np.count_nonzero(new)} architectures that are not in the table itself "
+            f"({len(X)} in all); {LEAST_ROWS} or more are needed"
+        )
+    Z = features.matrix(X[new])
+    return LowFidelity.fit(Z, values[new], seed, nthread, features.channels)

@@ -126,6 +126,7 @@ def measure(
         "params": params,
         "macs": coverage.macs,
         "tiles": coverage.tiles,
+        "space_version": space.version,
         "seconds": round(time.perf_counter() - start, 1),
     }
 

@@ -64,7 +64,7 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
             and column.
     """
     file = Path(path)
-    data, header, body = _read_cells(file)
+    data, header, body = _read_cells(file, space)
     _check_header(file, header, TARGETS, space)
     X = _architectures(file, header, body, space)
     known = {
@@ -81,7 +81,7 @@ def read_archs(path: str | Path, space: SearchSpace) -> list[dict[str, Any]]:
         DataError: as :func:`read_table`, or the table has no row.
     """
     file = Path(path)
-    _, header, body = _read_cells(file)
+    _, header, body = _read_cells(file, space)
     _check_header(file, header, (), space)
     archs = space.decode(_architectures(file, header, body, space)) if body else []
     if not archs:
@@ -100,7 +100,7 @@ def read_column(
         DataError: as :func:`read_table`.
     """
     file = Path(path)
-    _, header, body = _read_cells(file, SCREEN)
+    _, header, body = _read_cells(file, space, SCREEN)
     _check_header(file, header, (name,), space)
     X = _architectures(file, header, body, space)
     return X, np.array(_numbers(file, name, _column(header, body, name)))
@@ -110,10 +110,12 @@ _Body = Sequence[tuple[int, list[str]]]
 """Cells of the rows below the header, and the numbers of the rows."""
 
 
-def _read_cells(file: Path, budget: str = PROXY) -> tuple[bytes, list[str], _Body]:
+def _read_cells(
+    file: Path, space: SearchSpace, budget: str = PROXY
+) -> tuple[bytes, list[str], _Body]:
     """A file as it is, its header, and its further rows; of a bench, those of a budget."""
     try:
-        data = _of_bench(file, budget) if file.suffix == ".parquet" else file.read_bytes()
+        data = _of_bench(file, space, budget) if file.suffix == ".parquet" else file.read_bytes()
         rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
     except FileNotFoundError:
         raise DataError(f"{file}: no such table") from None
@@ -139,10 +141,12 @@ def _architectures(file: Path, header: Sequence[str], body: _Body, space: Search
     return _from_features(file, columns, [number for number, _ in body], space)
 
 
-def _of_bench(file: Path, budget: str) -> bytes:
+def _of_bench(file: Path, space: SearchSpace, budget: str) -> bytes:
     from nasseg.evaluators.bench import KEYS, read_bench
 
-    table = read_bench(file)
+    table = read_bench(file, space.name)
+    if budget not in set(table.budget):
+        raise DataError(f"{file}: no rows of budget {budget!r}; it has {sorted(set(table.budget))}")
     more = [name for name in KEYS if name not in ("arch_id", "arch")]
     table = table[table.budget == budget].drop(columns=more)
     # Several seeds of an architecture are one, better known, row.

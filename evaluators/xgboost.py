@@ -370,8 +370,8 @@ def _read_low_fidelity(folder: Path, schema: Mapping[str, Any], nthread: int) ->
     facts = schema.get("low_fidelity")
     if facts is None:
         return None
-    if not isinstance(facts, dict) or not {"file", "sha256"} <= facts.keys():
-        raise ConfigError(f"{folder / SCHEMA_FILE}: low_fidelity lacks file or sha256")
+    if not isinstance(facts, dict) or not {"file", "sha256", "channels"} <= facts.keys():
+        raise ConfigError(f"{folder / SCHEMA_FILE}: low_fidelity lacks file, sha256 or channels")
     file = folder / str(facts["file"])
     return LowFidelity(_read_head(file, facts["sha256"], "low fidelity", nthread), facts)
 

@@ -113,15 +113,30 @@ def _following(config: type[Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def following_defaults(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults, where ``values`` are said, of all settings that follow from others."""
+    leaves = {leaf.key: leaf.default for leaf in _walk(config(), "")}
+    found: dict[str, Any] = {}
+    for key, defaults in _following(config).items():
+        plain = {name: leaves[name] for name in defaults}
+        found |= defaults if values.get(key, leaves[key]) else plain
+    return found
+
+
 def said_only(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values without those that follow from the others anyway, where nothing is said."""
-    anyway = {key: defaults for key, defaults in _following(config).items() if values.get(key)}
-    implied = {k: v for defaults in anyway.values() for k, v in defaults.items()}
+    """Values without those that follow from the others, where nothing else is said."""
+    implied = following_defaults(config, values)
     return {
         key: value
         for key, value in values.items()
         if key not in _derived(config) and (key not in implied or implied[key] != value)
     }
+
+
+def followed(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of values those of settings that follow from others."""
+    keys = {key for defaults in _following(config).values() for key in defaults}
+    return {key: value for key, value in values.items() if key in keys}
 
 
 def _walk(config: Any, prefix: str) -> Iterator[Setting]:
@@ -309,11 +324,7 @@ def build_config(config: type[C], values: Mapping[str, Any], origins: Mapping[st
     converted = {
         key: _convert(leaves[key], value, origins.get(key, "")) for key, value in values.items()
     }
-    followed: dict[str, Any] = {}
-    for key, defaults in _following(config).items():
-        if converted.get(key, leaves[key].default):
-            followed |= defaults
-    converted = {**_derived(config), **followed, **converted}
+    converted = {**_derived(config), **following_defaults(config, converted), **converted}
     made: C = _instantiate(config(), converted, "", origins)
     return made
 

@@ -18,6 +18,7 @@ from nasseg._cli_config import (
     Setting,
     build_config,
     files_beside,
+    followed,
     read_yaml,
     said_only,
     settings,
@@ -164,6 +165,9 @@ def read_config(
     values: dict[str, Any] = read_yaml(file, config) if file is not None else {}
     if file is not None and file != str(saved):
         values = files_beside(file, values)
+        if saved.is_file() and _bound(out):
+            # What follows from others may follow otherwise in this version than when it was begun.
+            values = {**followed(config, read_yaml(saved, config)), **values}
     if file == str(saved):
         # The folder may have been moved since its settings were written.
         values["out"] = str(out)
@@ -567,20 +571,22 @@ def _fit(words: list[str], helped: bool) -> int:
     schema = evaluator.schema
     if short is not None:
         facts = schema["low_fidelity"]
-        _say(
-            f"short trainings of {facts['n']} other architectures (tau {facts['tau_mean']:.3f} ± "
-            f"{facts['tau_std']:.3f}) are an input"
-        )
+        known = _tau(facts)
+        _say(f"short trainings of {facts['n']} other architectures (tau {known}) are an input")
     _say(f"fitted to {schema['n']} architectures; cross-validated Kendall tau:")
     for target, entry in schema["targets"].items():
-        tau, spread = entry["tau_mean"], entry["tau_std"]
-        known = "unknown" if tau is None else f"{tau:.3f} ± {spread:.3f}"
-        _say(f"  {target:6}{known}")
+        _say(f"  {target:6}{_tau(entry)}")
     held = schema["uncertainty"]["coverage"]
     if held is not None:
         _say(f"intervals of 90 % for day1 hold {held:.1%} of held-out architectures")
     _say(f"surrogate: {out}, described in {out / 'card.md'}")
     return 0
+
+
+def _tau(entry: dict[str, Any]) -> str:
+    """A cross-validated rank correlation, in words."""
+    tau, spread = entry["tau_mean"], entry["tau_std"]
+    return "unknown" if tau is None else f"{tau:.3f} ± {spread:.3f}"
 
 
 def _table_of(word: str) -> Path:

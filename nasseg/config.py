@@ -94,8 +94,7 @@ class DataConfig:
     """Side in pixels of the square to which images and labels are resized."""
     crop: int = 0
     """Keep images at their own scale: train on random crops of this side in pixels, evaluate on
-    whole images, and tell single nuclei apart; defaults of the trainings follow. 0 = resize to
-    ``image_size``."""
+    whole images, and tell single nuclei apart. 0 = resize to ``image_size``."""
     channels: int = 3
     """Image channels given to the network: 1 (grey), 3 (RGB) or 4 (RGBA)."""
     val_fraction: float = 0.2

@@ -268,13 +268,15 @@ def _as_json(value: Any) -> Any:
 
 SHARED = 0.1
 """Share of a device's memory, held by other processes, from which on it may be their fault that
-there is not enough; what CUDA itself takes for a process is less."""
+there is not enough."""
+CONTEXT = 1 << 30
+"""Bytes beside it that CUDA itself may take for this process."""
 
 
 def held_by_others(device: torch.device) -> float:
-    """Share of a device's memory that this process has not reserved, and that is not free."""
+    """Share of a device's memory that is neither free nor this process's."""
     free, total = torch.cuda.mem_get_info(device)
-    return (total - free - torch.cuda.memory_reserved(device)) / total
+    return max(0.0, (total - free - torch.cuda.memory_reserved(device) - CONTEXT) / total)
 
 
 def measured_by(
@@ -454,9 +456,10 @@ def _stop(workers: Sequence[subprocess.Popen[bytes]], seconds: float = 30.0) -> 
 def proxy_config(config: RunConfig) -> LabelConfig:
     """How the measured search of a run measures: the run's data and hardware, little training.
 
-    Training is as long as ``nasseg label`` makes it, and otherwise as in the run, but for what
-    follows from ``data.crop`` for the retraining after a long training. ``search.proxy``, a YAML
-    file with sections ``train``, ``analog``, ``drift`` and ``data``, says what differs.
+    Training is as long as ``nasseg label`` makes it, and otherwise as in the run, but that values
+    which follow from ``data.crop``, and are meant for long trainings, are those of ``nasseg
+    label``. ``search.proxy``, a YAML file with sections ``train``, ``analog``, ``drift`` and
+    ``data``, says what differs.
 
     Raises:
         ConfigError: the file cannot be read, or sets what a proxy cannot.
@@ -464,11 +467,12 @@ def proxy_config(config: RunConfig) -> LabelConfig:
     short = LabelConfig()
     search = config.search
     auto = config.analog.digital_layers == "auto"
-    retraining = {
-        name: getattr(short.analog, name)
-        for name in ("lr", "input_quantile")
-        if config.data.crop and getattr(config.analog, name) == NATIVE_SCALE[f"analog.{name}"]
-    }
+    # What follows from data.crop is meant for long trainings.
+    brief: dict[str, dict[str, Any]] = {"train": {}, "analog": {}}
+    for key, value in NATIVE_SCALE.items() if config.data.crop else ():
+        group, _, name = key.partition(".")
+        if group in brief and getattr(getattr(config, group), name) == value:
+            brief[group][name] = getattr(getattr(short, group), name)
     base = LabelConfig(
         out=config.out,
         space=search.space,
@@ -487,12 +491,16 @@ def proxy_config(config: RunConfig) -> LabelConfig:
         stop_gain=search.stop_gain,
         data=config.data,
         train=dataclasses.replace(
-            config.train, epochs=short.train.epochs, eval_every=short.train.eval_every
+            config.train,
+            **{
+                **brief["train"],
+                "epochs": short.train.epochs,
+                "eval_every": short.train.eval_every,
+            },
         ),
         analog=dataclasses.replace(
             config.analog,
-            **retraining,
-            epochs=short.analog.epochs,
+            **{**brief["analog"], "epochs": short.analog.epochs},
             digital_layers="none" if auto else config.analog.digital_layers,
         ),
         drift=dataclasses.replace(short.drift, recalibrate=config.drift.recalibrate),

@@ -68,7 +68,9 @@ def main() -> int:
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--batch", type=int, default=1, help="proposals between two fits")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--strategies", nargs="+", default=list(LABELS), choices=list(LABELS))
+    parser.add_argument(
+        "--strategies", nargs="+", choices=list(LABELS), help="none = all there are"
+    )
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
     if options.table and options.bench:
@@ -79,8 +81,13 @@ def main() -> int:
             if options.table
             else from_bench(options.bench, options.score)
         )
-        if trend is None:
-            options.strategies = [name for name in options.strategies if name != WITH_SHORT]
+        if trend is None and WITH_SHORT in (options.strategies or ()):
+            raise ConfigError(
+                f"strategies is {WITH_SHORT}: {source} has no short trainings of other "
+                "architectures"
+            )
+        possible = [name for name in LABELS if trend is not None or name != WITH_SHORT]
+        options.strategies = options.strategies or possible
         options.trend = trend
         runs = run_all(domain, scores, options)
         report(runs, scores, source, options)
@@ -176,7 +183,8 @@ def check_settings(
     domain: TableDomain, scores: np.ndarray[Any, Any], options: argparse.Namespace
 ) -> None:
     """Refuse a folder with searches on another table or with another budget."""
-    table = hashlib.sha256(domain.X.tobytes() + scores.tobytes()).hexdigest()[:16]
+    seen = b"" if options.trend is None else domain.features(domain.X).tobytes()
+    table = hashlib.sha256(domain.X.tobytes() + scores.tobytes() + seen).hexdigest()[:16]
     settings = {"table": table, "queries": options.queries, "batch": options.batch}
     file = Path(options.out) / "settings.json"
     if file.exists() and read_json(file) != settings:
@@ -274,7 +282,8 @@ def report(
         "python " + " ".join(sys.argv),
         "```\n",
         f"{runs.seed.nunique()} seeds; the first {INITIAL} queries are random (20, its population, "
-        f"for NSGA-II), then {options.batch} at a time (Optuna's samplers: 1). Simple regret: best "
+        "for NSGA-II; where short trainings are known, every second one is the best by them), then "
+        f"{options.batch} at a time (Optuna's samplers: 1). Simple regret: best "
         f"score of the table ({best:.4f}) minus best found. Found: queries until one of the best "
         f"{TOP:.0%} ({(scores >= top).sum()} architectures from {top:.4f} on) was asked for.\n",
         "| strategy | found, median | quartiles | "

@@ -25,6 +25,7 @@ import numpy as np
 import xgboost
 
 from nasseg.evaluators import Scores, load_surrogate
+from nasseg.evaluators._boosting import predict
 from nasseg.evaluators.xgboost import XGBoostEvaluator
 from nasseg.search import EAOptimizer, NSGA2Optimizer, parse_objectives
 from nasseg.search_spaces import get_space
@@ -66,7 +67,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     X = space.sample_matrix(args.rows, np.random.default_rng(0))
     whole = best_of(args.repeats, lambda: surrogate.evaluate_matrix(X))
     heads, seen = list(surrogate.heads.values()), surrogate.features.matrix(X)
-    bare = best_of(args.repeats, lambda: [head.inplace_predict(seen) for head in heads])
+    bare = best_of(args.repeats, lambda: [predict(head, seen) for head in heads])
     result: dict[str, Any] = {
         "rows": args.rows,
         "heads": len(heads),
@@ -79,7 +80,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     for name in ("evolution", "nsga2"):
         runs = []
         for _ in range(args.repeats + 1):
-            watched = Stopwatch(space, args.threads)
+            watched = Stopwatch(space, args.threads, surrogate.features.low_fidelity)
             watched.schema, watched._heads = surrogate.schema, surrogate._heads
             optimizer = (
                 EAOptimizer(watched, **shared, **BOUNDS)

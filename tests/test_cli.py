@@ -192,9 +192,22 @@ def test_what_followed_from_a_slip_follows_anew(pipeline: FakePipeline, tmp_path
     saved = yaml.safe_dump(to_dict(pipeline.config))
     (out / "config.yaml").write_text(saved, encoding="utf-8")
     assert native(pipeline, *words, "--crop", "0") == {**plain, "train.epochs": 7}
+    plainly = native(pipeline, *words, "--crop", "0")
+    saved_plain = yaml.safe_dump(to_dict(pipeline.config))
+    (out / "config.yaml").write_text(saved_plain, encoding="utf-8")
+    assert native(pipeline, *words, "--crop", "128") == first
+    assert plainly["train.epochs"] == 7
+    (out / "config.yaml").write_text(saved, encoding="utf-8")
     # Settings of a run that was begun are what they were.
     (out / "stages.json").write_text('{"data": {}}', encoding="utf-8")
     assert native(pipeline, *words, "--crop", "0") == first
+    # With its file said again too, where the version that began it had other defaults.
+    older = {**yaml.safe_load(saved), "analog": {"lr": 2e-3}}
+    (out / "config.yaml").write_text(yaml.safe_dump(older), encoding="utf-8")
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {crop: 128}\ntrain: {epochs: 7}\n")
+    again = native(pipeline, *words, "--config", str(file))
+    assert again == {**first, "analog.lr": 2e-3}
 
 
 @pytest.mark.parametrize(
@@ -431,9 +444,12 @@ def test_fit_reads_a_table_and_says_how_well_it_ranks(
 ) -> None:
     asked: list[tuple[list[Path], str, Path]] = []
 
-    def fit_table(path: list[Path], space: Any, out: Path, *, tuned: bool) -> Any:
+    def fit_table(
+        path: list[Path], space: Any, out: Path, *, tuned: bool, low_fidelity: Path | None
+    ) -> Any:
         asked.append((path, space.name, out))
         assert tuned
+        assert low_fidelity is None
         entry = {"tau_mean": 0.5, "tau_std": 0.1}
         schema = {"n": 48, "targets": {"day1": entry}, "uncertainty": {"coverage": 0.91}}
         return types.SimpleNamespace(schema=schema)

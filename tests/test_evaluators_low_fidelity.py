@@ -15,8 +15,10 @@ from nasseg.evaluators import NASSegBench, XGBoostEvaluator, _shipped, fit_table
 from nasseg.evaluators.bench import make_bench
 from nasseg.evaluators.features import LOW_FIDELITY, Features
 from nasseg.evaluators.low_fidelity import fit_low_fidelity
+from nasseg.search import measured
 from nasseg.search.bounds import SizeBounds
 from nasseg.search.distributions import distributions, to_params
+from nasseg.search.measured import MeasuredStudy
 from nasseg.search.sampler import Request, propose
 from nasseg.search_spaces import get_space
 
@@ -72,7 +74,7 @@ def test_it_is_saved_with_the_surrogate(surrogate):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s["low_fidelity"].pop("sha256"), "low_fidelity lacks file or sha256"),
+        (lambda s: s["low_fidelity"].pop("sha256"), "low_fidelity lacks file, sha256 or channels"),
         (lambda s: s["low_fidelity"].update(sha256="0"), "not the model that schema.json"),
         (lambda s: s.pop("low_fidelity"), "the surrogate sees .*low_fidelity"),
     ],
@@ -101,6 +103,23 @@ def test_what_is_held_out_is_new_to_the_short_trainings_too(tables, tmp_path):
     np.testing.assert_array_equal(one.predict(Z), two.predict(Z))
 
 
+def test_short_trainings_that_say_nothing_are_refused(tables, tmp_path, capsys):
+    same = pd.read_csv(tables[1]).assign(digital=0.0)
+    same.to_csv(tmp_path / "same.csv", index=False)
+    words = ["fit", str(tables[0]), "--out", str(tmp_path / "s"), "--low-fidelity"]
+    assert main([*words, str(tmp_path / "same.csv")]) == 2
+    assert "400 architectures have the same value, 0" in capsys.readouterr().err
+    assert main([*words, str(tables[0])]) == 1
+    assert "0 architectures that are not in the table itself (40 in all)" in capsys.readouterr().err
+
+
+def test_networks_with_other_channels_are_seen_as_those_it_was_fitted_to(surrogate):
+    known = surrogate[0].features.low_fidelity
+    X = SPACE.sample_matrix(50, np.random.default_rng(4))
+    grey = Features(SPACE, 1, 2, low_fidelity=known)
+    np.testing.assert_array_equal(grey.matrix(X)[:, -1], surrogate[0].features.matrix(X)[:, -1])
+
+
 def test_a_bench_holds_both(tables, tmp_path):
     entries = [
         {"path": path, "space": "unet", "budget": budget, "seed": 0}
@@ -111,28 +130,61 @@ def test_a_bench_holds_both(tables, tmp_path):
     assert (len(NASSegBench(path)), len(NASSegBench(path, budget="screen"))) == (40, 400)
     schema = fit_table(path, SPACE, low_fidelity=path).schema
     assert (schema["n"], schema["low_fidelity"]["n"]) == (40, 400)
+    with pytest.raises(DataError, match=r"of the spaces \['unet'\]; allowed: 'unet_half'"):
+        fit_table(path, get_space("unet_half"))
+    make_bench(entries[:1], path)
+    with pytest.raises(DataError, match="no rows of budget 'screen'"):
+        fit_table(path, SPACE, low_fidelity=path)
 
 
-def test_a_measured_search_begins_with_what_is_known(surrogate, monkeypatch):
-    fitted, folder = surrogate
-    _shipped.shipped_low_fidelity.cache_clear()
-    monkeypatch.setattr(_shipped, "shipped", lambda name: folder)
-    bounds = SizeBounds(max_params=1_000_000)
+def test_a_measured_search_begins_with_what_is_known(surrogate):
+    fitted, _ = surrogate
+    bounds, known = SizeBounds(max_params=1_000_000), fitted.features.low_fidelity
     X = SPACE.sample_matrix(2000, np.random.default_rng(3))
     usual = fitted.features.matrix(X[bounds.within(SPACE, X)])[:, -1]
 
     def expected(arch):
         return fitted.features.matrix(SPACE.encode([arch]))[0, -1]
 
-    first = propose("surrogate", Request(SPACE, 0, 0, bounds), []).arch
+    first = propose("surrogate", Request(SPACE, 0, 0, bounds, known), []).arch
     assert expected(first) > np.quantile(usual, 0.98)
     # Every second one covers the space, as where nothing is known.
     params = to_params(SPACE, first)
-    known = {name: distributions(SPACE)[name] for name in params}
-    done = create_trial(params=params, distributions=known, value=0.5)
-    second = propose("surrogate", Request(SPACE, 0, 1, bounds), [done]).arch
+    chosen = {name: distributions(SPACE)[name] for name in params}
+    done = create_trial(params=params, distributions=chosen, value=0.5)
+    second = propose("surrogate", Request(SPACE, 0, 1, bounds, known), [done]).arch
     assert expected(second) < np.quantile(usual, 0.98)
-    _shipped.shipped_low_fidelity.cache_clear()
+
+
+def test_bounds_that_hardly_anything_meets_are_met(surrogate):
+    known = surrogate[0].features.low_fidelity
+    tight = SizeBounds(max_macs_per_pixel=2000)
+    arch = propose("surrogate", Request(SPACE, 0, 0, tight, known), []).arch
+    assert tight.within(SPACE, SPACE.encode([arch]))[0]
+    with pytest.raises(ConfigError, match="bounds"):
+        propose("surrogate", Request(SPACE, 0, 0, SizeBounds(max_params=100), known), [])
+
+
+def test_a_study_goes_on_with_what_it_began_with(surrogate, monkeypatch, tmp_path, caplog):
+    known = XGBoostEvaluator.load(surrogate[1]).features.low_fidelity
+    asked = []
+
+    def study(name):
+        return MeasuredStudy(f"sqlite:///{tmp_path / 'study.db'}", name, SPACE, {"budget": 1})
+
+    def work(name, count, shipped):
+        monkeypatch.setattr(measured, "shipped_low_fidelity", lambda space: shipped)
+        one = study(name)
+        one.work(lambda arch: {"day1": 0.5}, count, "surrogate", progress=False)
+        asked.append(one._low_fidelity)
+
+    work("old", 1, None)
+    work("old", 2, known)
+    work("new", 1, known)
+    work("new", 2, known)
+    work("new", 3, None)
+    assert asked == [None, None, known, known, None]
+    assert "another version of nasseg" in caplog.text
 
 
 def test_nothing_is_known_of_a_space_without_a_surrogate():

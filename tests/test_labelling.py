@@ -212,14 +212,14 @@ def test_a_proxy_says_how_a_search_measures(tmp_path):
             labelling.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
 
 
-@pytest.mark.parametrize(("free", "error"), [(40, BusyError), (95, RunError)])
+@pytest.mark.parametrize(("free", "error"), [(40, BusyError), (85, RunError)])
 def test_no_memory_is_the_fault_of_who_holds_it(tmp_path, monkeypatch, free, error):
     def measure(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
 
     monkeypatch.setattr(labelling, "measure", measure)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 100))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free << 30, 100 << 30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 5 << 30)
     config = labels(tmp_path / "labels")
     one = labelling.measured_by(config, get_space("unet"), load_data(config.data))
     with pytest.raises(error, match="Tried to allocate 2 GiB") as caught:
@@ -237,6 +237,9 @@ def test_a_proxy_at_native_scale_retrains_as_short_trainings_do(tmp_path):
         )
         proxy = labelling.proxy_config(config)
         assert (proxy.analog.lr, proxy.analog.input_quantile) == (lr, quantile)
+        assert proxy.train.batch_size == TRAIN.batch_size
+    native = dataclasses.replace(config, train=dataclasses.replace(TRAIN, batch_size=16))
+    assert labelling.proxy_config(native).train.batch_size == LabelConfig().train.batch_size
 
 
 def test_two_local_workers_make_one_table(tmp_path):

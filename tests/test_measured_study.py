@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from toy_worker import BOUNDS, SPACE, formula, open_study
 
 from nasseg.errors import BusyError, ConfigError, MissingDependencyError, RunError, UnknownName
-from nasseg.search import AnalogNASSampler, MeasuredStudy, suggest
+from nasseg.search import AnalogNASSampler, MeasuredStudy, _process, measured, suggest
 from nasseg.search._process import alive, identity
 from nasseg.search._trials import BEAT, PROCESS
 from nasseg.search.bounds import SizeBounds, iterate_spread, spread_architectures
@@ -247,15 +247,21 @@ def test_a_worker_of_another_machine_counts_as_dead_once_its_heartbeat_stops(sto
     taken = study.queue.take(3)
     keep = study.queue.storage.set_trial_system_attr
     keep(taken.trial_id, PROCESS, ["another boot", "another namespace", "1", "1"])
-    start, grace = time.monotonic(), study.queue.grace
-    for after, beat in ((0, 5.0), (grace - 1, 5.0), (grace + 1, 6.0), (2 * grace, 6.0)):
-        keep(taken.trial_id, BEAT, beat)
+    start, now, grace = time.monotonic(), time.time(), study.queue.grace
+    for after, beat in ((0, -900), (grace - 1, -900), (grace + 1, 2000), (2 * grace, 2000)):
+        keep(taken.trial_id, BEAT, now + beat)
         monkeypatch.setattr(time, "monotonic", lambda after=after: start + after)
         study.queue.reap()
         assert study.study.trials[0].state == TrialState.RUNNING, after
     monkeypatch.setattr(time, "monotonic", lambda: start + 2 * grace + 2)
     study.queue.reap()
     assert study.study.trials[0].state == TrialState.FAIL
+    # No clock is wrong by a day: a study that is taken up later does not wait.
+    taken = study.queue.take(3)
+    keep(taken.trial_id, PROCESS, ["another boot", "another namespace", "1", "1"])
+    keep(taken.trial_id, BEAT, now - 86_400)
+    study.queue.reap()
+    assert study.study.trials[taken.number].state == TrialState.FAIL
 
 
 def test_processes_are_known_by_more_than_their_number():
@@ -265,10 +271,23 @@ def test_processes_are_known_by_more_than_their_number():
     assert alive([]) is None
 
 
+def test_processes_from_before_a_reboot_are_gone(monkeypatch):
+    before = ["another boot", *identity()[1:4]]
+    monkeypatch.setattr(_process, "_machine", lambda: "host:1")
+    assert alive([*before, "host:1"]) is False
+    assert alive([*before, "host:2"]) is None
+    assert alive([*before, ""]) is None
+    assert alive(before) is None
+
+
 # --- failures and duplicates ----------------------------------------------------------------
 
 
-def test_a_busy_device_is_tried_again_and_not_for_ever(storage):
+def test_a_busy_device_is_tried_again_and_not_for_ever(storage, monkeypatch):
+    waited: list[float] = []
+    real = time.sleep
+    monkeypatch.setattr(measured, "BUSY_SECONDS", 1000.0)
+    monkeypatch.setattr(time, "sleep", lambda s: waited.append(s) if s >= 1000 else real(s))
     study = open_study(storage)
     calls = []
 
@@ -279,7 +298,10 @@ def test_a_busy_device_is_tried_again_and_not_for_ever(storage):
             raise BusyError(f"out of memory, {len(calls)}")
         return formula(arch)
 
-    study.work(measure, 2, "lhs", progress=False)
+    finished: list[int] = []
+    study.work(measure, 2, "lhs", on_finished=lambda: finished.append(1), progress=False)
+    assert waited == [1000, 1000, 5000]
+    assert len(finished) == 2
     assert calls == [calls[0]] * 2 + [calls[2]] * 3
     assert [row["arch_id"] for row in study.rows()] == calls[:1]
     (failure,) = study.failures()

@@ -241,13 +241,11 @@ def reproduce_command(run: RunFiles) -> str:
 
 def command_words(run: RunFiles) -> str:
     """The command of this run as one line for a shell."""
-    from nasseg._cli_config import flatten
+    from nasseg._cli_config import flatten, following_defaults
     from nasseg.config import RunConfig, to_dict
 
     said = flatten(run.config or {})
-    default = flatten(to_dict(RunConfig()))
-    for key, following in RunConfig.FOLLOWING.items():
-        default |= following if said.get(key) else {}
+    default = {**flatten(to_dict(RunConfig())), **following_defaults(RunConfig, said)}
     words = ["nasseg", "run"]
     short = {
         "data.path": "data",

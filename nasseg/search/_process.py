@@ -20,21 +20,35 @@ def worker_name() -> str:
 
 
 def identity() -> list[str]:
-    """This process, for :func:`alive`: boot and process namespace, process id, start time.
+    """This process, for :func:`alive`: boot and process namespace, process id, start time, machine.
 
     Where the system does not tell them (no ``/proc``), boot and namespace are empty.
     """
-    return [*_neighbourhood(), str(os.getpid()), _started(os.getpid())]
+    return [*_neighbourhood(), str(os.getpid()), _started(os.getpid()), _machine()]
 
 
 def alive(who: Sequence[str]) -> bool | None:
     """Whether a process is running; None where that cannot be seen from here.
 
-    It can be seen of processes of this machine and, within it, of this container.
+    It can be seen of processes of this machine and, within it, of this container; and of those
+    from before the machine was started anew.
     """
-    if len(who) != 4 or list(who[:2]) != _neighbourhood() or not who[0]:
+    if len(who) < 4 or not who[0]:
         return None
-    return _started(int(who[2])) == who[3]
+    boot, namespace = _neighbourhood()
+    if [boot, namespace] == list(who[:2]):
+        return _started(int(who[2])) == who[3]
+    rebooted = len(who) > 4 and who[4] and who[4] == _machine() and boot and who[0] != boot
+    return False if rebooted else None
+
+
+def _machine() -> str:
+    """What tells this machine from others, whenever it was started; empty where nothing does."""
+    try:
+        name = Path("/etc/machine-id").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+    return f"{socket.gethostname()}:{name}" if name else ""
 
 
 def _neighbourhood() -> list[str]:

@@ -55,6 +55,8 @@ MARKS = (
     GAIN,
 )
 """User attributes that are not measured values."""
+STALE_SECONDS = 3600.0
+"""A heartbeat older than this, and than ten times the grace, is no sign of life anywhere."""
 HANDOVER_SECONDS = 10.0
 """Longest time in which the worker that frees a trial also queues its retry."""
 
@@ -319,6 +321,9 @@ class TrialQueue:
         # The other machine's clock may be wrong: what counts is for how long, by this one's, its
         # heartbeat has not changed. None where it was taken a moment ago.
         beat, now = trial.system_attrs.get(BEAT), time.monotonic()
+        if beat is not None and time.time() - float(beat) > max(STALE_SECONDS, 10 * self.grace):
+            # No clock is that wrong: a study that is taken up later need not wait.
+            return True
         last, since = self._beats.get(trial._trial_id, (None, now))
         if beat != last:
             since = now

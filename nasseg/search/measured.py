@@ -24,6 +24,7 @@ from tqdm import tqdm
 from nasseg._io import write_csv
 from nasseg.config import differences
 from nasseg.errors import BusyError, ConfigError, NassegError, RunError
+from nasseg.evaluators._shipped import shipped_low_fidelity
 from nasseg.search._process import Heartbeat
 from nasseg.search._trials import (
     MARKS,
@@ -40,6 +41,7 @@ from nasseg.search.sampler import SAMPLERS, Proposal, Request, expected_gain, pr
 from nasseg.search.storage import open_storage, shown
 
 if TYPE_CHECKING:
+    from nasseg.evaluators.low_fidelity import LowFidelity
     from nasseg.search_spaces import SearchSpace
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,10 @@ LISTED = "archs"
 METRIC = "day1"
 """What a study maximises: the task's metric a day after programming."""
 
+LOW_FIDELITY = "low_fidelity"
+"""Attribute of a study: hash of the short trainings that its surrogate began with, or none."""
+BUSY_SECONDS = 60.0
+"""Wait of a worker whose device had no room, five times as long after the second time."""
 Measure = Callable[[dict[str, Any]], Mapping[str, Any]]
 """A canonical architecture to its measured values, ``day1`` among them."""
 
@@ -117,6 +123,8 @@ class MeasuredStudy:
         grace = GRACE_BEATS * heartbeat if grace is None else grace
         self.queue = TrialQueue(self.study, opened, space, heartbeat, grace)
         self._poll = min(2.0, heartbeat / 4)
+        self._pause = 0.0
+        self._low_fidelity: LowFidelity | None = None
 
     def _remember(self, settings: dict[str, Any]) -> None:
         """Write the settings of a new study; refuse one that has others."""
@@ -240,6 +248,25 @@ class MeasuredStudy:
         if new:
             self.study.set_user_attr("columns", [*known, *new])
 
+    def _known_beforehand(self) -> LowFidelity | None:
+        """What the shipped surrogate of the space knows, where the study began with the same.
+
+        A study goes on as it began, with whatever version of the package.
+        """
+        shipped = shipped_low_fidelity(self.space.name)
+        installed = None if shipped is None else shipped.facts.get("sha256")
+        if LOW_FIDELITY not in self.study.user_attrs:
+            begun = any(slot.arch is not None for slot in self.queue.slots())
+            self.study.set_user_attr(LOW_FIDELITY, None if begun else installed)
+        used = self.study.user_attrs[LOW_FIDELITY]
+        if used is not None and used != installed:
+            log.warning(
+                "the %s began with short trainings that another version of nasseg ships; it goes "
+                "on without them",
+                self.where,
+            )
+        return shipped if used is not None and used == installed else None
+
     # --- working ----------------------------------------------------------------------------
 
     def work(
@@ -275,6 +302,7 @@ class MeasuredStudy:
             KeyboardInterrupt: stopped.
         """
         _ = SAMPLERS[sampler]
+        self._low_fidelity = self._known_beforehand() if sampler == "surrogate" else None
         with (
             terminable(),
             tqdm(total=count, desc="measured", unit="arch", disable=not progress) as bar,
@@ -287,6 +315,8 @@ class MeasuredStudy:
                 if taken is not None:
                     if self._one(taken, measure, sampler, stop_gain) and on_finished is not None:
                         on_finished()
+                    time.sleep(self._pause)
+                    self._pause = 0.0
                 elif self.finished(goal) >= goal:
                     break
                 else:
@@ -346,7 +376,7 @@ class MeasuredStudy:
                 return None
             proposal = Proposal(left, {})
         else:
-            request = Request(self.space, self.seed, taken.place, self.bounds)
+            request = Request(self.space, self.seed, taken.place, self.bounds, self._low_fidelity)
             history = as_history(slots, self.space, taken.place)
             if stop_gain and sampler == "surrogate":
                 self._weigh(taken, expected_gain(request, history), slots, stop_gain)
@@ -403,6 +433,12 @@ class MeasuredStudy:
         except BusyError as error:
             log.warning("%s is given back: %s", arch_id, error)
             self.queue.release(taken, str(error))
+            slot = next(s for s in self.queue.slots() if s.place == taken.place)
+            if slot.state == "failed":
+                return True
+            # At once it would find what it found: the others need time to end.
+            tried = sum(trial.state == TrialState.FAIL for trial in slot.trials)
+            self._pause = BUSY_SECONDS * 5 ** (tried - 1)
             return False
         except NassegError as error:
             log.warning("%s cannot be measured: %s", arch_id, error)

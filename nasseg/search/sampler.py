@@ -29,7 +29,6 @@ from optuna.trial import TrialState
 
 from nasseg._registry import Registry
 from nasseg.errors import ArchError, ConfigError
-from nasseg.evaluators._shipped import shipped_low_fidelity
 from nasseg.evaluators.features import Features
 from nasseg.search.bounds import SizeBounds, iterate_spread
 from nasseg.search.distributions import distributions, from_params, suggest, to_params
@@ -238,11 +237,15 @@ class SurrogateSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[mis
 
     def propose(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         """The most promising architecture that no trial has."""
-        if trial.number < self.initial and (self.low_fidelity is None or trial.number % 2):
+        # Every second one of the first is what promises most.
+        promising = self.low_fidelity is not None and trial.number % 2 == 0
+        if trial.number < self.initial and not promising:
             return self.from_hypercube(trial.number, self.seen(study, trial))
         rng = np.random.default_rng([self.seed, 5, trial.number])
         try:
-            X = self._strategy().propose(self._history(study, trial.number), 1, rng)
+            strategy, history = self._strategy(), self._history(study, trial.number)
+            ask = strategy.promising if trial.number < self.initial else strategy.propose
+            X = ask(history, 1, rng)
         except ConfigError:
             # Everything within the bounds is known; what is left to say, the hypercube says.
             return self.from_hypercube(trial.number, self.seen(study, trial))
@@ -312,6 +315,8 @@ class Request:
     """Place in the study, from 0; the number of the trial that asks."""
     bounds: SizeBounds
     """What may be proposed; a sampler that does not know them is asked again."""
+    low_fidelity: LowFidelity | None = None
+    """What short trainings of the space have shown, for samplers that make use of it."""
 
 
 @dataclass(frozen=True)
@@ -374,7 +379,7 @@ def _lhs(request: Request) -> BaseSampler:
 
 
 def _surrogate_sampler(request: Request) -> SurrogateSampler:
-    known = shipped_low_fidelity(request.space.name)
+    known = request.low_fidelity
     return SurrogateSampler(request.space, request.seed, request.bounds, low_fidelity=known)
 
 

@@ -203,20 +203,39 @@ class SurrogateAssisted(Strategy):
         self.members = members
         self.trend = trend
 
+    def promising(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
+        """``n`` architectures that the trend says most for, none like another.
+
+        Raises:
+            ConfigError: so many are not left.
+        """
+        return self.domain.fresh(self._by_trend(history, n, rng), n, history.taken, rng)
+
+    def _by_trend(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
+        pool = self.domain.all_rows()
+        pool = self.domain.sample(10 * self.population, rng) if pool is None else pool
+        pool = pool[[key not in history.taken for key in row_keys(pool)]]
+        if self.trend is None or not len(pool):
+            return pool
+        said = self.domain.features(pool)[:, self.trend].astype(np.float64)
+        known = (
+            history.X if history.pending is None else np.concatenate([history.X, history.pending])
+        )
+        # As uncertain as they differ; what lies near to one that was asked for promises less.
+        best: Matrix = pool[self._batch(said, np.full(len(pool), said.std()), pool, known, pool, n)]
+        return best
+
     def _initial(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
         X = super()._initial(history, n, rng)
         if self.trend is None:
             return X
-        pool = self.domain.all_rows()
-        pool = self.domain.sample(10 * self.population, rng) if pool is None else pool
-        pool = pool[[key not in history.taken for key in row_keys(pool)]]
-        said = self.domain.features(pool)[:, self.trend].astype(np.float64)
-        # As uncertain as they differ; what lies near to one that was asked for promises less.
-        known = History(history.X, history.y, _joined(history.X, history.pending))
-        best = pool[self._batch(said, np.full(len(pool), said.std()), pool, known, n)]
+        best = self._by_trend(history, n, rng)
+        turn = len(history.taken)
         # In turns over all proposals, whatever the size of a batch.
-        turn = (len(history.taken) + np.arange(n)) % 2
-        return np.concatenate([np.where(turn[: len(best), None] == 0, best, X[: len(best)]), X])
+        mixed = [
+            (best if (turn + i) % 2 == 0 and i < len(best) else X)[i : i + 1] for i in range(n)
+        ]
+        return np.concatenate([*mixed, X])
 
     def _ensemble(self) -> Ensemble:
         from nasseg.evaluators.ensemble import Ensemble
@@ -238,7 +257,8 @@ class SurrogateAssisted(Strategy):
         mean = said.mean.copy()
         if not said.outside.all():
             mean[said.outside] = -np.inf
-        best: Matrix = pool[self._batch(mean, said.std, pool, history, n)]
+        near = history.X[:0] if history.pending is None else history.pending
+        best: Matrix = pool[self._batch(mean, said.std, pool, near, history.X, n)]
         return best
 
     def expected_gain(self, history: History, rng: np.random.Generator) -> float:
@@ -295,12 +315,19 @@ class SurrogateAssisted(Strategy):
         return living[fresh]
 
     def _batch(
-        self, mean: FloatArray, std: FloatArray, pool: Matrix, history: History, n: int
+        self,
+        mean: FloatArray,
+        std: FloatArray,
+        pool: Matrix,
+        near: Matrix,
+        scale: Matrix,
+        n: int,
     ) -> list[int]:
-        scale = np.ptp(history.X if len(history) else pool, axis=0)
-        unit = np.where(scale > 0, scale, 1.0)
+        """Rows of the pool with the highest bounds, which what lies near to them, or to ``near``,
+        lowers; distances are in units of what ``scale`` spans."""
+        span = np.ptp(scale, axis=0)
+        unit = np.where(span > 0, span, 1.0)
         unknown = np.ones(len(pool))
-        near = history.pending if history.pending is not None else history.X[:0]
         for row in near:
             unknown = np.minimum(unknown, _novelty(pool, row, unit))
         chosen: list[int] = []
@@ -311,10 +338,6 @@ class SurrogateAssisted(Strategy):
             chosen.append(pick)
             unknown = np.minimum(unknown, _novelty(pool, pool[pick], unit))
         return chosen
-
-
-def _joined(X: Matrix, pending: Matrix | None) -> Matrix:
-    return X if pending is None else np.concatenate([X, pending])
 
 
 def _novelty(pool: Matrix, row: Matrix, unit: NDArray[np.float32]) -> FloatArray:
