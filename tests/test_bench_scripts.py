@@ -1,0 +1,82 @@
+"""The scripts that make a bench and compare searches on it, on an invented one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nasseg.search_spaces import get_space
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+SPACE = get_space("unet")
+TIMES = (1, 3600, 86_400, 2_592_000, 31_536_000)
+
+
+def script(name: str, *words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / name), *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def table(path: Path, n: int, seed: int) -> Path:
+    """Scores that grow with the first width, as ``nasseg label`` writes them."""
+    X = SPACE.sample_matrix(n, np.random.default_rng(seed))
+    width = X[:, SPACE.feature_names.index("out_channel0")].astype(float)
+    y = 0.7 + 0.002 * width + 0.001 * np.random.default_rng(seed + 9).normal(size=n)
+    archs = SPACE.decode(X)
+    columns = {
+        "arch_id": [SPACE.arch_id(arch) for arch in archs],
+        "arch": [SPACE.to_json(arch) for arch in archs],
+        **{f"mean_{t}s{state}": y for t in TIMES for state in ("", "_uncalibrated")},
+    }
+    more = {"day1": y, "avm": 1 - y, "std": 0.02 - 0.01 * y, "digital": y, "params": 1000 * width}
+    frame = pd.DataFrame({**columns, **more, "seconds": 1.0})
+    frame.drop_duplicates("arch_id").to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    long, short = table(folder / "long.csv", 40, 1), table(folder / "short.csv", 80, 2)
+    words = [f"{long}:proxy:0", f"{short}:screen:1", "--out", folder / "bench.parquet"]
+    done = script("make_bench.py", *words, "--page", folder / "page.md")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "page.md").read_text() == done.stdout
+    return folder / "bench.parquet"
+
+
+def test_the_page_says_what_short_trainings_are_worth(bench: Path) -> None:
+    page = (bench.parent / "page.md").read_text()
+    assert "| short trainings of 80 other architectures alone | 0." in page
+    assert "| surrogate without them | 0." in page
+    assert "Intervals of 90 % hold" in page
+
+
+def test_searches_are_compared_with_and_without_short_trainings(
+    bench: Path, tmp_path: Path
+) -> None:
+    words = ["--bench", bench, "--queries", 14, "--seeds", 1, "--out", tmp_path / "out"]
+    names = ["random", "surrogate", "surrogate_short"]
+    done = script("bench_search.py", *words, "--strategies", *names)
+    assert done.returncode == 0, done.stderr
+    assert "| surrogate-assisted, short trainings known |" in done.stdout
+    runs = pd.read_csv(tmp_path / "out" / "runs.csv")
+    assert runs.groupby("strategy").size().to_dict() == dict.fromkeys(names, 14)
+    assert (tmp_path / "out" / "regret.png").stat().st_size > 0
+    # Asked for where there are none.
+    csv = tmp_path / "plain.csv"
+    pd.DataFrame({"a": range(30), "b": [1, 2] * 15, "score": range(30)}).to_csv(csv, index=False)
+    words = ["--table", csv, "--score", "score", "--out", tmp_path / "other"]
+    refused = script("bench_search.py", *words, "--strategies", "surrogate_short")
+    assert refused.returncode == 1
+    assert "has no short trainings of other architectures" in refused.stderr
+    assert "Traceback" not in refused.stderr
