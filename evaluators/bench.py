@@ -50,15 +50,12 @@ class NASSegBench(Evaluator):
 
         self.path = SHIPPED if path is None else Path(path)
         whole = read_bench(self.path)
-        budgets = sorted(set(whole.budget))
-        if budget not in budgets:
-            raise DataError(f"{self.path}: no rows of budget {budget!r}; it has {budgets}")
-        self.budgets = budgets
+        self._rows = of_budget(whole, budget, self.path).reset_index(drop=True)
+        self.budgets = sorted(set(whole.budget))
         """Budgets of which the table has rows."""
         self.budget = budget
         self.space: SearchSpace = get_space(whole.space.iloc[0])
         self._whole = whole
-        self._rows = whole[whole.budget == budget].reset_index(drop=True)
         metrics = [name for name in self._rows if name not in KEYS]
         self._means = self._rows.groupby("arch_id", sort=False)[metrics].mean()
         archs = self._rows.drop_duplicates("arch_id").set_index("arch_id").arch
@@ -226,6 +223,18 @@ def read_bench(path: str | Path, space: str | None = None) -> pd.DataFrame:
             f"architectures mean something else than those of version {current}"
         )
     return table
+
+
+def of_budget(table: pd.DataFrame, budget: str, file: Path) -> pd.DataFrame:
+    """The rows of a budget.
+
+    Raises:
+        DataError: there is none.
+    """
+    rows = table[table.budget == budget]
+    if not len(rows):
+        raise DataError(f"{file}: no rows of budget {budget!r}; it has {sorted(set(table.budget))}")
+    return rows
 
 
 def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataFrame:

@@ -142,13 +142,10 @@ def _architectures(file: Path, header: Sequence[str], body: _Body, space: Search
 
 
 def _of_bench(file: Path, space: SearchSpace, budget: str) -> bytes:
-    from nasseg.evaluators.bench import KEYS, read_bench
+    from nasseg.evaluators.bench import KEYS, of_budget, read_bench
 
-    table = read_bench(file, space.name)
-    if budget not in set(table.budget):
-        raise DataError(f"{file}: no rows of budget {budget!r}; it has {sorted(set(table.budget))}")
     more = [name for name in KEYS if name not in ("arch_id", "arch")]
-    table = table[table.budget == budget].drop(columns=more)
+    table = of_budget(read_bench(file, space.name), budget, file).drop(columns=more)
     # Several seeds of an architecture are one, better known, row.
     means = table.groupby(["arch_id", "arch"], sort=False, as_index=False).mean(numeric_only=True)
     text: str = means.to_csv(index=False)
