@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, norm, rankdata
 
 from nasseg.errors import ConfigError
 from nasseg.evaluators.base import Matrix
@@ -31,11 +31,22 @@ DEFAULTS: dict[str, Any] = {
     "min_child_weight": 1,
     "reg_lambda": 10.0,
     "objective": "reg:squarederror",
+    "response": "normal_scores",
 }
 TREND = "trend"
 """A further hyperparameter, of errors of values: the index of a column. A straight line over it is
 fitted first, and the trees learn what it leaves (the autoregressive model of Kennedy and O'Hagan,
 Biometrika 2000, for a column that is a cheaper version of the target)."""
+
+RESPONSES = ("normal_scores", "values")
+"""What trees of errors of values learn: normal scores of the ranks, which predictions are mapped
+back from, or the values themselves. A few architectures that have learned nothing would else take
+all the trees, where what matters is the order of the others."""
+KNOTS = 129
+"""Most points of the curve that leads from normal scores back to values."""
+BEYOND = 10.0
+"""The curve goes on for so many scores at either end with the median of its slopes, so that two
+predictions beyond the best of the table still differ."""
 
 OBJECTIVES = ("reg:squarederror", "reg:absoluteerror", "rank:pairwise")
 """Errors of values, or of the order of pairs. Predictions of the latter are only an order."""
@@ -69,6 +80,8 @@ def hyperparameters(changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         raise ConfigError(
             f"objective is {settings['objective']!r}; allowed: {', '.join(OBJECTIVES)}"
         )
+    if settings["response"] not in RESPONSES:
+        raise ConfigError(f"response is {settings['response']!r}; allowed: {', '.join(RESPONSES)}")
     return settings
 
 
@@ -95,6 +108,11 @@ def fit_head(
     """Boosting of ``y`` ``(n,)`` on ``X`` ``(n, F)``; same arguments, same trees."""
     settings = hyperparameters(params)
     rounds, trend = settings.pop("rounds"), settings.pop(TREND, None)
+    values = settings["objective"].startswith("reg:")
+    curve = None
+    if settings.pop("response") == "normal_scores" and values and np.ptp(y) > 0:
+        curve = _curve(y)
+        y = normal_scores(y)
     if trend is not None and trend >= X.shape[1]:
         raise ConfigError(f"{TREND} is {trend}; allowed: below {X.shape[1]}, the columns")
     settings |= {"tree_method": "hist", "seed": seed, "nthread": nthread}
@@ -106,16 +124,37 @@ def fit_head(
     else:
         settings["base_score"] = float(np.mean(y))
     line = None
-    values = settings["objective"].startswith("reg:")
     if trend is not None and values and np.ptp(X[:, trend]) > 0:
         slope, start = np.polyfit(X[:, trend].astype(np.float64), y, 1)
         line = [int(trend), float(start), float(slope)]
         data.set_base_margin(_on_line(line, X))
     head = xgb.train(settings, data, num_boost_round=rounds)
     if line is not None:
-        # Models are saved with their attributes, so that a line is never lost.
+        # Models are saved with their attributes, so that neither is ever lost.
         head.set_attr(**{TREND: json.dumps(line)})
+    if curve is not None:
+        head.set_attr(response=json.dumps(curve))
     return head
+
+
+def normal_scores(y: FloatArray) -> FloatArray:
+    """Normal scores ``(n,)`` of the ranks of ``y``; equal values share their mean rank."""
+    found: FloatArray = norm.ppf((rankdata(y) - 0.5) / len(y))
+    return found
+
+
+def _curve(y: FloatArray) -> list[list[float]]:
+    """Normal scores and the values at them, both rising; the ends go on beyond the table."""
+    values, first = np.unique(y, return_index=True)
+    scores = normal_scores(y)[first]
+    more = BEYOND * float(np.median(np.diff(values) / np.diff(scores)))
+    if len(values) > KNOTS:
+        kept = np.linspace(0, len(values) - 1, KNOTS).round().astype(int)
+        values, scores = values[kept], scores[kept]
+    return [
+        [scores[0] - BEYOND, *scores.tolist(), scores[-1] + BEYOND],
+        [values[0] - more, *values.tolist(), values[-1] + more],
+    ]
 
 
 def _on_line(line: Sequence[Any], X: Matrix) -> FloatArray:
@@ -128,9 +167,10 @@ def predict(head: xgb.Booster, X: Matrix) -> FloatArray:
     """Predictions ``(n,)`` of the rows of ``X``."""
     if len(X) == 0:
         return np.empty(0, dtype=np.float64)
-    line = head.attr(TREND)
+    line, curve = head.attr(TREND), head.attr("response")
     margin = None if line is None else _on_line(json.loads(line), X)
-    return np.asarray(head.inplace_predict(X, base_margin=margin), dtype=np.float64)
+    found = np.asarray(head.inplace_predict(X, base_margin=margin), dtype=np.float64)
+    return found if curve is None else np.interp(found, *json.loads(curve))
 
 
 def cross_validate(

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xgboost as xgb
-from scipy.stats import norm, rankdata
 
 from nasseg.errors import ConfigError, DataError
 from nasseg.evaluators._boosting import (
@@ -22,6 +21,7 @@ from nasseg.evaluators._boosting import (
     check_rows,
     cross_validate,
     fit_head,
+    normal_scores,
     predict,
 )
 from nasseg.evaluators.base import Matrix
@@ -76,8 +76,10 @@ class LowFidelity:
             raise ConfigError(
                 f"low fidelity: all {len(values)} architectures have the same value, {values[0]:g}"
             )
-        scores = norm.ppf((rankdata(values) - 0.5) / len(values))
-        mean, std = cross_validate(Z, scores, seed=seed, repeats=1, nthread=nthread)
+        scores = normal_scores(values)
+        # The scores are what is asked for, so trees learn them as they are.
+        params = {"response": "values"}
+        mean, std = cross_validate(Z, scores, seed=seed, repeats=1, params=params, nthread=nthread)
         facts = {
             "n": len(Z),
             "target": TARGET,
@@ -85,7 +87,7 @@ class LowFidelity:
             "tau_mean": mean if math.isfinite(mean) else None,
             "tau_std": std if math.isfinite(std) else None,
         }
-        return cls(fit_head(Z, scores, seed=seed, nthread=nthread), facts)
+        return cls(fit_head(Z, scores, params, seed, nthread), facts)
 
     def predict(self, Z: Matrix) -> FloatArray:
         """Normal scores ``(n,)`` of features ``(n, K)``."""

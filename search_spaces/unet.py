@@ -177,15 +177,29 @@ class UNetSpace(SearchSpace):
 
     def _describe(self, columns: Columns) -> Columns:
         """Blocks, branches and convolutions one after another of the encoder, widths of its first
-        and last stage, field of view of the deepest map in pixels, halvings, decoder levels' skip.
+        and last stage, field of view of the deepest map in pixels, halvings; and what decides how
+        soon the network learns:
+
+        - ``unskipped``: halvings that no skip connection leads around.
+        - ``narrowest``: binary logarithm of the numbers for each position of the first stage's map
+          that the narrowest map has through which everything passes; ``bottom``: of the deepest.
+        - ``unresidual``: convolutions that no shortcut leads around, on the shortest way through.
+        - ``decoder_view``, ``fine_view``: field of view, in pixels, of the decoder's convolutions
+          of the last level, and with those of the stem and the first stage.
         """
         widths, stages = _widths(columns), columns["M"]
         isotropic = columns["topology"] == "isotropic"
+        halvings = np.where(isotropic, 1, stages - 1)
+        alone = columns["skip"] == "none"
         blocks = branches = convolutions = 0 * stages
         view = 1.0 + (columns["kernel0"] - 1.0)
         total_width = np.zeros(len(stages))
+        bottom = narrowest = np.log2(widths[0])
         for i, width in zip(STAGES, widths, strict=True):
             there = i <= stages
+            numbers = np.log2(width) - 2 * np.minimum(i - 1, halvings)
+            bottom = np.where(there, numbers, bottom)
+            narrowest = np.where(there & alone, np.minimum(narrowest, numbers), narrowest)
             # Pixels of the image between neighbours of the stage's map.
             jump = self.stride * 2.0 ** np.where(isotropic, min(i - 1, 1), i - 1)
             basic = columns[f"convblock{i}"] == 1
@@ -197,6 +211,13 @@ class UNetSpace(SearchSpace):
             branches = branches + repeats * columns[f"B{i}"]
             convolutions = convolutions + repeats * np.where(basic, 2, 3)
             total_width = total_width + repeats * width
+        depth = columns["dec_depth"]
+        decoder_view = self.stride * depth * (columns["dec_kernel"] - 1)
+        first = (
+            columns["kernel0"]
+            - 1
+            + self.stride * columns["R1"] * np.where(columns["convblock1"] == 1, 4, 2)
+        )
         return {
             "blocks": blocks,
             "branches": branches / blocks,
@@ -205,7 +226,14 @@ class UNetSpace(SearchSpace):
             "width_last": widths[-1],
             "width_mean": total_width / blocks,
             "field_of_view": np.log(view),
-            "halvings": np.where(isotropic, 1, stages - 1),
+            "halvings": halvings,
+            "unskipped": np.where(alone, halvings, 0),
+            "narrowest": narrowest,
+            "bottom": bottom,
+            # The stem and the head, and a way up for each level that has to be passed.
+            "unresidual": 2 + np.where(alone, halvings, 1) * (1 + depth),
+            "decoder_view": decoder_view,
+            "fine_view": 1 + first + decoder_view,
         }
 
 

@@ -118,3 +118,27 @@ def test_the_described_depth_and_view_are_those_of_a_known_network():
     assert np.exp(said["field_of_view"]) == pytest.approx(3 + 4 * (1 + 2 + 4 + 8) + 1 + 2 + 4)
     with pytest.raises(ArchError):
         space.describe_matrix(np.full((1, len(space.feature_names)), 77.0))
+
+
+@pytest.mark.parametrize(
+    ("space", "changes", "said"),
+    [
+        # Skips lead around all halvings: everything passes the 16 channels of the first stage.
+        ("unet", {}, {"unskipped": 0, "narrowest": 4, "bottom": 7 - 6, "unresidual": 2 + 3}),
+        # Without them it passes 128 channels at an eighth of the resolution.
+        ("unet", {"skip": "none"}, {"unskipped": 3, "narrowest": 1, "unresidual": 2 + 9}),
+        (
+            "unet",
+            {"skip": "none", "topology": "isotropic"},
+            {"unskipped": 1, "narrowest": 2, "bottom": 2, "unresidual": 2 + 3},
+        ),
+        ("unet", {"dec_kernel": 5, "dec_depth": 1}, {"decoder_view": 4, "fine_view": 3 + 4 + 4}),
+        ("unet", {"convblock1": 2, "R1": 3}, {"decoder_view": 4, "fine_view": 3 + 3 * 2 + 4}),
+        ("unet_half", {}, {"decoder_view": 8, "fine_view": 3 + 8 + 8}),
+    ],
+)
+def test_what_decides_how_soon_a_network_learns_is_described(space, changes, said):
+    space = get_space(space)
+    arch = space.default() | changes
+    told = space.describe_matrix(space.encode([space.canonical(arch)]))
+    assert {name: told[name][0] for name in said} == pytest.approx(said)

@@ -389,7 +389,7 @@ def test_a_trend_is_followed_beyond_what_trees_have_seen():
     rng = np.random.default_rng(0)
     X = rng.random((60, 3)).astype(np.float32)
     y = 2 * X[:, 1].astype(float) - 1
-    head = fit_head(X, y, {"trend": 1})
+    head = fit_head(X, y, {"trend": 1, "response": "values"})
     beyond = np.float32([[0.5, 3.0, 0.5]])
     assert predict(head, beyond) == pytest.approx([5.0], abs=1e-3)
     again = Booster()
@@ -400,6 +400,38 @@ def test_a_trend_is_followed_beyond_what_trees_have_seen():
     np.testing.assert_array_equal(
         predict(fit_head(X, y, {"trend": 1}), X), predict(fit_head(X, y), X)
     )
+
+
+def test_normal_scores_are_mapped_back_to_values_in_the_order_of_the_trees():
+    """What trees learned of ranks comes back as values, saved with the model."""
+    from xgboost import Booster
+
+    from nasseg.evaluators._boosting import KNOTS, fit_head, hyperparameters, predict
+
+    rng = np.random.default_rng(0)
+    X = rng.random((3 * KNOTS, 3)).astype(np.float32)
+    # Most architectures close together and a few that learned nothing.
+    y = np.where(X[:, 0] < 0.1, 0.01, 0.8 + 0.05 * X[:, 1]).astype(float)
+    head = fit_head(X, y)
+    said = predict(head, X)
+    # Predictions lie among the values of the table, not between its two groups of them.
+    assert np.mean((said > 0.2) & (said < 0.79)) < 0.05
+    assert said.min() == pytest.approx(0.01, abs=0.05)
+    # More of what counts is more, beyond the best of the table too.
+    margin = np.asarray(head.inplace_predict(X), dtype=float)
+    order = np.argsort(margin)
+    assert (np.diff(said[order])[np.diff(margin[order]) > 1e-6] > 0).all()
+    again = Booster()
+    again.load_model(bytearray(head.save_raw("ubj")))
+    np.testing.assert_array_equal(predict(again, X), said)
+    # Only ranks matter to the trees.
+    np.testing.assert_array_equal(
+        fit_head(X, np.exp(9 * y)).inplace_predict(X), head.inplace_predict(X)
+    )
+    with pytest.raises(ConfigError, match=r"response is 'ranks'; allowed: normal_scores, values"):
+        hyperparameters({"response": "ranks"})
+    # A constant has no order to learn.
+    assert predict(fit_head(X, np.full(len(X), 0.5)), X) == pytest.approx(0.5)
 
 
 def test_several_tables_are_fitted_as_one(tmp_path):

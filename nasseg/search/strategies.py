@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
 from nasseg._registry import Registry
 from nasseg.errors import ConfigError
-from nasseg.evaluators._boosting import LEAST_ROWS
+from nasseg.evaluators._boosting import LEAST_ROWS, normal_scores
 from nasseg.evaluators.cost import row_keys
 from nasseg.search.domain import Domain, Matrix
 
@@ -237,10 +237,11 @@ class SurrogateAssisted(Strategy):
         ]
         return np.concatenate([*mixed, X])
 
-    def _ensemble(self) -> Ensemble:
+    def _ensemble(self, response: str) -> Ensemble:
         from nasseg.evaluators.ensemble import Ensemble
 
-        return Ensemble(self.members, {} if self.trend is None else {"trend": self.trend})
+        trend = {} if self.trend is None else {"trend": self.trend}
+        return Ensemble(self.members, {"response": response, **trend})
 
     def _propose(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
         X, y = history.known()
@@ -248,8 +249,9 @@ class SurrogateAssisted(Strategy):
             return self.domain.spread(n, rng)
         # Normal scores of the ranks: a few hopeless architectures would otherwise take all the
         # trees, where the order among the good ones is what matters.
-        scores = norm.ppf((rankdata(y) - 0.5) / len(y))
-        model = self._ensemble().fit(self.domain.features(X), scores, seed=len(history))
+        model = self._ensemble("values").fit(
+            self.domain.features(X), normal_scores(y), seed=len(history)
+        )
         pool = self._pool(model, history, X, y, rng)
         if not len(pool):
             return pool
@@ -270,7 +272,7 @@ class SurrogateAssisted(Strategy):
         X, y = history.known()
         if len(X) < self.initial:
             return np.inf
-        model = self._ensemble().fit(self.domain.features(X), y, seed=len(history))
+        model = self._ensemble("normal_scores").fit(self.domain.features(X), y, seed=len(history))
         pool = self._pool(model, history, X, y, rng)
         if not len(pool):
             return 0.0
