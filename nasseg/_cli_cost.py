@@ -36,7 +36,7 @@ def read_subject(source: str, given: dict[str, str]) -> Subject:
         UnknownName: no such space.
     """
     from nasseg.search_spaces import get_space
-    from nasseg.search_spaces.reference import is_reference, no_such_arch
+    from nasseg.search_spaces.reference import no_such_arch, reference_arch
 
     path = Path(source)
     defaults: dict[str, Any] = {
@@ -45,14 +45,14 @@ def read_subject(source: str, given: dict[str, str]) -> Subject:
         "out_channels": 1,
         "image_size": 256,
     }
-    known = is_reference(source)
-    if known:
-        defaults["space"] = "reference"
+    named = reference_arch(source)
+    if named is not None:
+        defaults["space"] = named[0]
     elif path.is_dir():
         defaults |= _of_run(path)
         path = path / "best.json"
     try:
-        values = {"network": source} if known else json.loads(path.read_text(encoding="utf-8"))
+        values = named[1] if named is not None else json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if path.name == "best.json" and path.parent.is_dir() and path != Path(source):
             raise ConfigError(f"{path} is missing; run the search stage first") from None

@@ -543,10 +543,12 @@ class DriftConfig:
         )
 
 
-def _is_reference(name: str) -> bool:
-    from nasseg.search_spaces.reference import is_reference
+def _named_space(name: str) -> str | None:
+    """The space of the reference network of that name; none where there is none."""
+    from nasseg.search_spaces.reference import reference_arch
 
-    return is_reference(name)
+    found = reference_arch(name)
+    return None if found is None else found[0]
 
 
 def _check_classes_only(data: DataConfig, train: TrainConfig) -> None:
@@ -596,16 +598,16 @@ class RunConfig:
     drift: DriftConfig = field(default_factory=DriftConfig)
 
     def __post_init__(self) -> None:
-        named = self.search.arch is not None and _is_reference(self.search.arch)
+        named = None if self.search.arch is None else _named_space(self.search.arch)
         if self.search.space == "auto":
             default = default_space(self.data.kind, self.search.strategy)
-            space = "reference" if named else default
+            space = named or default
             object.__setattr__(self, "search", dataclasses.replace(self.search, space=space))
         _check(
-            not named or self.search.space == "reference",
+            named in (None, self.search.space),
             "search.space",
             self.search.space,
-            f"auto or reference, since search.arch is the reference network {self.search.arch!r}",
+            f"auto or {named}, since search.arch is the reference network {self.search.arch!r}",
         )
         for name in ("weights", "freeze_until"):
             # Without this the architecture, and with it the names of layers, is not known yet.

@@ -51,7 +51,7 @@ from nasseg.labelling import (
 from nasseg.search.objectives import goals_of
 from nasseg.search.study import check_strategy
 from nasseg.search_spaces import SearchSpace
-from nasseg.search_spaces.reference import is_reference, no_such_arch
+from nasseg.search_spaces.reference import no_such_arch, reference_arch
 from nasseg.tasks import Task, task_for
 from nasseg.training import evaluate, load_weights, save_weights
 from nasseg.training.freeze import Freezing
@@ -687,8 +687,9 @@ def _ticking(timer: Timer) -> Callable[[int], dict[str, Any]]:
 def _read_arch(source: str, space: SearchSpace) -> dict[str, Any]:
     """An architecture by the name of a reference network, or from a JSON file: the architecture
     itself, or a run's ``best.json``."""
-    if is_reference(source):
-        return space.canonical({"network": source})
+    named = reference_arch(source)
+    if named is not None:
+        return space.canonical(named[1])
     path = Path(source)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from nasseg._registry import Registry
 from nasseg.search_spaces._hyperparameters import Condition, Hyperparameter
 from nasseg.search_spaces._layers import LayerTable
 from nasseg.search_spaces.base import MIN_INPUT, Arch, SearchSpace
+from nasseg.search_spaces.basicunet import BasicUNetSpace
 from nasseg.search_spaces.cells import CellsSpace
 from nasseg.search_spaces.reference import ReferenceSpace
 from nasseg.search_spaces.resnet import ResNetSpace
@@ -28,6 +29,7 @@ from nasseg.search_spaces.unet import (
 __all__ = [
     "MIN_INPUT",
     "Arch",
+    "BasicUNetSpace",
     "CellsSpace",
     "Condition",
     "Hyperparameter",
@@ -67,6 +69,7 @@ def list_spaces(pattern: str = "*") -> list[str]:
     return _SPACES.names(pattern)
 
 
+register_space("basicunet", BasicUNetSpace)
 register_space("cells", CellsSpace)
 register_space("reference", ReferenceSpace)
 register_space("resnet", ResNetSpace)

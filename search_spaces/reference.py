@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from nasseg._registry import nearest
 from nasseg.search_spaces._hyperparameters import Hyperparameter
-from nasseg.search_spaces.base import COUNTED_SIZE, Columns, SearchSpace
+from nasseg.search_spaces.base import COUNTED_SIZE, Arch, Columns, SearchSpace
+from nasseg.search_spaces.basicunet import BASIC_UNETS, PREFIX
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,18 +55,24 @@ def split_name(name: str) -> tuple[str, bool]:
     return name.removesuffix(LARGE), name.endswith(LARGE)
 
 
-def is_reference(name: str) -> bool:
-    """Whether a reference network has that name; a file of the same name is given as ``./NAME``."""
-    return name in REFERENCES
+def reference_arch(name: str) -> tuple[str, Arch] | None:
+    """Space and architecture of the reference network of that name, none where there is none; a
+    file of the same name is given as ``./NAME``."""
+    if name in REFERENCES:
+        return "reference", {"network": name}
+    if name in BASIC_UNETS:
+        return "basicunet", {"width": int(name.removeprefix(PREFIX))}
+    return None
 
 
 def no_such_arch(source: str) -> str:
     """What is wrong with an architecture that is neither a file nor a name, in words."""
-    near = nearest(source, REFERENCES)
+    names = (*REFERENCES, *BASIC_UNETS)
+    near = nearest(source, names)
     hint = f"; did you mean {near!r}?" if near else ""
     return (
         f"there is no file {source!r}, and no reference network of that name{hint} "
-        f"(known: {', '.join(REFERENCES)})"
+        f"(known: {', '.join(names)})"
     )
 
 

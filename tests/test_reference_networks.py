@@ -126,6 +126,47 @@ class TestReferenceSpace(SearchSpaceContract):
                     assert (getattr(module, "groups", 1) == 1) != depthwise, name
 
 
+class TestBasicUNetSpace(SearchSpaceContract):
+    """One exception: there is nothing but the width to mutate."""
+
+    networks_checked = 2
+
+    @pytest.fixture
+    def space(self) -> SearchSpace:
+        return get_space("basicunet")
+
+    @pytest.mark.parametrize("kind", [None, "width"])
+    def test_mutation_is_pure_and_moves(
+        self, space: SearchSpace, rng: np.random.Generator, kind: str | None
+    ) -> None:
+        super().test_mutation_is_pure_and_moves(space, rng, kind)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_mutation_of_a_kind_changes_that_and_nothing_else(
+        self, space: SearchSpace, rng: np.random.Generator, kind: str
+    ) -> None:
+        if kind == "width":
+            super().test_mutation_of_a_kind_changes_that_and_nothing_else(space, rng, kind)
+            return
+        with pytest.raises(ArchError, match=f"no active {kind} hyperparameter"):
+            space.mutate(space.default(), rng, kind)
+
+
+def test_a_basic_unet_is_monais_with_layers_for_tiles() -> None:
+    from monai.networks.nets import BasicUNet
+
+    space = get_space("basicunet")
+    ours = space.build({"width": 32}, 3, 1)
+    plain = BasicUNet(2, 3, 1, norm="batch", act="relu", bias=False, upsample="nontrainable")
+    own, theirs = ours.state_dict(), plain.state_dict()
+    assert {n: v.shape for n, v in own.items()} == {n: v.shape for n, v in theirs.items()}
+    plain.load_state_dict(own)
+    x = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ours.eval()(x), plain.eval()(x))
+    with pytest.raises(ArchError, match="last maps have one pixel"):
+        ours.train()(torch.zeros(1, 3, 16, 16))
+
+
 def test_parameters_are_those_that_were_published() -> None:
     names = [f"{name}-imagenet" for name in NETWORKS]
     X = SPACE.encode([{"network": name} for name in names])
@@ -171,6 +212,10 @@ def settings(tmp_path: Any, arch: str | None = "resnet18", **changes: Any) -> Ru
 def test_a_name_selects_its_space(tmp_path: Any) -> None:
     assert settings(tmp_path).search.space == "reference"
     assert settings(tmp_path, "arch.json").search.space == "resnet"
+    unet = RunConfig(search=SearchConfig(arch="basicunet-12"))
+    assert unet.search.space == "basicunet"
+    with pytest.raises(ConfigError, match=r"search.space is 'unet'.*auto or basicunet"):
+        RunConfig(search=SearchConfig(arch="basicunet-12", space="unet"))
     with pytest.raises(ConfigError, match=r"search.space is 'resnet'.*reference"):
         RunConfig(
             data=DataConfig(task="classification"),
@@ -199,6 +244,13 @@ def test_cost_takes_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert any("_depthwise_conv" in line and "digital" in line for line in said.splitlines())
     assert main(["cost", "resnet81"]) == 2
     assert "did you mean 'resnet18'" in capsys.readouterr().err
+
+
+def test_cost_takes_a_width(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", "basicunet-8"]) == 0
+    assert "116,057" in capsys.readouterr().out
+    assert main(["cost", "basicunet-9"]) == 2
+    assert "did you mean 'basicunet-" in capsys.readouterr().err
 
 
 def test_search_stage_writes_the_named_network(

@@ -97,8 +97,8 @@ def test_size_agrees_with_a_count_by_hand(name: str) -> None:
 
 def test_registry_lists_and_names_the_nearest() -> None:
     unets = ["unet", "unet_group", "unet_half", "unet_half_group"]
-    assert list_spaces() == ["cells", "reference", "resnet", *unets]
-    assert list_spaces("*net*") == ["resnet", *unets]
+    assert list_spaces() == ["basicunet", "cells", "reference", "resnet", *unets]
+    assert list_spaces("*net*") == ["basicunet", "resnet", *unets]
     assert list_spaces("r*") == ["reference", "resnet"]
     with pytest.raises(UnknownName, match="did you mean 'unet'"):
         get_space("unett")

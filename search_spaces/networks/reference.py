@@ -1,4 +1,4 @@
-"""MONAI's classification networks, as the ``reference`` space gives them.
+"""MONAI's networks, as the spaces ``reference`` and ``basicunet`` give them.
 
 Modules have MONAI's names. What differs from MONAI as it is called by default is said at each
 class; all of it serves images of any size from 16 pixels on, and published weights fit still.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from monai.networks.nets.basic_unet import BasicUNet
 from monai.networks.nets.densenet import DenseNet121
 from monai.networks.nets.efficientnet import EfficientNetBN
 from monai.networks.nets.resnet import ResNet
@@ -27,7 +28,9 @@ _WIDTHS = [64, 128, 256, 512]
 
 
 class _Checked(nn.Module):
-    """(B, image_channels, H, W) to logits (B, classes), for any H, W >= 16.
+    """(B, image_channels, H, W) to logits, for any H, W >= 16.
+
+    (B, classes), or (B, classes, H, W) of a network that segments.
 
     Attributes:
         arch, arch_id, space: set by ``build``.
@@ -129,6 +132,29 @@ class ReferenceDenseNet(_Checked, DenseNet121):  # type: ignore[misc]
             nn.init.kaiming_normal_(stem.weight)
             features.conv0 = stem
             features.pool0 = nn.Identity()
+
+
+class ReferenceUNet(_Checked, BasicUNet):  # type: ignore[misc]
+    """BasicUNet of layers for analog tiles, whose convolutions before a BatchNorm have no bias.
+
+    Args:
+        features: channels of the five levels and of the last map.
+        in_channels: image channels.
+        out_channels: classes.
+    """
+
+    def __init__(self, features: tuple[int, ...], in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            spatial_dims=2,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            features=features,
+            act="relu",
+            norm="batch",
+            bias=False,
+            upsample="nontrainable",
+        )
+        self.image_channels = in_channels
 
 
 def make_reference(name: str, in_channels: int, classes: int, *, large: bool) -> nn.Module:
