@@ -80,3 +80,29 @@ def test_searches_are_compared_with_and_without_short_trainings(
     assert refused.returncode == 1
     assert "has no short trainings of other architectures" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_winner_is_trained_beside_the_best_random_one_and_a_plain_unet(
+    bench: Path, tmp_path: Path
+) -> None:
+    small = "  image_size: 16\n  synthetic_train: 6\n  synthetic_val: 3\n"
+    few = "drift:\n  chips: 2\n  times: [1, 3600, 86400, 2592000, 31536000]\n"
+    budget = f"space: unet\ndata:\n{small}train:\n  epochs: 1\nanalog:\n  epochs: 0\n{few}"
+    (tmp_path / "budget.yaml").write_text(budget + "  recalibrate_images: 2\n")
+    arch = tmp_path / "arch.json"
+    arch.write_text(SPACE.to_json(SPACE.repair({**SPACE.default(), "M": 2, "out_channel0": 8})))
+    out = tmp_path / "out"
+    words = ["--bench", bench, "--config", tmp_path / "budget.yaml", "--threads", 1, "--out", out]
+    done = script("bench_winner.py", *words, "--arch", arch, "--seeds", 0)
+    assert done.returncode == 0, done.stderr
+    assert "| MONAI BasicUNet | 29,277 |" in done.stdout
+    rows = pd.read_csv(out / "trained.csv")
+    assert rows.network.tolist() == ["searched", "best of the random ones", "MONAI BasicUNet"]
+    assert (out / "drift.png").stat().st_size > 0
+    assert (out / "README.md").read_text() == done.stdout
+    # One that is larger than the best random one is not in the bargain.
+    arch.write_text(SPACE.to_json(SPACE.repair({**SPACE.default(), "M": 5, "R5": 3, "B5": 3})))
+    refused = script("bench_winner.py", *words, "--arch", arch)
+    assert refused.returncode == 1
+    assert "parameters; allowed:" in refused.stderr
+    assert "Traceback" not in refused.stderr

@@ -1,0 +1,189 @@
+"""Is what a search finds better than what luck finds, and than a U-Net that nobody searched for?
+
+    python scripts/bench_winner.py --data DSB2018 --out docs/results/winner
+
+Takes the best of NASSeg-Bench's randomly drawn architectures, lets a search on the surrogate find
+one with no more parameters, and trains both at the full budget with several seeds, beside MONAI's
+BasicUNet of the nearest width that has no fewer parameters than the one found. The folder keeps the
+search (``search/``) and one labelling for each seed and space; the same command continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from nasseg._io import read_json, write_text
+from nasseg.cli import main as nasseg
+from nasseg.errors import ConfigError, DataError, NassegError
+from nasseg.evaluators import NASSegBench
+from nasseg.search_spaces import get_space
+from nasseg.search_spaces.basicunet import WIDTHS
+
+TIMES = {1: "1 s", 3600: "1 h", 86_400: "1 day", 2_592_000: "30 days", 31_536_000: "1 year"}
+SEARCHED, RANDOM, PLAIN = "searched", "best of the random ones", "MONAI BasicUNet"
+COLOURS = {SEARCHED: "C3", RANDOM: "0.5", PLAIN: "C0"}
+
+
+def main() -> int:
+    """Search, train, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", help="images; none = synthetic ones")
+    parser.add_argument("--bench", help="Parquet file of a bench; none = the shipped one")
+    parser.add_argument("--surrogate", default="auto", help="shipped name, or a folder")
+    parser.add_argument("--arch", help="JSON file of the architecture found; none = search for it")
+    parser.add_argument("--config", default="docs/bench_full.yaml", help="budget of the trainings")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--out", required=True)
+    options = parser.parse_args()
+    out = Path(options.out)
+    try:
+        bench = NASSegBench(options.bench)
+        ours = networks(bench, options, out)
+        rows = trained(ours, options, out)
+        page = describe(rows, len(bench), "python " + " ".join(sys.argv))
+        write_text(out / "README.md", page)
+        draw(rows, out / "drift.png")
+        rows.drop(columns="arch").to_csv(out / "trained.csv", index=False)
+    except NassegError as error:
+        sys.stderr.write(f"bench_winner: error: {error}\n")
+        return 1
+    sys.stdout.write(page)
+    return 0
+
+
+def networks(
+    bench: NASSegBench, options: argparse.Namespace, out: Path
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Space and architecture of each network that is compared, by its label."""
+    space = bench.space
+    best = bench.archs[int(np.argmax(bench.values()))]
+    most = int(space.count_params(space.encode([best]))[0])
+    found = Path(options.arch) if options.arch else out / "search" / "best.json"
+    if not options.arch:
+        words = ["--out", str(out / "search"), "--quiet", "--search.space", space.name]
+        words += ["--search.surrogate", options.surrogate, "--search.max_params", str(most)]
+        run(["search", *(["--data", options.data] if options.data else []), *words])
+    try:
+        value = read_json(found)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{found}: no architecture there ({error})") from None
+    arch = space.canonical(value.get("arch", value))
+    params = int(space.count_params(space.encode([arch]))[0])
+    if params > most:
+        raise ConfigError(
+            f"{found}: {params} parameters; allowed: {most} or fewer, those of the best random one"
+        )
+    plain = get_space("basicunet")
+    larger = [
+        w for w in WIDTHS if plain.count_params(plain.encode([{"width": w}]))[0] >= params
+    ] or [WIDTHS[-1]]
+    return {
+        SEARCHED: (space.name, arch),
+        RANDOM: (space.name, best),
+        PLAIN: ("basicunet", {"width": larger[0]}),
+    }
+
+
+def trained(
+    ours: dict[str, tuple[str, dict[str, Any]]], options: argparse.Namespace, out: Path
+) -> pd.DataFrame:
+    """One row a network and seed: the columns of ``nasseg label``, ``network`` and ``seed``."""
+    tables = []
+    for name in dict.fromkeys(space for space, _ in ours.values()):
+        space = get_space(name)
+        labels = {space.arch_id(arch): k for k, (own, arch) in ours.items() if own == name}
+        archs = out / f"{name}.csv"
+        archs.parent.mkdir(parents=True, exist_ok=True)
+        with archs.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["arch"])
+            writer.writerows([json.dumps(ours[label][1])] for label in labels.values())
+        for seed in options.seeds:
+            folder = out / f"{name}_seed{seed}"
+            words = ["--config", options.config, "--archs", str(archs), "--space", name]
+            words += ["--count", str(len(labels)), "--seed", str(seed), "--out", str(folder)]
+            words += ["--max_params", "null", "--max_macs_per_pixel", "null"]
+            words += ["--min_params", "1", "--threads", str(options.threads)]
+            run(["label", *(["--data", options.data] if options.data else []), *words])
+            own = pd.read_csv(folder / "table.csv")
+            own["network"], own["seed"] = own.arch_id.map(labels), seed
+            tables.append(own)
+    return pd.concat(tables, ignore_index=True)
+
+
+def run(words: list[str]) -> None:
+    """One command of nasseg, in this process; standard output is the page's."""
+    with contextlib.redirect_stdout(sys.stderr):
+        status = nasseg(words)
+    if status:
+        raise ConfigError(f"nasseg {' '.join(words)} failed; what it said is above")
+
+
+def describe(rows: pd.DataFrame, n: int, command: str) -> str:
+    """The page."""
+    seeds = rows.seed.nunique()
+
+    def cell(own: pd.DataFrame, name: str) -> str:
+        spread = f" ± {own[name].std(ddof=1):.4f}" if len(own) > 1 else ""
+        return f"{own[name].mean():.4f}{spread}"
+
+    lines = [
+        "# The winner of a search, trained to the end\n",
+        "```",
+        command,
+        "```\n",
+        f"Dice, mean ± standard deviation over {seeds} seeds. The search saw a surrogate fitted to "
+        f"measurements of {n} architectures; the best random one is the best of these {n} at the "
+        "proxy budget. `drift.png` shows every seed.\n",
+        "| network | parameters | MACs | tiles | digital | 1 day | p05 chip, 1 day | "
+        "1 day, uncalibrated | 1 year |",
+        "|---" * 9 + "|",
+    ]
+    for label in COLOURS:
+        own = rows[rows.network == label]
+        first = own.iloc[0]
+        lines.append(
+            f"| {label} | {int(first.params):,} | {int(first.macs):,} | {int(first.tiles)} | "
+            f"{cell(own, 'digital')} | {cell(own, 'day1')} | {cell(own, 'p05')} | "
+            f"{cell(own, 'day1_uncalibrated')} | {cell(own, 'mean_31536000s')} |"
+        )
+    return "\n".join([*lines, "", "![drift](drift.png)", ""])
+
+
+def draw(rows: pd.DataFrame, path: Path) -> None:
+    """Dice over time: a line a seed, thick for the mean."""
+    figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    for label, colour in COLOURS.items():
+        own = rows[rows.network == label]
+        values = own[[f"mean_{t}s" for t in TIMES]].to_numpy(dtype=float)
+        for line in values:
+            axis.plot(list(TIMES), line, color=colour, lw=0.6, alpha=0.6)
+        params = f"{label}, {int(own.params.iloc[0]):,} parameters"
+        axis.plot(list(TIMES), values.mean(0), color=colour, lw=2, marker="o", label=params)
+    axis.set_xscale("log")
+    axis.set_xticks(list(TIMES), list(TIMES.values()))
+    axis.minorticks_off()
+    axis.set_xlabel("time since programming")
+    axis.set_ylabel("Dice, recalibrated")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
