@@ -35,18 +35,20 @@ DEFAULTS: dict[str, Any] = {
 }
 TREND = "trend"
 """A further hyperparameter, of errors of values: the index of a column. A straight line over it is
-fitted first, and the trees learn what it leaves (the autoregressive model of Kennedy and O'Hagan,
-Biometrika 2000, for a column that is a cheaper version of the target)."""
+fitted first, to what the trees learn (:data:`RESPONSES`), and they learn what it leaves (the
+autoregressive model of Kennedy and O'Hagan, Biometrika 2000, for a column that is a cheaper version
+of the target)."""
 
 RESPONSES = ("normal_scores", "values")
-"""What trees of errors of values learn: normal scores of the ranks, which predictions are mapped
-back from, or the values themselves. A few architectures that have learned nothing would else take
-all the trees, where what matters is the order of the others."""
-KNOTS = 129
-"""Most points of the curve that leads from normal scores back to values."""
+"""What trees of errors of values learn: normal scores of the ranks, or the values themselves. A few
+architectures that have learned nothing would else take all the trees, where what matters is the
+order of the others. Predictions are mapped back: they are the value at the predicted rank, which is
+no mean."""
 BEYOND = 10.0
-"""The curve goes on for so many scores at either end with the median of its slopes, so that two
-predictions beyond the best of the table still differ."""
+"""Normal scores by which the curve back to values goes on at either end, so that two predictions
+beyond the best of the table still differ."""
+STEEPEST = 0.1
+"""Most of the table's range that it goes on by with each of these scores."""
 
 OBJECTIVES = ("reg:squarederror", "reg:absoluteerror", "rank:pairwise")
 """Errors of values, or of the order of pairs. Predictions of the latter are only an order."""
@@ -61,6 +63,7 @@ GRID: dict[str, tuple[Any, ...]] = {
     "colsample_bynode": (0.2, 0.3, 0.6),
     "min_child_weight": (1, 3),
     "reg_lambda": (1.0, 3.0, 10.0),
+    "response": RESPONSES,
 }
 """What :func:`tune` chooses from."""
 
@@ -111,7 +114,7 @@ def fit_head(
     values = settings["objective"].startswith("reg:")
     curve = None
     if settings.pop("response") == "normal_scores" and values and np.ptp(y) > 0:
-        curve = _curve(y)
+        curve = response_curve(y)
         y = normal_scores(y)
     if trend is not None and trend >= X.shape[1]:
         raise ConfigError(f"{TREND} is {trend}; allowed: below {X.shape[1]}, the columns")
@@ -143,18 +146,31 @@ def normal_scores(y: FloatArray) -> FloatArray:
     return found
 
 
-def _curve(y: FloatArray) -> list[list[float]]:
-    """Normal scores and the values at them, both rising; the ends go on beyond the table."""
+Curve = list[list[float]]
+"""Normal scores and the values at them, both rising."""
+
+
+def response_curve(y: FloatArray) -> Curve:
+    """From normal scores of ``y`` ``(n,)``, not all the same, back to its values."""
     values, first = np.unique(y, return_index=True)
     scores = normal_scores(y)[first]
-    more = BEYOND * float(np.median(np.diff(values) / np.diff(scores)))
-    if len(values) > KNOTS:
-        kept = np.linspace(0, len(values) - 1, KNOTS).round().astype(int)
-        values, scores = values[kept], scores[kept]
+    steepest = STEEPEST * (values[-1] - values[0])
+    quarter = max(1, len(values) // 4)
+    low, high = (
+        min((values[j] - values[i]) / (scores[j] - scores[i]), steepest)
+        for i, j in ((0, quarter), (-1 - quarter, -1))
+    )
     return [
         [scores[0] - BEYOND, *scores.tolist(), scores[-1] + BEYOND],
-        [values[0] - more, *values.tolist(), values[-1] + more],
+        [values[0] - BEYOND * low, *values.tolist(), values[-1] + BEYOND * high],
     ]
+
+
+def along(curve: Curve | None, scores: FloatArray) -> FloatArray:
+    """The values of a curve at ``scores``, of any shape; without a curve these are the values."""
+    if curve is None:
+        return scores
+    return np.asarray(np.interp(scores, *curve), dtype=np.float64)
 
 
 def _on_line(line: Sequence[Any], X: Matrix) -> FloatArray:
@@ -170,7 +186,7 @@ def predict(head: xgb.Booster, X: Matrix) -> FloatArray:
     line, curve = head.attr(TREND), head.attr("response")
     margin = None if line is None else _on_line(json.loads(line), X)
     found = np.asarray(head.inplace_predict(X, base_margin=margin), dtype=np.float64)
-    return found if curve is None else np.interp(found, *json.loads(curve))
+    return along(None if curve is None else json.loads(curve), found)
 
 
 def cross_validate(

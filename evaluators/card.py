@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nasseg.evaluators.xgboost import XGBoostEvaluator
 
 BEFORE = f"; what the line over `{LOW_FIDELITY}` explains comes before"
+_OF = {"normal_scores": "of the normal scores of the ranks", "values": "of the values"}
 SHOWN = 15
 """Features in the picture."""
 
@@ -71,13 +72,13 @@ def write_card(
             f"One of its inputs, `{LOW_FIDELITY}`, is what short trainings of {short['n']} other "
             "architectures make expect: trees fitted to these rank held-out ones of their own "
             f"with a tau of {_number(short['tau_mean'])}, and those of this table, by `day1`, with "
-            f"{_number(tau(day1, alone))}. Every head follows a straight line over it first, and "
-            "trees learn what that leaves.",
+            f"{_number(tau(day1, alone))}. Every head follows a straight line over it first, in "
+            "the unit that it learns, and trees learn what that leaves.",
         ]
     lines += [
         "",
         "Beside it, tau of `day1`:\n",
-        f"- trees that learn the order of pairs instead of values: {_number(ranking)}",
+        f"- trees that learn the order of pairs: {_number(ranking)}",
         f"- the number of parameters alone: {_number(tau(day1, params.astype(np.float64)))}",
         "- the multiply-accumulates per pixel alone: "
         f"{_number(tau(day1, macs.astype(np.float64)))}",
@@ -101,8 +102,8 @@ def write_card(
         "",
         "![importance](importance.png)",
         "",
-        "Gain of each feature in the head of `day1`: what its splits take off the squared error, "
-        "as a share of all"
+        "Gain of each feature in the head of `day1`: what its splits take off the squared error "
+        f"{_OF[schema['hyperparameters']['response']]}, as a share of all"
         + (
             "." if short is None else f"; what the line over `{LOW_FIDELITY}` explains comes first."
         ),

@@ -23,11 +23,15 @@ from scipy.stats import norm
 from nasseg.errors import ConfigError
 from nasseg.evaluators._boosting import (
     LEAST_ROWS,
+    Curve,
+    along,
     check_rows,
     fit_head,
     folds,
     hyperparameters,
+    normal_scores,
     predict,
+    response_curve,
     tune,
 )
 from nasseg.evaluators.base import Matrix
@@ -48,20 +52,53 @@ OUTSIDE = 0.99
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What an ensemble says of ``n`` architectures."""
+    """What an ensemble says of ``n`` architectures.
 
-    mean: FloatArray
-    """Predicted value ``(n,)``."""
-    std: FloatArray
-    """Standard deviation of the error to expect ``(n,)``, in units of the value."""
+    Members vote, and are calibrated, in the unit that they learned: normal scores of the ranks, or
+    values. Only what comes of it is mapped to values, so that no interval leaves the range of the
+    table by far, however steep the way from the failed architectures to the others is.
+    """
+
+    latent: FloatArray
+    """Mean of the members ``(n,)``, in the unit that they learned; higher is higher."""
+    latent_std: FloatArray
+    """Standard deviation of the error to expect ``(n,)``, in that unit."""
     outside: NDArray[np.bool_]
     """Whether the architecture is farther from those of the table than they are from each other
     ``(n,)``; trees do not extrapolate, so nothing said of it can be relied on."""
+    curve: Curve | None = None
+    """From that unit to values; none where they learned values."""
+
+    @property
+    def mean(self) -> FloatArray:
+        """Predicted value ``(n,)``."""
+        return along(self.curve, self.latent)
+
+    @property
+    def std(self) -> FloatArray:
+        """Error to expect ``(n,)``, in units of the value: half of the interval of a standard
+        deviation to either side."""
+        low, high = self._within(1.0)
+        return (high - low) / 2
 
     def interval(self, share: float = 0.9) -> tuple[FloatArray, FloatArray]:
         """Lower and upper end ``(n,)`` of what holds the true value in ``share`` of all cases."""
-        half = float(norm.ppf(0.5 + share / 2)) * self.std
-        return self.mean - half, self.mean + half
+        return self._within(float(norm.ppf(0.5 + share / 2)))
+
+    def gain(self, best: float) -> FloatArray:
+        """By how much the values are expected to exceed ``best``, ``(n,)``: the expected
+        improvement (Jones et al., Journal of Global Optimization 13, 1998)."""
+        drawn = self.latent[:, None] + self.latent_std[:, None] * _NORMAL
+        found: FloatArray = np.maximum(along(self.curve, drawn) - best, 0.0).mean(1)
+        return found
+
+    def _within(self, deviations: float) -> tuple[FloatArray, FloatArray]:
+        half = deviations * self.latent_std
+        return along(self.curve, self.latent - half), along(self.curve, self.latent + half)
+
+
+_NORMAL = norm.ppf((np.arange(256) + 0.5) / 256)
+"""Points of equal probability of a normal distribution."""
 
 
 class Ensemble:
@@ -73,7 +110,10 @@ class Ensemble:
         nthread: threads for fitting and predicting.
     """
 
-    STATE = ("scale", "floor", "error", "unit", "far", "points", "hyperparameters", "files")
+    STATE = (
+        *("scale", "floor", "error", "unit", "far", "points", "curve"),
+        *("hyperparameters", "files"),
+    )
     """Keys of what :meth:`restore` needs, and of the files of the models."""
 
     def __init__(
@@ -87,7 +127,8 @@ class Ensemble:
         self.scale = math.nan
         """Standard deviation of an error over the disagreement of the members."""
         self.error = math.nan
-        """Root mean square of the out-of-bag errors."""
+        """Root mean square of the out-of-bag errors, in units of the value."""
+        self._curve: Curve | None = None
         self._heads: list[xgb.Booster] = []
         self._floor = math.nan
         self._unit = np.empty(0)
@@ -104,13 +145,18 @@ class Ensemble:
         # Repeats of an architecture are seen or unseen together: one that was seen tells the other.
         group = np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
         seen = self._shares(group.max() + 1, np.random.default_rng([seed, len(X)]))[:, group]
+        self._curve, target = None, y
+        if self.params["response"] == "normal_scores" and np.ptp(y) > 0:
+            # One curve of the whole table, so that members can be compared before it.
+            self._curve, target = response_curve(y), normal_scores(y)
+        params = {**self.params, "response": "values"}
         self._heads = [
-            fit_head(X[rows], y[rows], self.params, seed + k, self.nthread)
+            fit_head(X[rows], target[rows], params, seed + k, self.nthread)
             for k, rows in enumerate(seen)
         ]
         said = np.stack([predict(head, X) for head in self._heads])
         self._scale_distances(X)
-        self._calibrate(said, seen, y)
+        self._calibrate(said, seen, target)
         return self
 
     def _shares(self, n: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -137,6 +183,7 @@ class Ensemble:
             "unit": self._unit.tolist(),
             "far": self._far,
             "points": np.asarray(self._tree.data).tolist(),
+            "curve": self._curve,
             "hyperparameters": self.params,
         }
         return state, [bytes(head.save_raw("ubj")) for head in self._heads]
@@ -151,6 +198,7 @@ class Ensemble:
         ensemble._floor = float(state["floor"])
         ensemble._unit = np.array(state["unit"], dtype=np.float64)
         ensemble._far = float(state["far"])
+        ensemble._curve = state["curve"]
         ensemble._tree = cKDTree(np.array(state["points"], dtype=np.float64))
         return ensemble
 
@@ -181,7 +229,8 @@ class Ensemble:
         ratio = error / (spread + self._floor)
         level = min(1.0, 0.9 * (1 + 1 / len(ratio)))
         self.scale = float(np.quantile(ratio, level) / norm.ppf(0.95))
-        self.error = float(np.sqrt(np.mean(error**2)))
+        off = along(self._curve, mean) - along(self._curve, y[known])
+        self.error = float(np.sqrt(np.mean(off**2)))
 
     def predict(self, X: Matrix) -> Prediction:
         """What the ensemble says of the rows of ``X``, float32 ``(n, F)``."""
@@ -190,9 +239,8 @@ class Ensemble:
             return Prediction(nothing, nothing, np.empty(0, dtype=bool))
         said = np.stack([predict(head, X) for head in self._heads])
         distance = self.distance(X)
-        return Prediction(
-            said.mean(0), self.scale * (said.std(0, ddof=1) + self._floor), distance > self._far
-        )
+        spread = self.scale * (said.std(0, ddof=1) + self._floor)
+        return Prediction(said.mean(0), spread, distance > self._far, self._curve)
 
     def distance(self, X: Matrix) -> FloatArray:
         """Distance ``(n,)`` to the nearest architecture of the table, each feature in units of its

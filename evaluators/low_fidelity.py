@@ -65,8 +65,7 @@ class LowFidelity:
     ) -> LowFidelity:
         """Fit to features ``Z`` float32 ``(n, K)`` and a metric after short trainings ``(n,)``.
 
-        Normal scores of the ranks are learned: many networks have learned nothing yet, and how
-        little would take all the trees.
+        Normal scores of the ranks are learned: many networks have learned nothing yet.
 
         Raises:
             ConfigError: fewer than 10 architectures, a value that is not finite, or all the same.

@@ -200,7 +200,7 @@ class SearchConfig:
     """Folder of a fitted surrogate, or ``auto``: the one shipped for the space."""
     arch: str | None = None
     """JSON file of an architecture to take instead of searching, or the name of a reference
-    network for classification, such as ``resnet18``."""
+    network, such as ``resnet18`` or, for segmentation, ``basicunet-16``."""
     population_size: int = 50
     """Architectures kept from one generation to the next."""
     nb_iter: int = 100

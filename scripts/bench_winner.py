@@ -25,14 +25,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from nasseg._cli_summary import time_name
 from nasseg._io import read_json, write_text
 from nasseg.cli import main as nasseg
 from nasseg.errors import ConfigError, DataError, NassegError
-from nasseg.evaluators import NASSegBench
+from nasseg.evaluators import NASSegBench, XGBoostEvaluator
+from nasseg.evaluators._shipped import find_surrogate
 from nasseg.search_spaces import get_space
 from nasseg.search_spaces.basicunet import WIDTHS
 
-TIMES = {1: "1 s", 3600: "1 h", 86_400: "1 day", 2_592_000: "30 days", 31_536_000: "1 year"}
+TIMES = (1, 3600, 86_400, 2_592_000, 31_536_000)
 SEARCHED, RANDOM, PLAIN = "searched", "best of the random ones", "MONAI BasicUNet"
 COLOURS = {SEARCHED: "C3", RANDOM: "0.5", PLAIN: "C0"}
 
@@ -54,7 +56,10 @@ def main() -> int:
         bench = NASSegBench(options.bench)
         ours = networks(bench, options, out)
         rows = trained(ours, options, out)
-        page = describe(rows, len(bench), "python " + " ".join(sys.argv))
+        said = told(options, out) + (
+            f"the best random one is the best of {len(bench)} at the proxy budget"
+        )
+        page = describe(rows, said, "python " + " ".join(sys.argv))
         write_text(out / "README.md", page)
         draw(rows, out / "drift.png")
         rows.drop(columns="arch").to_csv(out / "trained.csv", index=False)
@@ -87,6 +92,8 @@ def networks(
         raise ConfigError(
             f"{found}: {params} parameters; allowed: {most} or fewer, those of the best random one"
         )
+    if arch == best:
+        raise ConfigError(f"{found}: it is the best random one itself; nothing to compare")
     plain = get_space("basicunet")
     larger = [
         w for w in WIDTHS if plain.count_params(plain.encode([{"width": w}]))[0] >= params
@@ -120,6 +127,11 @@ def trained(
             words += ["--min_params", "1", "--threads", str(options.threads)]
             run(["label", *(["--data", options.data] if options.data else []), *words])
             own = pd.read_csv(folder / "table.csv")
+            if missing := [label for key, label in labels.items() if key not in set(own.arch_id)]:
+                raise DataError(
+                    f"{folder / 'table.csv'}: no row of the network {', '.join(missing)}; why is "
+                    "in table_failures.csv"
+                )
             own["network"], own["seed"] = own.arch_id.map(labels), seed
             tables.append(own)
     return pd.concat(tables, ignore_index=True)
@@ -133,7 +145,21 @@ def run(words: list[str]) -> None:
         raise ConfigError(f"nasseg {' '.join(words)} failed; what it said is above")
 
 
-def describe(rows: pd.DataFrame, n: int, command: str) -> str:
+def told(options: argparse.Namespace, out: Path) -> str:
+    """Where the architecture that was found is from, in words."""
+    if options.arch:
+        return f"The one found is that of {Path(options.arch).name}; "
+    schema = XGBoostEvaluator.load(find_surrogate(options.surrogate, get_space("unet"))).schema
+    short = schema.get("low_fidelity")
+    more = f" and {short['n']} short trainings of others" if short else ""
+    score = read_json(out / "search" / "best.json")["predicted"]["day1"]
+    return (
+        f"The search saw a surrogate fitted to measurements of {schema['n']} architectures{more}, "
+        f"which promised {score:.4f} at their budget; "
+    )
+
+
+def describe(rows: pd.DataFrame, said: str, command: str) -> str:
     """The page."""
     seeds = rows.seed.nunique()
 
@@ -146,9 +172,8 @@ def describe(rows: pd.DataFrame, n: int, command: str) -> str:
         "```",
         command,
         "```\n",
-        f"Dice, mean ± standard deviation over {seeds} seeds. The search saw a surrogate fitted to "
-        f"measurements of {n} architectures; the best random one is the best of these {n} at the "
-        "proxy budget. `drift.png` shows every seed.\n",
+        f"Dice, mean ± standard deviation over {seeds} seeds. {said}. `drift.png` shows every "
+        "seed.\n",
         "| network | parameters | MACs | tiles | digital | 1 day | p05 chip, 1 day | "
         "1 day, uncalibrated | 1 year |",
         "|---" * 9 + "|",
@@ -171,11 +196,11 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
         own = rows[rows.network == label]
         values = own[[f"mean_{t}s" for t in TIMES]].to_numpy(dtype=float)
         for line in values:
-            axis.plot(list(TIMES), line, color=colour, lw=0.6, alpha=0.6)
+            axis.plot(TIMES, line, color=colour, lw=0.6, alpha=0.6)
         params = f"{label}, {int(own.params.iloc[0]):,} parameters"
-        axis.plot(list(TIMES), values.mean(0), color=colour, lw=2, marker="o", label=params)
+        axis.plot(TIMES, values.mean(0), color=colour, lw=2, marker="o", label=params)
     axis.set_xscale("log")
-    axis.set_xticks(list(TIMES), list(TIMES.values()))
+    axis.set_xticks(TIMES, [time_name(t) for t in TIMES])
     axis.minorticks_off()
     axis.set_xlabel("time since programming")
     axis.set_ylabel("Dice, recalibrated")

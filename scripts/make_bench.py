@@ -112,7 +112,7 @@ def describe(bench: NASSegBench, command: str) -> str:
         f"{cross_validate(X, day1, params=trend)[0]:.3f} |",
         *screened,
         f"| surrogate on the encoding alone | {cross_validate(bench.matrix, day1)[0]:.3f} |",
-        f"| order of pairs instead of values | "
+        f"| trees that learn the order of pairs | "
         f"{cross_validate(X, day1, params={**trend, 'objective': 'rank:pairwise'})[0]:.3f} |",
         f"| hyperparameters tuned inside the folds | "
         f"{cross_validate(X, day1, repeats=1, params=trend, tuned=True)[0]:.3f} |",

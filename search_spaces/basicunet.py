@@ -31,7 +31,8 @@ class BasicUNetSpace(SearchSpace):
     Five levels of two 3x3 convolutions; ``width`` is the number of channels of the first two, which
     doubles at each of the others (32 is MONAI's default). What analog tiles and plain digital units
     can do takes the place of MONAI's defaults: BatchNorm for InstanceNorm, ReLU for leaky ReLU, and
-    a 1x1 convolution with bilinear interpolation for the transposed convolution.
+    bilinear interpolation, after a 1x1 convolution where channels are halved, for the transposed
+    convolution.
 
     ``basicunet-16`` stands for the one of width 16 wherever an architecture is taken.
     """

@@ -181,11 +181,12 @@ class UNetSpace(SearchSpace):
         soon the network learns:
 
         - ``unskipped``: halvings that no skip connection leads around.
-        - ``narrowest``: binary logarithm of the numbers for each position of the first stage's map
-          that the narrowest map has through which everything passes; ``bottom``: of the deepest.
-        - ``unresidual``: convolutions that no shortcut leads around, on the shortest way through.
-        - ``decoder_view``, ``fine_view``: field of view, in pixels, of the decoder's convolutions
-          of the last level, and with those of the stem and the first stage.
+        - ``narrowest``: binary logarithm of the numbers in the narrowest of the encoder's maps
+          that everything passes, for each position of the stem's; ``bottom``: in the deepest map.
+        - ``unresidual``: convolutions between image and logits on the shortest way through
+          shortcuts and skip connections.
+        - ``decoder_view``, ``fine_view``: field of view, in pixels, of the convolutions of the last
+          decoder level, and of all at the stem's resolution.
         """
         widths, stages = _widths(columns), columns["M"]
         isotropic = columns["topology"] == "isotropic"
@@ -194,12 +195,20 @@ class UNetSpace(SearchSpace):
         blocks = branches = convolutions = 0 * stages
         view = 1.0 + (columns["kernel0"] - 1.0)
         total_width = np.zeros(len(stages))
-        bottom = narrowest = np.log2(widths[0])
+        before = columns["out_channel0"]
+        bottom = narrowest = np.log2(before)
+        projected = 0 * stages
         for i, width in zip(STAGES, widths, strict=True):
             there = i <= stages
-            numbers = np.log2(width) - 2 * np.minimum(i - 1, halvings)
-            bottom = np.where(there, numbers, bottom)
-            narrowest = np.where(there & alone, np.minimum(narrowest, numbers), narrowest)
+            level = np.minimum(i - 1, halvings)
+            bottom = np.where(there, np.log2(width) - 2 * level, bottom)
+            # A stage begins with the pooled map of the one before; then it widens.
+            passed = np.log2(before) - 2 * level
+            narrowest = np.where(there & alone, np.minimum(narrowest, passed), narrowest)
+            # The shortcut around a block that widens is a convolution itself.
+            way = there & (alone | (i == 1)) & (width != before)
+            projected = projected + way
+            before = width
             # Pixels of the image between neighbours of the stage's map.
             jump = self.stride * 2.0 ** np.where(isotropic, min(i - 1, 1), i - 1)
             basic = columns[f"convblock{i}"] == 1
@@ -212,7 +221,7 @@ class UNetSpace(SearchSpace):
             convolutions = convolutions + repeats * np.where(basic, 2, 3)
             total_width = total_width + repeats * width
         depth = columns["dec_depth"]
-        decoder_view = self.stride * depth * (columns["dec_kernel"] - 1)
+        decoder_view = 1 + self.stride * depth * (columns["dec_kernel"] - 1)
         first = (
             columns["kernel0"]
             - 1
@@ -230,10 +239,10 @@ class UNetSpace(SearchSpace):
             "unskipped": np.where(alone, halvings, 0),
             "narrowest": narrowest,
             "bottom": bottom,
-            # The stem and the head, and a way up for each level that has to be passed.
-            "unresidual": 2 + np.where(alone, halvings, 1) * (1 + depth),
+            # The stem, the head and the last level; without skips all levels, and the ways up.
+            "unresidual": 2 + projected + np.where(alone, halvings * (1 + depth), depth),
             "decoder_view": decoder_view,
-            "fine_view": 1 + first + decoder_view,
+            "fine_view": first + decoder_view,
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -90,16 +91,18 @@ def test_a_winner_is_trained_beside_the_best_random_one_and_a_plain_unet(
     budget = f"space: unet\ndata:\n{small}train:\n  epochs: 1\nanalog:\n  epochs: 0\n{few}"
     (tmp_path / "budget.yaml").write_text(budget + "  recalibrate_images: 2\n")
     arch = tmp_path / "arch.json"
-    arch.write_text(SPACE.to_json(SPACE.repair({**SPACE.default(), "M": 2, "out_channel0": 8})))
     out = tmp_path / "out"
     words = ["--bench", bench, "--config", tmp_path / "budget.yaml", "--threads", 1, "--out", out]
-    done = script("bench_winner.py", *words, "--arch", arch, "--seeds", 0)
+    done = script("bench_winner.py", *words, "--seeds", 0)
     assert done.returncode == 0, done.stderr
-    assert "| MONAI BasicUNet | 29,277 |" in done.stdout
+    assert "| MONAI BasicUNet |" in done.stdout
+    assert "The search saw a surrogate fitted to measurements of" in done.stdout
+    found = json.loads((out / "search" / "best.json").read_text())
     rows = pd.read_csv(out / "trained.csv")
     assert rows.network.tolist() == ["searched", "best of the random ones", "MONAI BasicUNet"]
     assert (out / "drift.png").stat().st_size > 0
     assert (out / "README.md").read_text() == done.stdout
+    assert rows.params[0] == found["params"] <= min(rows.params[1:])
     # One that is larger than the best random one is not in the bargain.
     arch.write_text(SPACE.to_json(SPACE.repair({**SPACE.default(), "M": 5, "R5": 3, "B5": 3})))
     refused = script("bench_winner.py", *words, "--arch", arch)

@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import xgboost as xgb
 
 from nasseg.errors import ArchError, ConfigError
 from nasseg.evaluators.ensemble import Ensemble, coverage
 from nasseg.evaluators.features import Features
 from nasseg.search_spaces import get_space
+from nasseg.search_spaces.networks.blocks import ResidualBlock
 
 
 def table(n, seed=0, noise=0.01):
@@ -34,6 +36,47 @@ def test_a_wider_claim_is_a_wider_interval():
     assert (c < a).all()
     assert (b < d).all()
     assert (said.std > 0).all()
+
+
+def with_failures(n, seed=0):
+    """A table in which one of seven has learned nothing, and the others lie close together."""
+    X, _ = table(n, seed)
+    rng = np.random.default_rng(seed + 1)
+    y = 0.8 + 0.01 * X[:, 0] - 0.004 * X[:, 1] + 0.005 * rng.normal(size=n)
+    failed = (X[:, 2] == 0) & (X[:, 3] < 5)
+    return X, np.where(failed, 0.02 * rng.random(n), y)
+
+
+def test_failures_in_the_table_neither_widen_intervals_nor_promise_gains():
+    X, y = with_failures(120)
+    Z, truth = with_failures(1000, 5)
+    said = Ensemble().fit(X, y).predict(Z)
+    span = np.ptp(y)
+    assert said.std.max() < 0.5 * span
+    good = truth > 0.5
+    assert np.median(said.std[good]) < 0.03
+    low, high = said.interval(0.9)
+    assert low.min() > y.min() - 0.2 * span
+    assert high.max() < y.max() + 0.05
+    assert np.mean((low <= truth) & (truth <= high)) >= 0.8
+    # What is expected to beat the best is what is predicted to be good, and not the unknown.
+    gain = said.gain(float(y.max()))
+    assert (gain >= 0).all()
+    assert gain.max() < 0.02
+    assert said.mean[np.argmax(gain)] > 0.8
+
+
+@pytest.mark.parametrize("objective", ["reg:squarederror", "reg:absoluteerror"])
+def test_an_expected_gain_is_that_of_a_normal_error(objective):
+    """Where values are learned as they are, Jones et al.'s formula."""
+    from scipy.stats import norm
+
+    X, y = table(80)
+    said = Ensemble(params={"response": "values", "objective": objective}).fit(X, y).predict(X[:9])
+    best = float(np.quantile(y, 0.8))
+    ahead = (said.mean - best) / said.std
+    expected = said.std * (ahead * norm.cdf(ahead) + norm.pdf(ahead))
+    np.testing.assert_allclose(said.gain(best), expected, rtol=0.02, atol=1e-4)
 
 
 def test_what_is_far_from_the_table_is_flagged_and_the_table_is_not():
@@ -123,18 +166,14 @@ def test_the_described_depth_and_view_are_those_of_a_known_network():
 @pytest.mark.parametrize(
     ("space", "changes", "said"),
     [
-        # Skips lead around all halvings: everything passes the 16 channels of the first stage.
-        ("unet", {}, {"unskipped": 0, "narrowest": 4, "bottom": 7 - 6, "unresidual": 2 + 3}),
-        # Without them it passes 128 channels at an eighth of the resolution.
-        ("unet", {"skip": "none"}, {"unskipped": 3, "narrowest": 1, "unresidual": 2 + 9}),
-        (
-            "unet",
-            {"skip": "none", "topology": "isotropic"},
-            {"unskipped": 1, "narrowest": 2, "bottom": 2, "unresidual": 2 + 3},
-        ),
-        ("unet", {"dec_kernel": 5, "dec_depth": 1}, {"decoder_view": 4, "fine_view": 3 + 4 + 4}),
-        ("unet", {"convblock1": 2, "R1": 3}, {"decoder_view": 4, "fine_view": 3 + 3 * 2 + 4}),
-        ("unet_half", {}, {"decoder_view": 8, "fine_view": 3 + 8 + 8}),
+        # Skips lead around all halvings: everything passes the 16 channels of the stem.
+        ("unet", {}, {"unskipped": 0, "narrowest": 4, "bottom": 7 - 6, "unresidual": 4}),
+        # Without them it passes 64 channels at an eighth of the resolution; the shortcuts of three
+        # stages widen; three levels of a way up and two convolutions.
+        ("unet", {"skip": "none"}, {"unskipped": 3, "narrowest": 0, "unresidual": 2 + 3 + 9}),
+        ("unet", {"dec_kernel": 5, "dec_depth": 1}, {"decoder_view": 5, "fine_view": 3 + 4 + 4}),
+        ("unet", {"convblock1": 2, "R1": 3}, {"decoder_view": 5, "fine_view": 3 + 3 * 2 + 4}),
+        ("unet_half", {}, {"decoder_view": 9, "fine_view": 3 + 8 + 8}),
     ],
 )
 def test_what_decides_how_soon_a_network_learns_is_described(space, changes, said):
@@ -142,3 +181,54 @@ def test_what_decides_how_soon_a_network_learns_is_described(space, changes, sai
     arch = space.default() | changes
     told = space.describe_matrix(space.encode([space.canonical(arch)]))
     assert {name: told[name][0] for name in said} == pytest.approx(said)
+
+
+def fewest_convolutions(net):
+    """Convolutions on the shortest way through: each takes eight orders of magnitude off, so that
+    of what is summed or joined the shortest way's share is all there is."""
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight.fill_(1e-8 / module.weight[0].numel())
+                if module.bias is not None:
+                    module.bias.zero_()
+            elif isinstance(module, torch.nn.BatchNorm2d):
+                module.eps = 0.0
+        left = net.double().eval()(torch.ones(1, 3, 32, 32, dtype=torch.float64))
+    return round(-float(left.max().log10()) / 8)
+
+
+def narrowest_map(net, alone):
+    """Numbers in the narrowest encoder map that everything passes, for each of the stem's."""
+    sizes = []
+
+    def note(module, inputs, output):
+        sizes.append(output[0].numel())
+
+    first = [net.stem, *net.encoder[0]]
+    passed = [net.stem, net.pool, *net.encoder.modules()] if alone else first
+    for module in passed:
+        if module in (net.stem, net.pool) or isinstance(module, ResidualBlock):
+            module.register_forward_hook(note)
+    positions = []
+    net.stem.register_forward_hook(lambda m, i, o: positions.append(o[0, 0].numel()))
+    with torch.no_grad():
+        net.eval()(torch.zeros(1, 3, 32, 32))
+    return min(sizes) / positions[0]
+
+
+@pytest.mark.parametrize("name", ["unet", "unet_half"])
+def test_descriptions_are_those_of_the_networks_that_are_built(name):
+    space = get_space(name)
+    drawn = space.decode(space.sample_matrix(400, np.random.default_rng(3)))
+    # Small ones of every kind of skip, topology and way up.
+    kinds = {}
+    for arch in sorted(drawn, key=lambda a: sum(a[f"R{i}"] for i in range(1, 6))):
+        kinds.setdefault((arch["skip"], arch["topology"], arch["upsample"]), arch)
+    archs = list(kinds.values())
+    assert len(archs) == 12
+    told = space.describe_matrix(space.encode(archs))
+    for k, arch in enumerate(archs):
+        narrow = narrowest_map(space.build(arch), arch["skip"] == "none")
+        assert told["narrowest"][k] == pytest.approx(np.log2(narrow)), arch
+        assert told["unresidual"][k] == fewest_convolutions(space.build(arch)), arch

@@ -190,7 +190,7 @@ def edit_schema(folder, edit):
         (lambda s: s["features"].append("B9"), "features the space no longer has: B9"),
         (lambda s: s["features"].remove("R2"), "features it was not fitted to: R2"),
         (lambda s: s["features"].reverse(), "features in another order: .*out_channel0"),
-        (lambda s: s.update(format=7), "format is 7; allowed: 2"),
+        (lambda s: s.update(format=7), "format is 7; allowed: 3"),
         (lambda s: s.pop("features"), "key 'features' is missing"),
         (lambda s: s["targets"].pop("avm"), "targets lack avm"),
         (lambda s: s["targets"]["std"].update(sha256="0"), "std.ubj: not the model"),
@@ -395,6 +395,11 @@ def test_a_trend_is_followed_beyond_what_trees_have_seen():
     again = Booster()
     again.load_model(bytearray(head.save_raw("ubj")))
     np.testing.assert_array_equal(predict(again, X), predict(head, X))
+    # Of ranks too: with them it goes on as the values at the end of the table do.
+    ranked = fit_head(X, np.exp(y), {"trend": 1})
+    said = predict(ranked, np.float32([[0.5, 0.98, 0.5], [0.5, 1.1, 0.5], [0.5, 1.4, 0.5]]))
+    assert (np.diff(said) > 0.02).all()
+    assert said[0] == pytest.approx(np.exp(0.96), abs=0.1)
     # A constant column has none.
     X[:, 1] = 1
     np.testing.assert_array_equal(
@@ -406,10 +411,10 @@ def test_normal_scores_are_mapped_back_to_values_in_the_order_of_the_trees():
     """What trees learned of ranks comes back as values, saved with the model."""
     from xgboost import Booster
 
-    from nasseg.evaluators._boosting import KNOTS, fit_head, hyperparameters, predict
+    from nasseg.evaluators._boosting import fit_head, hyperparameters, predict
 
     rng = np.random.default_rng(0)
-    X = rng.random((3 * KNOTS, 3)).astype(np.float32)
+    X = rng.random((400, 3)).astype(np.float32)
     # Most architectures close together and a few that learned nothing.
     y = np.where(X[:, 0] < 0.1, 0.01, 0.8 + 0.05 * X[:, 1]).astype(float)
     head = fit_head(X, y)
@@ -432,6 +437,29 @@ def test_normal_scores_are_mapped_back_to_values_in_the_order_of_the_trees():
         hyperparameters({"response": "ranks"})
     # A constant has no order to learn.
     assert predict(fit_head(X, np.full(len(X), 0.5)), X) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.repeat([0.0, 1.0], 20),
+        np.repeat([0.2, 0.3, 0.9], [30, 5, 5]),
+        np.concatenate([np.full(35, 1e-6), np.linspace(0.1, 0.5, 5)]),
+        np.linspace(0.1, 0.5, 40),
+    ],
+)
+def test_the_way_back_from_normal_scores_goes_through_the_values_and_on(y):
+    from nasseg.evaluators._boosting import along, normal_scores, response_curve
+
+    curve = response_curve(y)
+    np.testing.assert_allclose(along(curve, normal_scores(y)), y)
+    assert (np.diff(curve[0]) > 0).all()
+    assert (np.diff(curve[1]) > 0).all()
+    # A little beyond either end is a little beyond the values there.
+    end = normal_scores(y)
+    beyond = along(curve, np.array([end.min() - 0.5, end.max() + 0.5]))
+    assert y.min() - 0.051 * np.ptp(y) <= beyond[0] < y.min()
+    assert y.max() < beyond[1] <= y.max() + 0.051 * np.ptp(y)
 
 
 def test_several_tables_are_fitted_as_one(tmp_path):

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from nasseg._registry import Registry
 from nasseg.errors import ConfigError
-from nasseg.evaluators._boosting import LEAST_ROWS, normal_scores
+from nasseg.evaluators._boosting import LEAST_ROWS
 from nasseg.evaluators.cost import row_keys
 from nasseg.search.domain import Domain, Matrix
 
@@ -237,37 +236,34 @@ class SurrogateAssisted(Strategy):
         ]
         return np.concatenate([*mixed, X])
 
-    def _ensemble(self, response: str) -> Ensemble:
+    def _fitted(self, X: Matrix, y: FloatArray, seed: int) -> Ensemble:
         from nasseg.evaluators.ensemble import Ensemble
 
-        trend = {} if self.trend is None else {"trend": self.trend}
-        return Ensemble(self.members, {"response": response, **trend})
+        params = {} if self.trend is None else {"trend": self.trend}
+        return Ensemble(self.members, params).fit(self.domain.features(X), y, seed)
 
     def _propose(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
         X, y = history.known()
         if len(X) < LEAST_ROWS:
             return self.domain.spread(n, rng)
-        # Normal scores of the ranks: a few hopeless architectures would otherwise take all the
-        # trees, where the order among the good ones is what matters.
-        model = self._ensemble("values").fit(
-            self.domain.features(X), normal_scores(y), seed=len(history)
-        )
+        model = self._fitted(X, y, len(history))
         pool = self._pool(model, history, X, y, rng)
         if not len(pool):
             return pool
         said = model.predict(self.domain.features(pool))
-        mean = said.mean.copy()
+        mean = said.latent.copy()
         if not said.outside.all():
             mean[said.outside] = -np.inf
         near = history.X[:0] if history.pending is None else history.pending
-        best: Matrix = pool[self._batch(mean, said.std, pool, near, history.X, n)]
+        best: Matrix = pool[self._batch(mean, said.latent_std, pool, near, history.X, n)]
         return best
 
     def expected_gain(self, history: History, rng: np.random.Generator) -> float:
         """By how much the best proposal is expected to beat the best that is measured.
 
-        Expected improvement (Jones et al. 1998), in units of the score; where it is below the noise
-        of a measurement, going on is of no use. Infinite before there is anything to go by.
+        In units of the score (:meth:`~nasseg.evaluators.ensemble.Prediction.gain`); where it is
+        below the noise of a measurement, going on is of no use. Infinite before there is anything
+        to go by.
         """
         X, y = history.known()
         if len(X) < self.initial:
@@ -277,8 +273,7 @@ class SurrogateAssisted(Strategy):
         if not len(pool):
             return 0.0
         said = model.predict(self.domain.features(pool))
-        ahead = (said.mean - y.max()) / said.std
-        gain = said.std * (ahead * norm.cdf(ahead) + norm.pdf(ahead))
+        gain = said.gain(float(y.max()))
         # Where nothing is known, nothing says that there is no gain.
         return np.inf if said.outside.all() else float(gain[~said.outside].max())
 
@@ -298,7 +293,8 @@ class SurrogateAssisted(Strategy):
         def bound(rows: Matrix) -> FloatArray:
             said = model.predict(self.domain.features(rows))
             # Outside the region of the table the trees repeat what they say at its edge.
-            return np.where(said.outside, -np.inf, said.mean + self.kappa * said.std)
+            upper = said.latent + self.kappa * said.latent_std
+            return np.where(said.outside, -np.inf, upper)
 
         best = np.argsort(-y, kind="stable")[: self.population // 4]
         living = np.concatenate([X[best], self.domain.sample(self.population, rng)])

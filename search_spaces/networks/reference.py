@@ -1,7 +1,8 @@
 """MONAI's networks, as the spaces ``reference`` and ``basicunet`` give them.
 
 Modules have MONAI's names. What differs from MONAI as it is called by default is said at each
-class; all of it serves images of any size from 16 pixels on, and published weights fit still.
+class; all of it serves images of any size from 16 pixels on, and published weights of the
+classifiers fit still.
 """
 
 from __future__ import annotations
@@ -135,7 +136,11 @@ class ReferenceDenseNet(_Checked, DenseNet121):  # type: ignore[misc]
 
 
 class ReferenceUNet(_Checked, BasicUNet):  # type: ignore[misc]
-    """BasicUNet of layers for analog tiles, whose convolutions before a BatchNorm have no bias.
+    """BasicUNet of layers for analog tiles: BatchNorm instead of InstanceNorm, with no bias before
+    it, ReLU instead of leaky ReLU, and interpolation instead of transposed convolutions.
+
+    Interpolation comes after a 1x1 convolution that halves the channels; the last one, where MONAI
+    does not halve them, has none.
 
     Args:
         features: channels of the five levels and of the last map.
