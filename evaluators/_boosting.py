@@ -170,7 +170,7 @@ def along(curve: Curve | None, scores: FloatArray) -> FloatArray:
     """The values of a curve at ``scores``, of any shape; without a curve these are the values."""
     if curve is None:
         return scores
-    return np.asarray(np.interp(scores, *curve), dtype=np.float64)
+    return np.asarray(np.interp(scores, curve[0], curve[1]), dtype=np.float64)
 
 
 def _on_line(line: Sequence[Any], X: Matrix) -> FloatArray:

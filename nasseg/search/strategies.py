@@ -268,7 +268,7 @@ class SurrogateAssisted(Strategy):
         X, y = history.known()
         if len(X) < self.initial:
             return np.inf
-        model = self._ensemble("normal_scores").fit(self.domain.features(X), y, seed=len(history))
+        model = self._fitted(X, y, len(history))
         pool = self._pool(model, history, X, y, rng)
         if not len(pool):
             return 0.0
