@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nasseg._io import write_bytes, write_text
-from nasseg.evaluators._boosting import cross_validate, tau
+from nasseg.evaluators._boosting import TREND, cross_validate, tau
 from nasseg.evaluators.features import LOW_FIDELITY
 
 if TYPE_CHECKING:
     from nasseg.evaluators.tables import Table
     from nasseg.evaluators.xgboost import XGBoostEvaluator
 
-BEFORE = f"; what the line over `{LOW_FIDELITY}` explains comes before"
 _OF = {"normal_scores": "of the normal scores of the ranks", "values": "of the values"}
 SHOWN = 15
 """Features in the picture."""
@@ -64,7 +63,7 @@ def write_card(
             f"{_number(entry['tau_mean'])} ± {_number(entry['tau_std'])} |"
         )
     uncertainty = schema["uncertainty"]
-    short = schema.get("low_fidelity")
+    short, led = schema.get("low_fidelity"), TREND in schema["hyperparameters"]
     if short is not None:
         alone = X[:, names.index(LOW_FIDELITY)].astype(np.float64)
         lines += [
@@ -72,8 +71,13 @@ def write_card(
             f"One of its inputs, `{LOW_FIDELITY}`, is what short trainings of {short['n']} other "
             "architectures make expect: trees fitted to these rank held-out ones of their own "
             f"with a tau of {_number(short['tau_mean'])}, and those of this table, by `day1`, with "
-            f"{_number(tau(day1, alone))}. Every head follows a straight line over it first, in "
-            "the unit that it learns, and trees learn what that leaves.",
+            f"{_number(tau(day1, alone))}. "
+            + (
+                "Every head follows a straight line over it first, in the unit that it learns, "
+                "and trees learn what that leaves."
+                if led
+                else "A straight line over it first would rank held-out ones less well."
+            ),
         ]
     lines += [
         "",
@@ -96,7 +100,7 @@ def write_card(
         "",
         "Hyperparameters: "
         + ", ".join(
-            f"{key} {value}" for key, value in schema["hyperparameters"].items() if key != "trend"
+            f"{key} {value}" for key, value in schema["hyperparameters"].items() if key != TREND
         )
         + ".",
         "",
@@ -104,9 +108,7 @@ def write_card(
         "",
         "Gain of each feature in the head of `day1`: what its splits take off the squared error "
         f"{_OF[schema['hyperparameters']['response']]}, as a share of all"
-        + (
-            "." if short is None else f"; what the line over `{LOW_FIDELITY}` explains comes first."
-        ),
+        + (f"; what the line over `{LOW_FIDELITY}` explains comes first." if led else "."),
         "",
     ]
     write_bytes(target / "importance.png", _picture(evaluator))

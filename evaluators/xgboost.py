@@ -20,6 +20,7 @@ import xgboost as xgb
 from nasseg._io import read_json, write_bytes, write_json
 from nasseg.errors import ConfigError
 from nasseg.evaluators._boosting import (
+    TREND,
     check_rows,
     cross_validate,
     fit_head,
@@ -96,6 +97,8 @@ class XGBoostEvaluator(Evaluator):
                 coverage that are stated are then of one cross-validation around that choice.
             folds: Folds of the cross-validation that says how well a head ranks.
             repeats: Divisions into folds; 0 = no cross-validation (tau and coverage are unknown).
+                It also says whether the heads follow a line over the low fidelity first, where
+                there is one; without it they do.
 
         Raises:
             ConfigError: too few architectures, values not finite, unknown hyperparameter.
@@ -109,8 +112,19 @@ class XGBoostEvaluator(Evaluator):
                 f"objective is {(params or {})['objective']!r}, which predicts an order and no "
                 "values; allowed: reg:squarederror, reg:absoluteerror"
             )
-        params = {**self.features.trend, **(params or {})}
         repeats = min(repeats, 1) if tuned else repeats
+        asked = dict(params or {})
+        params = {**self.features.trend, **asked}
+        if self.features.trend and repeats and TREND not in asked:
+            # A line first is worth much where there are few rows, and in the way where trees have
+            # enough of them to learn from.
+            free, led = (
+                cross_validate(
+                    X, scores.day1, folds, seed, repeats=repeats, params=own, nthread=self.nthread
+                )[0]
+                for own in (asked, params)
+            )
+            params = asked if free > led else params
         heads, targets = {}, {}
         chosen: dict[str, Any] = {}
         for name in names:

@@ -106,3 +106,19 @@ def test_what_is_no_bench_is_said(bench, tmp_path):
         make_bench([entries[0], entries[0]], tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"a.csv, row 2"):
         make_bench([{**entries[0], "space": "resnet"}], tmp_path / "x.parquet")
+
+
+def test_the_shipped_bench_has_what_it_promises():
+    bench = NASSegBench()
+    assert len(bench) >= 200
+    assert bench.space.name == "unet"
+    scores = bench.scores()
+    for name in ("day1", "avm", "std", "p05"):
+        assert np.isfinite(getattr(scores, name)).all(), name
+    counted = bench.space.count_params(bench.matrix)
+    np.testing.assert_array_equal(counted, bench.values("params"))
+    # Short trainings are of other architectures.
+    short = NASSegBench(budget="screen")
+    assert len(short) >= 400
+    same = {bench.space.arch_id(a) for a in bench.archs}
+    assert sum(bench.space.arch_id(a) in same for a in short.archs) < 20
