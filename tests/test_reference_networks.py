@@ -28,7 +28,7 @@ from nasseg.errors import ArchError, ConfigError, ConversionError
 from nasseg.search_spaces import SearchSpace, get_space
 from nasseg.search_spaces.reference import NETWORKS, REFERENCES
 from nasseg.tasks import task_for
-from nasseg.testing.spaces import KINDS, SearchSpaceContract
+from nasseg.testing.spaces import SearchSpaceContract
 from nasseg.training import fit
 from nasseg.training.freeze import Freezing
 from nasseg.training.optim import make_optimizer
@@ -84,6 +84,8 @@ class TestReferenceSpace(SearchSpaceContract):
     """Two exceptions: names have no width or depth to mutate, and EfficientNet has depthwise
     convolutions, which stay digital and are reported as such."""
 
+    kinds = ("other",)
+
     @pytest.fixture
     def space(self) -> SearchSpace:
         return SPACE
@@ -101,22 +103,6 @@ class TestReferenceSpace(SearchSpaceContract):
         names = ("resnet18-imagenet", "efficientnet-b0", "densenet121")
         return [space.build({"network": name}, **kwargs) for name in names]
 
-    @pytest.mark.parametrize("kind", [None, "other"])
-    def test_mutation_is_pure_and_moves(
-        self, space: SearchSpace, rng: np.random.Generator, kind: str | None
-    ) -> None:
-        super().test_mutation_is_pure_and_moves(space, rng, kind)
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_mutation_of_a_kind_changes_that_and_nothing_else(
-        self, space: SearchSpace, rng: np.random.Generator, kind: str
-    ) -> None:
-        if kind == "other":
-            super().test_mutation_of_a_kind_changes_that_and_nothing_else(space, rng, kind)
-            return
-        with pytest.raises(ArchError, match=f"no active {kind} hyperparameter"):
-            space.mutate(space.default(), rng, kind)
-
     def test_network_has_only_layers_for_analog_tiles(self, space: SearchSpace) -> None:
         for network in self._networks(space):
             for name, module in network.named_modules():
@@ -127,29 +113,12 @@ class TestReferenceSpace(SearchSpaceContract):
 
 
 class TestBasicUNetSpace(SearchSpaceContract):
-    """One exception: there is nothing but the width to mutate."""
-
+    kinds = ("width",)
     networks_checked = 2
 
     @pytest.fixture
     def space(self) -> SearchSpace:
         return get_space("basicunet")
-
-    @pytest.mark.parametrize("kind", [None, "width"])
-    def test_mutation_is_pure_and_moves(
-        self, space: SearchSpace, rng: np.random.Generator, kind: str | None
-    ) -> None:
-        super().test_mutation_is_pure_and_moves(space, rng, kind)
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_mutation_of_a_kind_changes_that_and_nothing_else(
-        self, space: SearchSpace, rng: np.random.Generator, kind: str
-    ) -> None:
-        if kind == "width":
-            super().test_mutation_of_a_kind_changes_that_and_nothing_else(space, rng, kind)
-            return
-        with pytest.raises(ArchError, match=f"no active {kind} hyperparameter"):
-            space.mutate(space.default(), rng, kind)
 
 
 def test_a_basic_unet_is_monais_with_layers_for_tiles() -> None:
