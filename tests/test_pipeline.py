@@ -313,7 +313,7 @@ def test_a_typing_error_does_not_lock_the_folder(tmp_path, arch_file):
 
 
 def test_a_space_of_classifiers_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(ConfigError, match=r"space is 'resnet'.*allowed are unet"):
+    with pytest.raises(ConfigError, match=r"space is 'resnet'.*allowed are basicunet, unet"):
         pipeline.run(config(tmp_path / "run", search=SearchConfig(space="resnet")))
     with pytest.raises(ConfigError, match="classification"):
         pipeline.label(LabelConfig(out=str(tmp_path / "labels"), space="resnet", data=DATA))
