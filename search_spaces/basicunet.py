@@ -55,7 +55,7 @@ class BasicUNetSpace(SearchSpace):
         areas = [(input_size[0] >> level) * (input_size[1] >> level) for level in range(5)]
         layers = Layers(len(width))
 
-        def two(name: str, before: Any, after: Any, area: int, then: Any) -> None:
+        def two(name: str, before: Any, after: Any, area: int, then: Any = 0) -> None:
             """Two 3x3 convolutions, and the digital operations that follow them."""
             layers.conv_bn(f"{name}.0", 9 * before, after, area, 1, before * area)
             layers.conv_bn(f"{name}.1", 9 * after, after, area, 1, after * area, then)
@@ -63,13 +63,12 @@ class BasicUNetSpace(SearchSpace):
         before: Any = np.full_like(width, in_channels)
         for level in range(5):
             # Four numbers are compared for one of the next level.
-            pooled = 4 * channels[level] * areas[level + 1] if level < 4 else 0 * width
+            pooled = 4 * channels[level] * areas[level + 1] if level < 4 else 0
             two(f"stage{level + 1}", before, channels[level], areas[level], pooled)
             before = channels[level]
         interpolated = 4 * INTERPOLATION_OPERATIONS
         for level in (3, 2, 1):
             up, low = before // 2, areas[level + 1]
-            operations = interpolated * up * low
             layers.add(
                 f"up{level + 2}",
                 before,
@@ -78,13 +77,13 @@ class BasicUNetSpace(SearchSpace):
                 1,
                 other=up,
                 inputs=before * low,
-                operations=operations,
+                operations=interpolated * up * low,
             )
             before = channels[level]
             # The last way up has no convolution of its own.
-            last = interpolated * before * areas[1] if level == 1 else 0 * width
+            last = interpolated * before * areas[1] if level == 1 else 0
             two(f"decoder{level + 2}", before + up, before, areas[level], last)
-        two("decoder2", channels[0] + before, channels[5], areas[0], 0 * width)
+        two("decoder2", channels[0] + before, channels[5], areas[0])
         layers.add(
             "head",
             channels[5],
