@@ -49,9 +49,9 @@ class Features:
             self.names.append(LOW_FIDELITY)
 
     @property
-    def trend(self) -> dict[str, int]:
-        """Hyperparameters of trees that go by the low fidelity first, where there is one."""
-        return {} if self.low_fidelity is None else {"trend": len(self.names) - 1}
+    def trend(self) -> int | None:
+        """Column of the low fidelity, which trees may go by first; none where there is none."""
+        return None if self.low_fidelity is None else len(self.names) - 1
 
     def matrix(self, X: Matrix) -> Matrix:
         """float32 ``(n, F)`` to float32 ``(n, len(names))``."""

@@ -32,7 +32,7 @@ from nasseg.evaluators.base import Arch, Evaluator, Matrix
 from nasseg.evaluators.ensemble import Ensemble, Prediction, coverage
 from nasseg.evaluators.features import Features
 from nasseg.evaluators.low_fidelity import LowFidelity, fit_low_fidelity
-from nasseg.evaluators.scores import Scores
+from nasseg.evaluators.scores import FloatArray, Scores
 from nasseg.evaluators.tables import MORE, TARGETS, read_tables
 
 if TYPE_CHECKING:
@@ -113,18 +113,23 @@ class XGBoostEvaluator(Evaluator):
                 "values; allowed: reg:squarederror, reg:absoluteerror"
             )
         repeats = min(repeats, 1) if tuned else repeats
-        asked = dict(params or {})
-        params = {**self.features.trend, **asked}
-        if self.features.trend and repeats and TREND not in asked:
+        params = dict(params or {})
+
+        def rank(y: FloatArray, own: Mapping[str, Any], tuned: bool = tuned) -> tuple[float, float]:
+            if not repeats:
+                return math.nan, math.nan
+            more: dict[str, Any] = {"repeats": repeats, "tuned": tuned, "nthread": self.nthread}
+            return cross_validate(X, y, folds, seed, params=own, **more)
+
+        known: dict[str, tuple[float, float]] = {}
+        if self.features.trend is not None and TREND not in params:
             # A line first is worth much where there are few rows, and in the way where trees have
             # enough of them to learn from.
-            free, led = (
-                cross_validate(
-                    X, scores.day1, folds, seed, repeats=repeats, params=own, nthread=self.nthread
-                )[0]
-                for own in (asked, params)
-            )
-            params = asked if free > led else params
+            led = {**params, TREND: self.features.trend}
+            by_line, without = (rank(scores.day1, own, tuned=False) for own in (led, params))
+            found, params = (without, params) if without[0] > by_line[0] else (by_line, led)
+            if not tuned:
+                known["day1"] = found
         heads, targets = {}, {}
         chosen: dict[str, Any] = {}
         for name in names:
@@ -133,18 +138,7 @@ class XGBoostEvaluator(Evaluator):
             inner = tune(X, y, seed, base=own, nthread=self.nthread) if tuned else own
             if name == "day1":
                 chosen = inner
-            mean, std = math.nan, math.nan
-            if repeats:
-                mean, std = cross_validate(
-                    X,
-                    y,
-                    folds,
-                    seed,
-                    repeats=repeats,
-                    params=own,
-                    tuned=tuned,
-                    nthread=self.nthread,
-                )
+            mean, std = known.get(name) or rank(y, own)
             heads[name] = fit_head(X, y, inner, seed, self.nthread)
             targets[name] = {
                 "file": f"{name}.ubj",

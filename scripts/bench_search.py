@@ -114,7 +114,7 @@ def from_bench(
     domain = TableDomain(bench.matrix, bench.space.feature_names, see.matrix)
     name = "NASSeg-Bench v1" if path is None else bench.path.name
     source = f"{name} ({len(bench)} architectures, {score})"
-    return domain, bench.values(score), source, see.trend.get("trend")
+    return domain, bench.values(score), source, see.trend
 
 
 def read_csv(

@@ -18,7 +18,7 @@ import numpy as np
 from nasseg._io import write_text
 from nasseg.errors import NassegError
 from nasseg.evaluators import NASSegBench
-from nasseg.evaluators._boosting import cross_validate, tau
+from nasseg.evaluators._boosting import TREND, cross_validate, tau
 from nasseg.evaluators.bench import make_bench
 from nasseg.evaluators.ensemble import coverage
 from nasseg.evaluators.features import Features
@@ -69,7 +69,7 @@ def describe(bench: NASSegBench, command: str) -> str:
             f"{tau(day1, X[:, -1].astype(np.float64)):.3f} |",
             f"| surrogate with them as one more input | {cross_validate(X, day1)[0]:.3f} |",
             "| surrogate that follows a line over them first | "
-            f"{cross_validate(X, day1, params=both.trend)[0]:.3f} |",
+            f"{cross_validate(X, day1, params={TREND: both.trend})[0]:.3f} |",
         ]
     plain = [
         np.asarray(plain_X[:, see.names.index(n)], dtype=np.float64)

@@ -262,7 +262,7 @@ class SurrogateSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[mis
         channels = bounds.in_channels, bounds.out_channels
         features = Features(self.space, *channels, self.low_fidelity)
         domain = SpaceDomain(self.space, lambda X: bounds.within(self.space, X), features.matrix)
-        return SurrogateAssisted(domain, self.initial, trend=features.trend.get("trend"))
+        return SurrogateAssisted(domain, self.initial, trend=features.trend)
 
     def _history(self, study: Study, number: int) -> History:
         done, scores, rest = [], [], []
