@@ -122,6 +122,7 @@ class Ensemble:
         if members < LEAST_MEMBERS:
             raise ConfigError(f"members is {members!r}; allowed: {LEAST_MEMBERS} or more")
         self.params = hyperparameters(params)
+        self._changes = dict(params or {})
         self.members = members
         self.nthread = nthread
         self.scale = math.nan
@@ -142,6 +143,7 @@ class Ensemble:
             ConfigError: fewer than 10 architectures, or a value that is not finite.
         """
         check_rows(X, y, "ensemble")
+        self.params = hyperparameters(self._changes, len(X))
         # Repeats of an architecture are seen or unseen together: one that was seen tells the other.
         group = np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
         seen = self._shares(group.max() + 1, np.random.default_rng([seed, len(X)]))[:, group]

@@ -146,7 +146,7 @@ class XGBoostEvaluator(Evaluator):
                 "max": float(y.max()),
                 "tau_mean": _finite(mean),
                 "tau_std": _finite(std),
-                "hyperparameters": hyperparameters(inner),
+                "hyperparameters": hyperparameters(inner, len(X)),
             }
         self._heads = heads
         self._ensemble = Ensemble(params=chosen, nthread=self.nthread).fit(X, scores.day1, seed)
@@ -170,7 +170,7 @@ class XGBoostEvaluator(Evaluator):
             "n": len(X),
             "seed": seed,
             "cross_validation": {"folds": folds, "repeats": repeats},
-            "hyperparameters": hyperparameters(chosen),
+            "hyperparameters": hyperparameters(chosen, len(X)),
             "tuned": tuned,
             "xgboost": xgb.__version__,
             "table": None,

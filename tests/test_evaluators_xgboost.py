@@ -439,6 +439,26 @@ def test_normal_scores_are_mapped_back_to_values_in_the_order_of_the_trees():
     assert predict(fit_head(X, np.full(len(X), 0.5)), X) == pytest.approx(0.5)
 
 
+def test_trees_of_many_rows_are_larger() -> None:
+    from xgboost import Booster
+
+    from nasseg.evaluators._boosting import fit_head
+    from nasseg.evaluators.ensemble import Ensemble
+
+    rng = np.random.default_rng(0)
+    X = rng.random((500, 3)).astype(np.float32)
+    y = X.sum(1).astype(np.float64)
+    asked = {"rounds": 3}
+
+    def depth(head: Booster) -> int:
+        return max(line.count("\t") for tree in head.get_dump() for line in tree.splitlines())
+
+    assert depth(fit_head(X, y, asked)) > 3 == depth(fit_head(X[1:], y[1:], asked))
+    # What is asked for goes before.
+    assert depth(fit_head(X, y, {**asked, "max_depth": 2})) == 2
+    assert Ensemble(4, asked).fit(X, y).params["max_depth"] == 6
+
+
 @pytest.mark.parametrize(
     "y",
     [
