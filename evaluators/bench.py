@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from nasseg.errors import ArchError, ConfigError, DataError
 from nasseg.evaluators._boosting import tau
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "bench" / "nasseg_bench_v1.parquet"
 """The table that comes with the package."""
 KEYS = ("arch_id", "arch", "space", "space_version", "budget", "seed")
-"""Columns that say what was measured; all others are what came out."""
+"""Columns that say what was measured; all others but ``DRAWN`` are what came out."""
+DRAWN = "drawn"
+"""Column that says why an architecture was measured: ``RANDOM`` or ``SEARCHED``. Tables without it
+have none of the latter."""
+RANDOM, SEARCHED = "random", "search"
+"""Drawn at random (a Latin hypercube), or proposed by a search that knew others of the table."""
 
 
 class NASSegBench(Evaluator):
@@ -56,7 +62,7 @@ class NASSegBench(Evaluator):
         self.budget = budget
         self.space: SearchSpace = get_space(whole.space.iloc[0])
         self._whole = whole
-        metrics = [name for name in self._rows if name not in KEYS]
+        metrics = [name for name in self._rows if name not in (*KEYS, DRAWN)]
         self._means = self._rows.groupby("arch_id", sort=False)[metrics].mean()
         archs = self._rows.drop_duplicates("arch_id").set_index("arch_id").arch
         self._archs = {key: self.space.from_json(archs[key]) for key in self._means.index}
@@ -83,6 +89,14 @@ class NASSegBench(Evaluator):
     def matrix(self) -> Matrix:
         """The architectures, encoded: float32 ``(n, F)``."""
         return self.space.encode(list(self._archs.values()))
+
+    @property
+    def searched(self) -> NDArray[np.bool_]:
+        """Which of :attr:`archs` a search proposed ``(n,)``; the others were drawn at random."""
+        if DRAWN not in self._rows:
+            return np.zeros(len(self), dtype=bool)
+        found = (self._rows[DRAWN] == SEARCHED).groupby(self._rows.arch_id, sort=False).any()
+        return np.asarray(found[self._means.index], dtype=bool)
 
     def values(self, metric: str = "day1") -> FloatArray:
         """One metric of all architectures ``(n,)``, means over seeds.
@@ -241,14 +255,17 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
     """Join tables of ``nasseg label`` to one Parquet file.
 
     Args:
-        tables: for each ``path`` (CSV), ``space``, ``budget`` and ``seed``.
+        tables: for each ``path`` (CSV), ``space``, ``budget`` and ``seed``, and perhaps ``drawn``
+            (``RANDOM``). What a search was begun with may be in the table of the search too: the
+            same training counts once, as the first table has it.
         out: the file.
 
     Returns:
         What was written, sorted by budget, architecture and seed.
 
     Raises:
-        DataError: a table cannot be read, is of another space or has an architecture twice.
+        DataError: a table cannot be read or is of another space, or an architecture was measured
+            twice with one budget and seed.
     """
     from nasseg._io import atomic_write
     from nasseg.search_spaces import get_space
@@ -267,6 +284,7 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
             except ArchError as error:
                 raise DataError(f"{file}, row {number}: {error}") from None
         named = {k: entry[k] for k in ("space", "budget", "seed")}
+        named[DRAWN] = entry.get(DRAWN, RANDOM)
         # Tables from before versions were written down are of the first one.
         version = part.get("space_version", pd.Series(1, part.index)).fillna(1).astype(int)
         parts.append(part.assign(**named, space_version=version))
@@ -274,10 +292,12 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
     missing = [name for name in (*KEYS, "day1") if name not in table]
     if missing:
         raise DataError(f"the tables have no column {', '.join(missing)}")
+    table = table.drop_duplicates(["budget", "arch_id", "seed", "day1"])
     twice = table.duplicated(["budget", "arch_id", "seed"])
     if twice.any():
         raise DataError(f"{table.arch_id[twice].iloc[0]} is there twice with one budget and seed")
     table = table.sort_values(["budget", "arch_id", "seed"], ignore_index=True)
-    table = table[[*KEYS, *(name for name in table if name not in KEYS)]]
+    first = (*KEYS, DRAWN)
+    table = table[[*first, *(name for name in table if name not in first)]]
     atomic_write(out, lambda handle: table.to_parquet(handle, index=False))
     return table

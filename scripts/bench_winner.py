@@ -2,10 +2,11 @@
 
     python scripts/bench_winner.py --data DSB2018 --out docs/results/winner
 
-Takes the best of NASSeg-Bench's randomly drawn architectures, lets a search on the surrogate find
-one with no more parameters, and trains both at the full budget with several seeds, beside MONAI's
-BasicUNet of the nearest width that has no fewer parameters than the one found. The folder keeps the
-search (``search/``) and one labelling for each seed and space; the same command continues.
+Takes the best of NASSeg-Bench's randomly drawn architectures and the best with no more parameters
+of those that a search proposed, and trains both at the full budget with several seeds, beside
+MONAI's BasicUNet of the nearest width that has no fewer parameters than the one found. In a bench
+without a search, and with ``--surrogate``, a search on the surrogate finds one. The folder keeps
+that (``search/``) and one labelling for each seed and space; the same command continues.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", help="images; none = synthetic ones")
     parser.add_argument("--bench", help="Parquet file of a bench; none = the shipped one")
-    parser.add_argument("--surrogate", default="auto", help="shipped name, or a folder")
+    parser.add_argument("--surrogate", help="search on it; auto, a shipped name, or a folder")
     parser.add_argument("--arch", help="JSON file of the architecture found; none = search for it")
     parser.add_argument("--config", default="docs/bench_full.yaml", help="budget of the trainings")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -56,8 +57,8 @@ def main() -> int:
         bench = NASSegBench(options.bench)
         ours = networks(bench, options, out)
         rows = trained(ours, options, out)
-        said = told(options, out) + (
-            f"the best random one is the best of {len(bench)} at the proxy budget"
+        said = told(bench, options, out) + (
+            f"the best random one is the best of {(~bench.searched).sum()} at the proxy budget"
         )
         page = describe(rows, said, "python " + " ".join(sys.argv))
         write_text(out / "README.md", page)
@@ -74,19 +75,31 @@ def networks(
     bench: NASSegBench, options: argparse.Namespace, out: Path
 ) -> dict[str, tuple[str, dict[str, Any]]]:
     """Space and architecture of each network that is compared, by its label."""
-    space = bench.space
-    best = bench.archs[int(np.argmax(bench.values()))]
+    space, values, searched = bench.space, bench.values(), bench.searched
+    best = bench.archs[int(np.argmax(np.where(searched, -np.inf, values)))]
+    sizes = space.count_params(bench.matrix)
     most = int(space.count_params(space.encode([best]))[0])
     found = Path(options.arch) if options.arch else out / "search" / "best.json"
-    if not options.arch:
-        words = ["--out", str(out / "search"), "--quiet", "--search.space", space.name]
-        words += ["--search.surrogate", options.surrogate, "--search.max_params", str(most)]
-        run(["search", *(["--data", options.data] if options.data else []), *words])
-    try:
-        value = read_json(found)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{found}: no architecture there ({error})") from None
-    arch = space.canonical(value.get("arch", value))
+    if from_bench(bench, options):
+        found = bench.path
+        possible = searched & (sizes <= most)
+        if not possible.any():
+            raise ConfigError(
+                f"{found}: all {searched.sum()} architectures that a search proposed have more "
+                f"than {most} parameters, those of the best random one; --surrogate auto searches"
+            )
+        arch = bench.archs[int(np.argmax(np.where(possible, values, -np.inf)))]
+    else:
+        if not options.arch:
+            words = ["--out", str(out / "search"), "--quiet", "--search.space", space.name]
+            words += ["--search.surrogate", options.surrogate or "auto"]
+            words += ["--search.max_params", str(most)]
+            run(["search", *(["--data", options.data] if options.data else []), *words])
+        try:
+            value = read_json(found)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{found}: no architecture there ({error})") from None
+        arch = space.canonical(value.get("arch", value))
     params = int(space.count_params(space.encode([arch]))[0])
     if params > most:
         raise ConfigError(
@@ -103,6 +116,11 @@ def networks(
         RANDOM: (space.name, best),
         PLAIN: ("basicunet", {"width": larger[0]}),
     }
+
+
+def from_bench(bench: NASSegBench, options: argparse.Namespace) -> bool:
+    """Whether the searched architecture is one of the bench."""
+    return not options.arch and not options.surrogate and bool(bench.searched.any())
 
 
 def trained(
@@ -145,11 +163,17 @@ def run(words: list[str]) -> None:
         raise ConfigError(f"nasseg {' '.join(words)} failed; what it said is above")
 
 
-def told(options: argparse.Namespace, out: Path) -> str:
+def told(bench: NASSegBench, options: argparse.Namespace, out: Path) -> str:
     """Where the architecture that was found is from, in words."""
     if options.arch:
         return f"The one found is that of {Path(options.arch).name}; "
-    schema = XGBoostEvaluator.load(find_surrogate(options.surrogate, get_space("unet"))).schema
+    if from_bench(bench, options):
+        return (
+            f"The one found is the best of {bench.searched.sum()} that a surrogate-assisted search "
+            "proposed and measured at the proxy budget; "
+        )
+    name = options.surrogate or "auto"
+    schema = XGBoostEvaluator.load(find_surrogate(name, bench.space)).schema
     short = schema.get("low_fidelity")
     more = f" and {short['n']} short trainings of others" if short else ""
     score = read_json(out / "search" / "best.json")["predicted"]["day1"]

@@ -4,7 +4,8 @@
         --out evaluators/bench/nasseg_bench_v1.parquet --page docs/results/nasseg_bench/README.md
 
 Each table is given as FILE:BUDGET:SEED; the budget is ``proxy``,
-``full``, or ``screen`` for short trainings of other architectures.
+``full``, or ``screen`` for short trainings of other architectures. FILE:BUDGET:SEED:search is the
+table of a search; what it has in common with the tables before it was drawn at random.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from nasseg._io import write_text
 from nasseg.errors import NassegError
 from nasseg.evaluators import NASSegBench
 from nasseg.evaluators._boosting import TREND, cross_validate, tau
-from nasseg.evaluators.bench import make_bench
+from nasseg.evaluators.bench import DRAWN, RANDOM, SEARCHED, make_bench
 from nasseg.evaluators.ensemble import coverage
 from nasseg.evaluators.features import Features
 from nasseg.evaluators.low_fidelity import fit_low_fidelity
@@ -38,10 +39,13 @@ def main() -> int:
     options = parser.parse_args()
     entries = []
     for text in options.tables:
-        file, budget, seed = text.rsplit(":", 2) if text.count(":") > 1 else (text, "", "")
+        drawn = SEARCHED if text.endswith(f":{SEARCHED}") else RANDOM
+        told = text.removesuffix(f":{SEARCHED}")
+        file, budget, seed = told.rsplit(":", 2) if told.count(":") > 1 else (told, "", "")
         if budget not in (PROXY, FULL, SCREEN) or not seed.isdecimal():
             parser.error(f"table is {text!r}; allowed: FILE:BUDGET:SEED, proxy, full or screen")
-        entries.append({"path": file, "space": options.space, "budget": budget, "seed": int(seed)})
+        entry = {"path": file, "space": options.space, "budget": budget, "seed": int(seed)}
+        entries.append({**entry, DRAWN: drawn})
     try:
         Path(options.out).parent.mkdir(parents=True, exist_ok=True)
         make_bench(entries, options.out)
@@ -77,14 +81,15 @@ def describe(bench: NASSegBench, command: str) -> str:
     ]
     deviation, ceiling, several = bench.noise()
     proxy, full = bench.proxy_tau()
-    rows = bench.table
+    rows, found = bench.table, int(bench.searched.sum())
     lines = [
         "# NASSeg-Bench v1\n",
         "```",
         command,
         "```\n",
-        f"{len(bench)} architectures of `{bench.space.name}`, {len(rows)} trainings at the proxy "
-        f"budget, {rows.seconds.sum() / 3600:.1f} hours of one CPU core.\n",
+        f"{len(bench)} architectures of `{bench.space.name}`, {len(bench) - found} of a Latin "
+        f"hypercube and {found} that a search proposed; {len(rows)} trainings at the proxy budget, "
+        f"{rows.seconds.sum() / 3600:.1f} hours of one CPU core.\n",
         "| | mean | least | most |",
         "|---|---|---|---|",
         *(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nasseg.evaluators import NASSegBench
 from nasseg.search_spaces import get_space
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -110,3 +113,31 @@ def test_a_winner_is_trained_beside_the_best_random_one_and_a_plain_unet(
     assert refused.returncode == 1
     assert "parameters; allowed:" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_the_winner_is_the_best_that_a_search_proposed_where_the_bench_has_one(
+    bench: Path, tmp_path: Path
+) -> None:
+    spec = importlib.util.spec_from_file_location("winner", SCRIPTS / "bench_winner.py")
+    assert spec is not None
+    assert spec.loader is not None
+    winner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(winner)
+    rows = pd.read_parquet(bench)
+    rows["drawn"] = np.where((rows.budget == "proxy") & (rows.index % 3 == 0), "search", "random")
+    rows.to_parquet(tmp_path / "searched.parquet")
+    own = NASSegBench(tmp_path / "searched.parquet")
+    assert 0 < own.searched.sum() < len(own)
+    options = argparse.Namespace(arch=None, surrogate=None, data=None)
+    networks = winner.networks(own, options, tmp_path)
+    (_, found), (_, luck) = networks["searched"], networks["best of the random ones"]
+    sizes = SPACE.count_params(SPACE.encode([found, luck]))
+    assert sizes[0] <= sizes[1]
+    place = {SPACE.arch_id(arch): i for i, arch in enumerate(own.archs)}
+    one, other = place[SPACE.arch_id(found)], place[SPACE.arch_id(luck)]
+    values, all_sizes = own.values(), SPACE.count_params(own.matrix)
+    assert values[other] == values[~own.searched].max()
+    assert values[one] == values[own.searched & (all_sizes <= sizes[1])].max()
+    assert f"the best of {own.searched.sum()} that" in winner.told(own, options, tmp_path)
+    # Asked for a search on a surrogate, it does not look.
+    assert not winner.from_bench(own, argparse.Namespace(arch=None, surrogate="auto"))

@@ -102,10 +102,32 @@ def test_what_is_no_bench_is_said(bench, tmp_path):
     pd.read_parquet(table.path).assign(space_version=SPACE.version + 1).to_parquet(other)
     with pytest.raises(DataError, match="version 2 of the space 'unet'"):
         NASSegBench(other)
+    changed = tmp_path / "changed.csv"
+    found = pd.read_csv(entries[0]["path"])
+    found.assign(day1=found.day1 + 0.01).to_csv(changed, index=False)
     with pytest.raises(DataError, match="is there twice"):
-        make_bench([entries[0], entries[0]], tmp_path / "x.parquet")
+        make_bench([entries[0], {**entries[0], "path": changed}], tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"a.csv, row 2"):
         make_bench([{**entries[0], "space": "resnet"}], tmp_path / "x.parquet")
+
+
+def test_what_a_search_proposed_is_told_from_what_was_drawn(bench, tmp_path):
+    table, archs, entries = bench
+    assert not table.searched.any()
+    begun = pd.read_csv(entries[0]["path"])
+    more = SPACE.sample_lhs(5, np.random.default_rng(9))
+    # A search begins with some of the table, whose rows its own table has as well.
+    pd.concat([begun.head(10), rows(more, 7, 0.2)]).to_csv(tmp_path / "search.csv", index=False)
+    entry = {**entries[0], "path": tmp_path / "search.csv", "drawn": "search"}
+    make_bench([*entries, entry], tmp_path / "all.parquet")
+    both = NASSegBench(tmp_path / "all.parquet")
+    assert len(both) == len(archs) + 5
+    new = {SPACE.arch_id(arch) for arch in more}
+    assert [SPACE.arch_id(a) in new for a in both.archs] == both.searched.tolist()
+    assert both.metrics == table.metrics
+    # A table from before this was written down.
+    pd.read_parquet(both.path).drop(columns="drawn").to_parquet(tmp_path / "old.parquet")
+    assert not NASSegBench(tmp_path / "old.parquet").searched.any()
 
 
 def test_the_shipped_bench_has_what_it_promises():
