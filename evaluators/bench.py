@@ -257,7 +257,8 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
     Args:
         tables: for each ``path`` (CSV), ``space``, ``budget`` and ``seed``, and perhaps ``drawn``
             (``RANDOM``). What a search was begun with may be in the table of the search too: the
-            same training counts once, as the first table has it.
+            same training counts once, as the first table has it. Of several architectures that
+            build the same network the first counts.
         out: the file.
 
     Returns:
@@ -270,7 +271,7 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
     from nasseg._io import atomic_write
     from nasseg.search_spaces import get_space
 
-    parts = []
+    parts, keys = [], list[bytes]()
     for entry in tables:
         file = Path(entry["path"])
         try:
@@ -278,11 +279,13 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
         except (OSError, ValueError) as error:
             raise DataError(f"{file}: no readable CSV table: {error}") from None
         space = get_space(entry["space"])
+        archs = []
         for number, text in enumerate(part.get("arch", []), 2):
             try:
-                space.from_json(text)
+                archs.append(space.from_json(text))
             except ArchError as error:
                 raise DataError(f"{file}, row {number}: {error}") from None
+        keys += space.network_keys(space.encode(archs))
         named = {k: entry[k] for k in ("space", "budget", "seed")}
         named[DRAWN] = entry.get(DRAWN, RANDOM)
         # Tables from before versions were written down are of the first one.
@@ -292,10 +295,12 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
     missing = [name for name in (*KEYS, "day1") if name not in table]
     if missing:
         raise DataError(f"the tables have no column {', '.join(missing)}")
+    table["network"] = keys
     table = table.drop_duplicates(["budget", "arch_id", "seed", "day1"])
     twice = table.duplicated(["budget", "arch_id", "seed"])
     if twice.any():
         raise DataError(f"{table.arch_id[twice].iloc[0]} is there twice with one budget and seed")
+    table = table.drop_duplicates(["budget", "seed", "network"]).drop(columns="network")
     table = table.sort_values(["budget", "arch_id", "seed"], ignore_index=True)
     first = (*KEYS, DRAWN)
     table = table[[*first, *(name for name in table if name not in first)]]

@@ -6,6 +6,7 @@ The formulas mirror ``networks/blocks.py``; tests hold the two together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -194,3 +195,34 @@ def residual_stage(
 def _total(slots: Counts) -> Counts:
     total: Counts = slots.sum(axis=0)
     return total
+
+
+def stage_sequence(
+    stages: Sequence[tuple[Any, Any, Counts, Counts, Counts, Counts]],
+) -> list[Counts]:
+    """What residual stages build, one after another: equal columns are equal networks.
+
+    A stage that neither halves the map nor changes its channels is more blocks of the stage before
+    where it has blocks of the same kind.
+
+    Args:
+        stages: for each whether it halves the map, its channels, ``convblock``, branches and
+            blocks, (n,) each; the first is whether it is there.
+
+    Returns:
+        As many columns (n,) for every stage, without the first; 0 where nothing is left.
+    """
+    n = len(stages[0][2])
+    slots = np.zeros((n, len(stages), 5), dtype=np.int64)
+    last = np.full(n, -1)
+    rows = np.arange(n)
+    for there, halves, *kind, blocks in stages:
+        there, halves = np.broadcast_to(there, n), np.broadcast_to(halves, n)
+        own = np.stack(kind, axis=-1)
+        same = (last >= 0) & ~halves & (slots[rows, last, 1:4] == own).all(-1)
+        last = last + (there & ~same)
+        begun = there & ~same
+        slots[rows[begun], last[begun], 0] = halves[begun]
+        slots[rows[begun], last[begun], 1:4] = own[begun]
+        slots[rows[there], last[there], 4] += blocks[there]
+    return list(slots.reshape(n, 5 * len(stages)).T)

@@ -399,6 +399,26 @@ class SearchSpace(AnalogNASProtocol):
         (n,) each."""
         return {}
 
+    def network_keys(self, matrix: object) -> list[bytes]:
+        """A key for each of the encoded architectures (n, F); with equal keys, they build equal
+        networks from a seed.
+
+        Two blocks after one are three blocks, whatever stage they are counted to. A search that
+        measures need not measure that twice.
+
+        Raises:
+            ArchError: as :meth:`decode`.
+        """
+        indices = self._schema.decode(matrix)
+        told = self._network_signature(self._columns(indices))
+        rows = indices if told is None else np.stack(told, axis=-1).astype(np.int64)
+        return [row.tobytes() for row in np.ascontiguousarray(rows)]
+
+    def _network_signature(self, columns: Columns) -> list[NDArray[Any]] | None:
+        """Whole numbers that determine the network, (n,) each, from the values of each
+        hyperparameter; none = every architecture is a network of its own."""
+        return None
+
     def _columns(self, indices: Indices) -> Columns:
         columns: Columns = {
             name: np.full(len(indices), value) for name, value in self._fixed.items()

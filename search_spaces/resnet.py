@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasseg.search_spaces._hyperparameters import Hyperparameter, at_least
-from nasseg.search_spaces._layers import Layers, LayerTable, residual_stage
+from nasseg.search_spaces._layers import Layers, LayerTable, residual_stage, stage_sequence
 from nasseg.search_spaces.base import Columns, SearchSpace
 
 if TYPE_CHECKING:
@@ -110,6 +110,18 @@ class ResNetSpace(SearchSpace):
             operations=channels * last,
         )
         return layers.table()
+
+    def _network_signature(self, columns: Columns) -> list[NDArray[Any]]:
+        stages = [
+            (
+                columns["M"] >= i,
+                i in HALVING_GROUPS,
+                width,
+                *(columns[f"{key}{i}"] for key in ("convblock", "B", "R")),
+            )
+            for i, width in zip(GROUPS, _widths(columns), strict=True)
+        ]
+        return [columns["out_channel0"], *stage_sequence(stages)]
 
 
 def group_widths(arch: Mapping[str, Any]) -> list[int]:

@@ -16,6 +16,7 @@ from nasseg.search_spaces._layers import (
     Layers,
     LayerTable,
     residual_stage,
+    stage_sequence,
 )
 from nasseg.search_spaces.base import Columns, SearchSpace
 
@@ -174,6 +175,22 @@ class UNetSpace(SearchSpace):
         for size in input_size:
             inside = inside * np.maximum(-(-size // factor), MIN_BOTTOM) * factor // self.stride
         return [inside >> (2 * level) for level in range(len(STAGES))]
+
+    def _network_signature(self, columns: Columns) -> list[NDArray[Any]]:
+        isotropic = columns["topology"] == "isotropic"
+        stages = [
+            (
+                columns["M"] >= i,
+                (i > 1) & ~(isotropic & (i > 2)),
+                width,
+                *(columns[f"{key}{i}"] for key in ("convblock", "B", "R")),
+            )
+            for i, width in zip(STAGES, _widths(columns), strict=True)
+        ]
+        joining = np.searchsorted(("add", "concat", "none"), columns["skip"])
+        transposed = columns["upsample"] == "transposed"
+        numbers = [columns[k] for k in ("out_channel0", "kernel0", "dec_kernel", "dec_depth")]
+        return [*numbers, joining, transposed, *stage_sequence(stages)]
 
     def _describe(self, columns: Columns) -> Columns:
         """Blocks, branches and convolutions one after another of the encoder, widths of its first

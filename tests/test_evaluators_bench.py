@@ -125,6 +125,12 @@ def test_what_a_search_proposed_is_told_from_what_was_drawn(bench, tmp_path):
     new = {SPACE.arch_id(arch) for arch in more}
     assert [SPACE.arch_id(a) in new for a in both.archs] == both.searched.tolist()
     assert both.metrics == table.metrics
+    # The same network under another architecture.
+    arch = SPACE.repair({**SPACE.default(), "M": 5, "topology": "isotropic"})
+    same = [{**arch, "R4": 1, "R5": 3}, {**arch, "R4": 2, "R5": 2}]
+    rows(same, 3).to_csv(tmp_path / "same.csv", index=False)
+    make_bench([{**entries[0], "path": tmp_path / "same.csv"}], tmp_path / "one.parquet")
+    assert NASSegBench(tmp_path / "one.parquet").archs == same[:1]
     # A table from before this was written down.
     pd.read_parquet(both.path).drop(columns="drawn").to_parquet(tmp_path / "old.parquet")
     assert not NASSegBench(tmp_path / "old.parquet").searched.any()

@@ -156,3 +156,26 @@ def test_expectations_of_a_space_need_no_list_of_it():
     nothing = History(space.encode([]), np.empty(0))
     rows = strategy.propose(nothing, 4, np.random.default_rng(0))
     assert len(set(row_keys(rows))) == 4
+
+
+def twins():
+    """Two architectures of `unet` that build one network: blocks counted to other stages."""
+    space = get_space("unet")
+    arch = space.repair({**space.default(), "M": 5, "topology": "isotropic"})
+    own = {"convblock4": 2, "convblock5": 2, "B4": 3, "B5": 3}
+    one = space.canonical({**arch, **own, "R4": 1, "R5": 3})
+    return space, space.encode([one, {**one, "R4": 2, "R5": 2}])
+
+
+def test_a_network_is_not_measured_under_two_names():
+    space, X = twins()
+    one, other = space.network_keys(X)
+    assert one == other
+    assert len(set(row_keys(X))) == 2
+    domain, rng = SpaceDomain(space), np.random.default_rng(0)
+    assert len(domain.settle(X, set(), rng)) == 1
+    strategy = SurrogateAssisted(domain, members=6)
+    known = strategy.taken(History(X[:1], np.ones(1)))
+    assert not len(domain.settle(X[1:], known, rng))
+    # Being measured is known as well.
+    assert strategy.taken(History(X[:0], np.empty(0), pending=X[1:])) == known

@@ -53,11 +53,16 @@ class Domain(ABC):
 
     @abstractmethod
     def settle(self, X: Matrix, taken: set[bytes], rng: np.random.Generator) -> Matrix:
-        """Of the rows of ``X`` what is in the domain and not ``taken``, each once, in order."""
+        """Of the rows of ``X`` what is in the domain with a key not ``taken``, each once, in
+        order."""
 
     def features(self, X: Matrix) -> Matrix:
         """What surrogates see of the rows: float32 ``(n, K)``."""
         return X if self.see is None else self.see(X)
+
+    def keys(self, X: Matrix) -> list[bytes]:
+        """A key for each row; what has a key that is known is not measured again."""
+        return row_keys(X)
 
     def fresh(self, X: Matrix, n: int, taken: set[bytes], rng: np.random.Generator) -> Matrix:
         """``n`` rows of the domain not ``taken``: those of ``X`` first, then random ones.
@@ -69,7 +74,7 @@ class Domain(ABC):
         found: list[Matrix] = []
         for _ in range(TRIES):
             X = self.settle(X, taken, rng)[: n - sum(map(len, found))]
-            taken |= set(row_keys(X))
+            taken |= set(self.keys(X))
             found.append(X)
             if sum(map(len, found)) == n:
                 return np.concatenate(found)
@@ -124,11 +129,15 @@ class SpaceDomain(Domain):
         """None: spaces are large."""
         return None
 
+    def keys(self, X: Matrix) -> list[bytes]:
+        """Those of the networks: some architectures build the same."""
+        return self.space.network_keys(X)
+
     def settle(self, X: Matrix, taken: set[bytes], rng: np.random.Generator) -> Matrix:
         """The rows within the bounds that are not taken."""
         X = self._within(X)
         fresh, seen = [], set(taken)
-        for i, key in enumerate(row_keys(X)):
+        for i, key in enumerate(self.keys(X)):
             if key not in seen:
                 seen.add(key)
                 fresh.append(i)

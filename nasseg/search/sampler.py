@@ -80,13 +80,17 @@ class _ProposesArchitectures:
         own = RandomSampler(_optuna_seed(self.seed, trial.number))
         return own.sample_independent(study, trial, param_name, param_distribution)
 
-    def seen(self, study: Study, trial: FrozenTrial) -> set[str]:
-        """Ids of the architectures of all other trials."""
-        found = set()
-        for other in study.get_trials(deepcopy=False):
-            if other.number != trial.number and (arch := self._arch(other)) is not None:
-                found.add(self.space.arch_id(arch))
-        return found
+    def seen(self, study: Study, trial: FrozenTrial) -> set[bytes]:
+        """Keys of the networks of all other trials."""
+        others = [
+            arch
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number and (arch := self._arch(other)) is not None
+        ]
+        return set(self.space.network_keys(self.space.encode(others)))
+
+    def _key(self, arch: dict[str, Any]) -> bytes:
+        return self.space.network_keys(self.space.encode([arch]))[0]
 
     def _arch(self, trial: FrozenTrial) -> dict[str, Any] | None:
         try:
@@ -94,7 +98,7 @@ class _ProposesArchitectures:
         except ArchError:
             return None  # another worker is just about to say what it measures
 
-    def from_hypercube(self, number: int, seen: set[str]) -> dict[str, Any]:
+    def from_hypercube(self, number: int, seen: set[bytes]) -> dict[str, Any]:
         """The first new architecture from place ``number`` of the hypercube on.
 
         Where every architecture within the bounds has been seen, one of them again.
@@ -104,7 +108,7 @@ class _ProposesArchitectures:
         """
         passed: list[dict[str, Any]] = []
         for place, arch in enumerate(iterate_spread(self.space, self.seed, self.bounds)):
-            if place >= number and self.space.arch_id(arch) not in seen:
+            if place >= number and self._key(arch) not in seen:
                 return arch
             passed.append(arch)
         if not passed:
@@ -112,7 +116,7 @@ class _ProposesArchitectures:
                 f"no architecture of {self.space.name!r} found within {self.bounds}: widen the "
                 "bounds"
             )
-        left = [arch for arch in passed if self.space.arch_id(arch) not in seen] or passed
+        left = [arch for arch in passed if self._key(arch) not in seen] or passed
         return left[number % len(left)]
 
 
@@ -202,7 +206,7 @@ class AnalogNASSampler(_ProposesArchitectures, BaseGASampler):  # type: ignore[m
             children = offspring(domain, X, CHILDREN, rng, *chances)
             good = self.bounds.within(self.space, children)
             for child in self.space.decode(children[good]):
-                if self.space.arch_id(child) not in seen:
+                if self._key(child) not in seen:
                     return child
         return self.from_hypercube(trial.number, seen)
 

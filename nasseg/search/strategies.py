@@ -7,7 +7,7 @@ goes on as if nothing had happened, and strategies can be compared on a table in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from nasseg._registry import Registry
 from nasseg.errors import ConfigError
 from nasseg.evaluators._boosting import LEAST_ROWS
-from nasseg.evaluators.cost import row_keys
 from nasseg.search.domain import Domain, Matrix
 
 if TYPE_CHECKING:
@@ -38,19 +37,17 @@ class History:
     """Their scores ``(n,)``, higher is better; NaN where measuring failed."""
     pending: Matrix | None = None
     """Architectures being measured now ``(m, F)``."""
-    taken: set[bytes] = field(init=False)
-    """Keys of all of them."""
 
     def __post_init__(self) -> None:
         if len(self.X) != len(self.y):
             raise ConfigError(f"{len(self.X)} architectures with {len(self.y)} scores")
-        taken = set(row_keys(self.X))
-        if self.pending is not None:
-            taken |= set(row_keys(self.pending))
-        object.__setattr__(self, "taken", taken)
 
     def __len__(self) -> int:
         return len(self.X)
+
+    def asked(self) -> Matrix:
+        """Everything that was asked for."""
+        return self.X if self.pending is None else np.concatenate([self.X, self.pending])
 
     def known(self) -> tuple[Matrix, FloatArray]:
         """The rows whose score is known."""
@@ -78,11 +75,16 @@ class Strategy(ABC):
         Raises:
             ConfigError: so many are not left.
         """
-        if len(history.taken) < self.initial or len(history.known()[0]) < 2:
+        taken = self.taken(history)
+        if len(taken) < self.initial or len(history.known()[0]) < 2:
             X = self._initial(history, n, rng)
         else:
             X = self._propose(history, n, rng)
-        return self.domain.fresh(X, n, history.taken, rng)
+        return self.domain.fresh(X, n, taken, rng)
+
+    def taken(self, history: History) -> set[bytes]:
+        """Keys, in the domain, of everything that was asked for."""
+        return set(self.domain.keys(history.asked()))
 
     def _initial(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
         """The same while there is nothing to go by yet."""
@@ -208,18 +210,17 @@ class SurrogateAssisted(Strategy):
         Raises:
             ConfigError: so many are not left.
         """
-        return self.domain.fresh(self._by_trend(history, n, rng), n, history.taken, rng)
+        best = self._by_trend(history, n, rng)
+        return self.domain.fresh(best, n, self.taken(history), rng)
 
     def _by_trend(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
         pool = self.domain.all_rows()
         pool = self.domain.sample(10 * self.population, rng) if pool is None else pool
-        pool = pool[[key not in history.taken for key in row_keys(pool)]]
+        pool = self._unasked(pool, history)
         if self.trend is None or not len(pool):
             return pool
         said = self.domain.features(pool)[:, self.trend].astype(np.float64)
-        known = (
-            history.X if history.pending is None else np.concatenate([history.X, history.pending])
-        )
+        known = history.asked()
         # As uncertain as they differ; what lies near to one that was asked for promises less.
         best: Matrix = pool[self._batch(said, np.full(len(pool), said.std()), pool, known, pool, n)]
         return best
@@ -229,7 +230,7 @@ class SurrogateAssisted(Strategy):
         if self.trend is None:
             return X
         best = self._by_trend(history, n, rng)
-        turn = len(history.taken)
+        turn = len(self.taken(history))
         # In turns over all proposals, whatever the size of a batch.
         mixed = [
             (best if (turn + i) % 2 == 0 and i < len(best) else X)[i : i + 1] for i in range(n)
@@ -288,7 +289,7 @@ class SurrogateAssisted(Strategy):
         """Rows to choose from: everything, or where an evolution on the surrogate came by."""
         every = self.domain.all_rows()
         if every is not None:
-            return every[[key not in history.taken for key in row_keys(every)]]
+            return self._unasked(every, history)
 
         def bound(rows: Matrix) -> FloatArray:
             said = model.predict(self.domain.features(rows))
@@ -303,14 +304,18 @@ class SurrogateAssisted(Strategy):
         for _ in range(self.generations):
             order = np.argsort(-score, kind="stable")[: self.population]
             living, score = living[order], score[order]
-            seen |= set(row_keys(living))
+            seen |= set(self.domain.keys(living))
             children = offspring(self.domain, living, self.population, rng)
             children = self.domain.settle(children, seen, rng)
-            seen |= set(row_keys(children))
+            seen |= set(self.domain.keys(children))
             living = np.concatenate([children, living])
             score = np.concatenate([bound(children), score])
-        fresh = [key not in history.taken for key in row_keys(living)]
-        return living[fresh]
+        return self._unasked(living, history)
+
+    def _unasked(self, X: Matrix, history: History) -> Matrix:
+        taken = self.taken(history)
+        fresh: Matrix = X[[key not in taken for key in self.domain.keys(X)]]
+        return fresh
 
     def _batch(
         self,

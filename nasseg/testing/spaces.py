@@ -258,6 +258,26 @@ class SearchSpaceContract:
         archs = space.sample_lhs(self.networks_checked, np.random.default_rng(5))
         return [space.build(arch, **kwargs) for arch in archs]
 
+    def test_architectures_with_equal_keys_build_equal_networks(
+        self, space: SearchSpace, rng: np.random.Generator
+    ) -> None:
+        import torch
+
+        X = space.sample_matrix(500, rng)
+        if len(np.unique(X, axis=0)) > 100:  # what is left to mutate, in a space that is not tiny
+            X = np.concatenate([X, *(space.mutate_matrix(X, rng) for _ in range(4))])
+        X = np.unique(X, axis=0)
+        found: dict[bytes, list[int]] = {}
+        for row, key in enumerate(space.network_keys(X)):
+            found.setdefault(key, []).append(row)
+        sizes = space.count_params(X)
+        assert all(len(set(sizes[rows])) == 1 for rows in found.values())
+        image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        for rows in [rows for rows in found.values() if len(rows) > 1][:3]:
+            archs = space.decode(X[rows[:2]])
+            one, other = (space.build(arch, seed=1).eval()(image) for arch in archs)
+            assert torch.equal(one, other), archs
+
     @pytest.mark.parametrize(
         ("channels", "height", "width"), [(1, 16, 16), (3, 33, 47), (4, 61, 17)]
     )
