@@ -197,20 +197,18 @@ def _total(slots: Counts) -> Counts:
     return total
 
 
-def stage_sequence(
-    stages: Sequence[tuple[Any, Any, Counts, Counts, Counts, Counts]],
-) -> list[Counts]:
+def stage_sequence(stages: Sequence[Sequence[Any]]) -> list[Counts]:
     """What residual stages build, one after another: equal columns are equal networks.
 
     A stage that neither halves the map nor changes its channels is more blocks of the stage before
     where it has blocks of the same kind.
 
     Args:
-        stages: for each whether it halves the map, its channels, ``convblock``, branches and
-            blocks, (n,) each; the first is whether it is there.
+        stages: for each whether it is there, whether it halves the map, its channels,
+            ``convblock``, branches and blocks, (n,) each.
 
     Returns:
-        As many columns (n,) for every stage, without the first; 0 where nothing is left.
+        All but the first of these for as many stages, (n,) each; 0 where none is left.
     """
     n = len(stages[0][2])
     slots = np.zeros((n, len(stages), 5), dtype=np.int64)
