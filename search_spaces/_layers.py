@@ -218,8 +218,8 @@ def stage_sequence(stages: Sequence[Sequence[Any]]) -> list[Counts]:
         there, halves = np.broadcast_to(there, n), np.broadcast_to(halves, n)
         own = np.stack(kind, axis=-1)
         same = (last >= 0) & ~halves & (slots[rows, last, 1:4] == own).all(-1)
-        last = last + (there & ~same)
         begun = there & ~same
+        last = last + begun
         slots[rows[begun], last[begun], 0] = halves[begun]
         slots[rows[begun], last[begun], 1:4] = own[begun]
         slots[rows[there], last[there], 4] += blocks[there]
