@@ -217,14 +217,16 @@ def cross_validate(
         ConfigError: fewer than ``2 k`` different architectures, or targets not finite.
     """
     check_rows(X, y, "cross-validation")
+    # Those of the whole table, which the head that this is said of is fitted to.
+    settled = hyperparameters(params, len(X))
     taus = []
     rng = np.random.default_rng(seed)
     for repeat in range(repeats):
         for fold, held_out in enumerate(folds(X, k, rng)):
             fit_seed = seed + repeat * k + fold
-            inner = {**(params or {})}
+            inner = settled
             if tuned:
-                inner = tune(X[~held_out], y[~held_out], fit_seed, base=inner, nthread=nthread)
+                inner = tune(X[~held_out], y[~held_out], fit_seed, base=params, nthread=nthread)
             head = fit_head(X[~held_out], y[~held_out], inner, fit_seed, nthread)
             taus.append(tau(y[held_out], predict(head, X[held_out])))
     known = [value for value in taus if math.isfinite(value)]

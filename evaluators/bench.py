@@ -95,8 +95,8 @@ class NASSegBench(Evaluator):
         """Which of :attr:`archs` a search proposed ``(n,)``; the others were drawn at random."""
         if DRAWN not in self._rows:
             return np.zeros(len(self), dtype=bool)
-        found = (self._rows[DRAWN] == SEARCHED).groupby(self._rows.arch_id, sort=False).any()
-        return np.asarray(found[self._means.index], dtype=bool)
+        found = self._rows.drop_duplicates("arch_id").set_index("arch_id")[DRAWN]
+        return np.asarray(found[self._means.index] == SEARCHED, dtype=bool)
 
     def values(self, metric: str = "day1") -> FloatArray:
         """One metric of all architectures ``(n,)``, means over seeds.
@@ -257,50 +257,55 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
     Args:
         tables: for each ``path`` (CSV), ``space``, ``budget`` and ``seed``, and perhaps ``drawn``
             (``RANDOM``). What a search was begun with may be in the table of the search too: the
-            same training counts once, as the first table has it. Of several architectures that
-            build the same network the first counts.
+            same training counts once. What the first table with a network says of it holds: what it
+            was drawn for, and which of several architectures that build it stands for all.
         out: the file.
 
     Returns:
         What was written, sorted by budget, architecture and seed.
 
     Raises:
-        DataError: a table cannot be read or is of another space, or an architecture was measured
-            twice with one budget and seed.
+        DataError: a table cannot be read, lacks a column or is of another space, or an architecture
+            was measured twice with one budget and seed.
     """
     from nasseg._io import atomic_write
     from nasseg.search_spaces import get_space
 
-    parts, keys = [], list[bytes]()
+    parts = []
     for entry in tables:
         file = Path(entry["path"])
         try:
             part = pd.read_csv(file)
         except (OSError, ValueError) as error:
             raise DataError(f"{file}: no readable CSV table: {error}") from None
+        if missing := [name for name in ("arch_id", "arch", "day1") if name not in part]:
+            raise DataError(f"{file}: no column {', '.join(missing)}")
         space = get_space(entry["space"])
         archs = []
-        for number, text in enumerate(part.get("arch", []), 2):
+        for number, text in enumerate(part.arch, 2):
             try:
                 archs.append(space.from_json(text))
             except ArchError as error:
                 raise DataError(f"{file}, row {number}: {error}") from None
-        keys += space.network_keys(space.encode(archs))
         named = {k: entry[k] for k in ("space", "budget", "seed")}
-        named[DRAWN] = entry.get(DRAWN, RANDOM)
+        named |= {
+            DRAWN: entry.get(DRAWN, RANDOM),
+            "network": space.network_keys(space.encode(archs)),
+        }
         # Tables from before versions were written down are of the first one.
         version = part.get("space_version", pd.Series(1, part.index)).fillna(1).astype(int)
         parts.append(part.assign(**named, space_version=version))
     table = pd.concat(parts, ignore_index=True)
-    missing = [name for name in (*KEYS, "day1") if name not in table]
-    if missing:
-        raise DataError(f"the tables have no column {', '.join(missing)}")
-    table["network"] = keys
-    table = table.drop_duplicates(["budget", "arch_id", "seed", "day1"])
-    twice = table.duplicated(["budget", "arch_id", "seed"])
+    training = ["space", "budget", "arch_id", "seed"]
+    table = table.drop_duplicates([*training, "day1"])
+    twice = table.duplicated(training)
     if twice.any():
         raise DataError(f"{table.arch_id[twice].iloc[0]} is there twice with one budget and seed")
-    table = table.drop_duplicates(["budget", "seed", "network"]).drop(columns="network")
+    # Of a network under several names the first stands for all: what it was drawn for, and that a
+    # training of another is a repeat of it.
+    same = table.groupby(["space", "network"], sort=False)
+    table = table.assign(**{k: same[k].transform("first") for k in ("arch_id", "arch", DRAWN)})
+    table = table.drop_duplicates(training).drop(columns="network")
     table = table.sort_values(["budget", "arch_id", "seed"], ignore_index=True)
     first = (*KEYS, DRAWN)
     table = table[[*first, *(name for name in table if name not in first)]]

@@ -271,9 +271,9 @@ def coverage(
     for fold, held_out in enumerate(folds(X, k, np.random.default_rng(seed))):
         if np.count_nonzero(~held_out) < LEAST_ROWS:
             return math.nan
-        inner = dict(params or {})
+        inner = hyperparameters(params, len(X))
         if tuned:
-            inner |= tune(X[~held_out], y[~held_out], seed + fold, base=inner, nthread=nthread)
+            inner = tune(X[~held_out], y[~held_out], seed + fold, base=params, nthread=nthread)
         model = Ensemble(params=inner, nthread=nthread).fit(X[~held_out], y[~held_out], seed + fold)
         low, high = model.predict(X[held_out]).interval(share)
         inside[held_out] = (low <= y[held_out]) & (y[held_out] <= high)

@@ -126,7 +126,7 @@ class XGBoostEvaluator(Evaluator):
             # A line first is worth much where there are few rows, and in the way where trees have
             # enough of them to learn from.
             led = {**params, TREND: self.features.trend}
-            by_line, without = (rank(scores.day1, own, tuned=False) for own in (led, params))
+            by_line, without = (rank(scores.day1, own, False) for own in (led, params))
             found, params = (without, params) if without[0] > by_line[0] else (by_line, led)
             if not tuned:
                 known["day1"] = found
@@ -138,7 +138,7 @@ class XGBoostEvaluator(Evaluator):
             inner = tune(X, y, seed, base=own, nthread=self.nthread) if tuned else own
             if name == "day1":
                 chosen = inner
-            mean, std = known.get(name) or rank(y, own)
+            mean, std = known.get(name) or rank(y, own, tuned)
             heads[name] = fit_head(X, y, inner, seed, self.nthread)
             targets[name] = {
                 "file": f"{name}.ubj",

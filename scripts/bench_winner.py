@@ -46,7 +46,7 @@ def main() -> int:
     parser.add_argument("--data", help="images; none = synthetic ones")
     parser.add_argument("--bench", help="Parquet file of a bench; none = the shipped one")
     parser.add_argument("--surrogate", help="search on it; auto, a shipped name, or a folder")
-    parser.add_argument("--arch", help="JSON file of the architecture found; none = search for it")
+    parser.add_argument("--arch", help="JSON file of an architecture that was found")
     parser.add_argument("--config", default="docs/bench_full.yaml", help="budget of the trainings")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=0)
@@ -76,10 +76,11 @@ def networks(
 ) -> dict[str, tuple[str, dict[str, Any]]]:
     """Space and architecture of each network that is compared, by its label."""
     space, values, searched = bench.space, bench.values(), bench.searched
+    if searched.all():
+        raise ConfigError(f"{bench.path}: a search proposed all of it; nothing was drawn at random")
     best = bench.archs[int(np.argmax(np.where(searched, -np.inf, values)))]
     sizes = space.count_params(bench.matrix)
     most = int(space.count_params(space.encode([best]))[0])
-    found = Path(options.arch) if options.arch else out / "search" / "best.json"
     if from_bench(bench, options):
         found = bench.path
         possible = searched & (sizes <= most)
@@ -90,6 +91,7 @@ def networks(
             )
         arch = bench.archs[int(np.argmax(np.where(possible, values, -np.inf)))]
     else:
+        found = Path(options.arch) if options.arch else out / "search" / "best.json"
         if not options.arch:
             words = ["--out", str(out / "search"), "--quiet", "--search.space", space.name]
             words += ["--search.surrogate", options.surrogate or "auto"]
@@ -105,7 +107,8 @@ def networks(
         raise ConfigError(
             f"{found}: {params} parameters; allowed: {most} or fewer, those of the best random one"
         )
-    if arch == best:
+    one, other = space.network_keys(space.encode([arch, best]))
+    if one == other:
         raise ConfigError(f"{found}: it is the best random one itself; nothing to compare")
     plain = get_space("basicunet")
     larger = [
@@ -169,8 +172,9 @@ def told(bench: NASSegBench, options: argparse.Namespace, out: Path) -> str:
         return f"The one found is that of {Path(options.arch).name}; "
     if from_bench(bench, options):
         return (
-            f"The one found is the best of {bench.searched.sum()} that a surrogate-assisted search "
-            "proposed and measured at the proxy budget; "
+            f"The one found is the best, with no more parameters than the best random one, of "
+            f"{bench.searched.sum()} that a surrogate-assisted search proposed and measured at the "
+            "proxy budget; "
         )
     name = options.surrogate or "auto"
     schema = XGBoostEvaluator.load(find_surrogate(name, bench.space)).schema

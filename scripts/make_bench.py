@@ -75,6 +75,11 @@ def describe(bench: NASSegBench, command: str) -> str:
             "| surrogate that follows a line over them first | "
             f"{cross_validate(X, day1, params={TREND: both.trend})[0]:.3f} |",
         ]
+    drawn = ~bench.searched
+    alone = []
+    if not drawn.all():
+        rank = cross_validate(plain_X[drawn], day1[drawn])[0]
+        alone = [f"| the same on the {drawn.sum()} of the hypercube alone | {rank:.3f} |"]
     plain = [
         np.asarray(plain_X[:, see.names.index(n)], dtype=np.float64)
         for n in ("log_params", "log_macs")
@@ -114,6 +119,7 @@ def describe(bench: NASSegBench, command: str) -> str:
         "| | tau |",
         "|---|---|",
         f"| surrogate, held out (5 folds, 3 times) | {cross_validate(plain_X, day1)[0]:.3f} |",
+        *alone,
         *screened,
         f"| surrogate on the encoding alone | {cross_validate(bench.matrix, day1)[0]:.3f} |",
         f"| trees that learn the order of pairs | "

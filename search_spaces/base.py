@@ -40,8 +40,9 @@ class SearchSpace(AnalogNASProtocol):
     """A finite set of architectures over conditional hyperparameters.
 
     An architecture is *canonical* when it has every hyperparameter of the space and those that do
-    not matter (a stage that is not there) are 0. Two architectures are the same network exactly
-    when their canonical forms are equal, so hashes, caches and counts use that form.
+    not matter (a stage that is not there) are 0. Equal canonical forms are equal networks, so
+    hashes, caches and counts use that form; :meth:`network_keys` tells where different ones build
+    the same network all the same.
 
     A subclass gives ``base_name``, ``version``, ``base_hyperparameters`` and ``_network``.
 
@@ -54,6 +55,10 @@ class SearchSpace(AnalogNASProtocol):
     version: int = 1
     """Raised whenever the same architecture would mean another network."""
     base_hyperparameters: tuple[Hyperparameter, ...] = ()
+
+    signed: frozenset[str] = frozenset()
+    """Hyperparameters that :meth:`_network_signature` stands for; of the others every choice counts
+    as another network."""
 
     task: str = "segmentation"
     """What the networks of this space do: ``segmentation`` or ``classification``."""
@@ -410,14 +415,18 @@ class SearchSpace(AnalogNASProtocol):
             ArchError: as :meth:`decode`.
         """
         indices = self._schema.decode(matrix)
-        told = self._network_signature(self._columns(indices))
-        rows = indices if told is None else np.stack(told, axis=-1).astype(np.int64)
+        # What a signature knows nothing of, such as a hyperparameter that was added, may matter.
+        rest = [h.name not in self.signed for h in self.hyperparameters]
+        rows = indices[:, rest].astype(np.int64)
+        if self.signed:
+            told = self._network_signature(self._columns(indices))
+            rows = np.column_stack([rows, *told]).astype(np.int64)
         return [row.tobytes() for row in np.ascontiguousarray(rows)]
 
-    def _network_signature(self, columns: Columns) -> list[NDArray[Any]] | None:
-        """Whole numbers that determine the network, (n,) each, from the values of each
-        hyperparameter; none = every architecture is a network of its own."""
-        return None
+    def _network_signature(self, columns: Columns) -> list[NDArray[Any]]:
+        """Whole numbers, (n,) each, that say of the hyperparameters ``signed`` what they build,
+        from the values of each hyperparameter."""
+        raise NotImplementedError
 
     def _columns(self, indices: Indices) -> Columns:
         columns: Columns = {

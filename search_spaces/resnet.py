@@ -64,6 +64,7 @@ class ResNetSpace(SearchSpace):
     task = "classification"
     version = 1
     base_hyperparameters = _hyperparameters()
+    signed = frozenset(h.name for h in base_hyperparameters)
 
     def _network(self, arch: dict[str, Any], in_channels: int, out_channels: int) -> nn.Module:
         from nasseg.search_spaces.networks.nasresnet import NASResNet

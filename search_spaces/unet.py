@@ -92,6 +92,7 @@ class UNetSpace(SearchSpace):
     base_name = "unet"
     version = 1
     base_hyperparameters = _hyperparameters()
+    signed = frozenset(h.name for h in base_hyperparameters)
     stride = 1
     """Of the stem: 2 works at half the resolution of the image."""
     norm_operations = 0
@@ -187,10 +188,13 @@ class UNetSpace(SearchSpace):
             )
             for i, width in zip(STAGES, _widths(columns), strict=True)
         ]
-        joining = np.searchsorted(("add", "concat", "none"), columns["skip"])
-        transposed = columns["upsample"] == "transposed"
+        words = [
+            columns["skip"] == "add",
+            columns["skip"] == "concat",
+            columns["upsample"] == "transposed",
+        ]
         numbers = [columns[k] for k in ("out_channel0", "kernel0", "dec_kernel", "dec_depth")]
-        return [*numbers, joining, transposed, *stage_sequence(stages)]
+        return [*numbers, *words, *stage_sequence(stages)]
 
     def _describe(self, columns: Columns) -> Columns:
         """Blocks, branches and convolutions one after another of the encoder, widths of its first

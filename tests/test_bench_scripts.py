@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,30 @@ def test_searches_are_compared_with_and_without_short_trainings(
     assert "Traceback" not in refused.stderr
 
 
+def test_how_well_a_table_can_be_predicted_is_said(tmp_path: Path) -> None:
+    rows = pd.DataFrame(np.random.default_rng(0).integers(0, 5, (60, 3)), columns=list("abc"))
+    rows.assign(score=rows.a + 0.1 * rows.b).to_csv(tmp_path / "table.csv", index=False)
+    words = ["--table", tmp_path / "table.csv", "--score", "score", "--strategies", "random"]
+    done = script("bench_search.py", *words, "--queries", 12, "--seeds", 1, "--out", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"\(5 splits\): (0\.\d+) ± 0\.\d+ by the trees of a surrogate", done.stdout)
+    assert found is not None
+    assert float(found[1]) > 0.6
+
+
+def test_what_a_search_proposed_is_a_table_of_its_own(bench: Path, tmp_path: Path) -> None:
+    long, more = bench.parent / "long.csv", table(tmp_path / "more.csv", 12, 5)
+    words = ["--out", tmp_path / "b.parquet", "--page", tmp_path / "page.md"]
+    done = script("make_bench.py", f"{long}:proxy:0", f"{more}:proxy:0:search", *words)
+    assert done.returncode == 0, done.stderr
+    assert NASSegBench(tmp_path / "b.parquet").searched.sum() == 12
+    assert " of a Latin hypercube and 12 that a search proposed" in done.stdout
+    assert "| the same on the 40 of the hypercube alone | 0." in done.stdout
+    refused = script("make_bench.py", f"{long}:proxy:0:luck", *words)
+    assert refused.returncode == 2
+    assert "allowed: FILE:BUDGET:SEED" in refused.stderr
+
+
 def test_a_winner_is_trained_beside_the_best_random_one_and_a_plain_unet(
     bench: Path, tmp_path: Path
 ) -> None:
@@ -138,6 +163,6 @@ def test_the_winner_is_the_best_that_a_search_proposed_where_the_bench_has_one(
     values, all_sizes = own.values(), SPACE.count_params(own.matrix)
     assert values[other] == values[~own.searched].max()
     assert values[one] == values[own.searched & (all_sizes <= sizes[1])].max()
-    assert f"the best of {own.searched.sum()} that" in winner.told(own, options, tmp_path)
+    assert f"of {own.searched.sum()} that a" in winner.told(own, options, tmp_path)
     # Asked for a search on a surrogate, it does not look.
     assert not winner.from_bench(own, argparse.Namespace(arch=None, surrogate="auto"))

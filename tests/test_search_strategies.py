@@ -179,3 +179,38 @@ def test_a_network_is_not_measured_under_two_names():
     assert not len(domain.settle(X[1:], known, rng))
     # Being measured is known as well.
     assert strategy.taken(History(X[:0], np.empty(0), pending=X[1:])) == known
+
+
+def test_what_was_asked_for_counts_whether_it_has_a_twin_or_not():
+    space, X = twins()
+    others = space.sample_matrix(8, np.random.default_rng(3))
+    history = History(np.concatenate([X, others]), np.arange(10.0))
+    strategy = SurrogateAssisted(SpaceDomain(space), members=6, population=20, generations=1)
+    strategy._initial = None  # ten were asked for, so that it is not asked any more
+    row = strategy.propose(history, 1, np.random.default_rng(0))
+    assert not set(space.network_keys(row)) & strategy.taken(history)
+
+
+@pytest.mark.parametrize("name", ["lhs", "random", "tpe"])
+def test_samplers_do_not_propose_a_twin(name, monkeypatch):
+    import optuna
+
+    from nasseg.search import sampler
+    from nasseg.search.bounds import SizeBounds
+    from nasseg.search.distributions import distributions, to_params
+
+    space, X = twins()
+    one, other = space.decode(X)
+    known = optuna.trial.create_trial(
+        params=to_params(space, one),
+        distributions={k: distributions(space)[k] for k in to_params(space, one)},
+        value=0.5,
+        user_attrs={"arch_id": space.arch_id(one)},
+    )
+    asked = iter([other])
+    real = sampler.suggest
+    monkeypatch.setattr(sampler, "suggest", lambda trial, s: next(asked, None) or real(trial, s))
+    request = sampler.Request(space, 0, 1, SizeBounds())
+    said = sampler.propose(name, request, [known])
+    assert next(asked, None) is None
+    assert space.network_keys(space.encode([said.arch])) != space.network_keys(X[:1])

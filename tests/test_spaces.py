@@ -204,3 +204,65 @@ def test_multiply_accumulates_per_pixel_are_those_of_the_built_networks(name):
         built = space.build(arch, in_channels=3, out_channels=2)
         macs = sum(count_macs(built, torch.zeros(1, 3, 64, 64)).values())
         assert macs == pytest.approx(value * 64**2)
+
+
+def arch_of(space, **changes):
+    return space.repair({**space.default(), **changes})
+
+
+def keys_of(space, *archs):
+    return space.network_keys(space.encode(list(archs)))
+
+
+def test_blocks_of_one_kind_are_one_network_whatever_their_stage():
+    unet = get_space("unet")
+    flat = {"M": 4, "topology": "isotropic", "R2": 1, "R3": 2, "R4": 1}
+    one = arch_of(unet, **flat)
+    # The halving after the first stage divides; kinds that differ do, too.
+    twin, stem, kind, pyramid = (
+        arch_of(unet, **flat | {"R2": 2, "R3": 1}),
+        arch_of(unet, **flat | {"R1": 2, "R2": 1, "R3": 1}),
+        arch_of(unet, **flat | {"B3": 2}),
+        arch_of(unet, **flat | {"topology": "pyramidal"}),
+    )
+    shorter = arch_of(unet, M=3, topology="isotropic", R2=2, R3=2)
+    keys = keys_of(unet, one, twin, shorter, stem, kind, pyramid)
+    assert keys[0] == keys[1] == keys[2]
+    assert len(set(keys)) == 4
+    moved = arch_of(unet, **flat | {"topology": "pyramidal", "R2": 2, "R3": 1})
+    assert keys_of(unet, moved) != keys[-1:]
+    # Factors that end in the same channels, at the end where nothing follows from them.
+    widths = [arch_of(unet, out_channel0=8, M=2, widenfact1=1.0, widenfact2=f) for f in (1.25, 1.5)]
+    assert len(set(keys_of(unet, *widths))) == 1
+    assert unet.network_keys(unet.encode([])) == []
+
+
+def test_groups_of_the_resnet_are_one_where_nothing_is_between_them():
+    resnet = get_space("resnet")
+    wide = {"out_channel0": 64, "M": 5, **{f"widenfact{i}": 0.5 for i in range(1, 6)}}
+    one, other, halved = (
+        arch_of(resnet, **wide, R4=4, R5=1),
+        arch_of(resnet, **wide, R4=2, R5=3),
+        arch_of(resnet, **wide, R3=3, R4=2, R5=1),
+    )
+    keys = keys_of(resnet, one, other, halved)
+    assert keys[0] == keys[1] != keys[2]
+    # Below the cap of the channels, group 5 widens.
+    narrow = {**wide, "out_channel0": 8}
+    assert (
+        len(set(keys_of(resnet, *(arch_of(resnet, **narrow, R4=a, R5=5 - a) for a in (1, 4))))) == 2
+    )
+
+
+def test_what_a_space_knows_nothing_of_counts_as_another_network():
+    known = type(get_space("unet"))
+
+    class More(known):
+        base_name = "more"
+        base_hyperparameters = (*known.base_hyperparameters, Hyperparameter("extra", (1, 2)))
+
+    space = More()
+    one, other = ({**space.default(), "extra": k} for k in (1, 2))
+    assert len(set(keys_of(space, one, other))) == 2
+    cells = get_space("cells")
+    assert len(set(keys_of(cells, *cells.enumerate()))) == 1800

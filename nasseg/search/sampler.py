@@ -82,21 +82,14 @@ class _ProposesArchitectures:
 
     def seen(self, study: Study, trial: FrozenTrial) -> set[bytes]:
         """Keys of the networks of all other trials."""
-        others = [
-            arch
-            for other in study.get_trials(deepcopy=False)
-            if other.number != trial.number and (arch := self._arch(other)) is not None
-        ]
-        return set(self.space.network_keys(self.space.encode(others)))
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        return _keys(self.space, others)
 
     def _key(self, arch: dict[str, Any]) -> bytes:
         return self.space.network_keys(self.space.encode([arch]))[0]
 
     def _arch(self, trial: FrozenTrial) -> dict[str, Any] | None:
-        try:
-            return from_params(self.space, trial.params)
-        except ArchError:
-            return None  # another worker is just about to say what it measures
+        return _arch_of(self.space, trial)
 
     def from_hypercube(self, number: int, seen: set[bytes]) -> dict[str, Any]:
         """The first new architecture from place ``number`` of the hypercube on.
@@ -118,6 +111,19 @@ class _ProposesArchitectures:
             )
         left = [arch for arch in passed if self._key(arch) not in seen] or passed
         return left[number % len(left)]
+
+
+def _arch_of(space: SearchSpace, trial: FrozenTrial) -> dict[str, Any] | None:
+    try:
+        return from_params(space, trial.params)
+    except ArchError:
+        return None  # another worker is just about to say what it measures
+
+
+def _keys(space: SearchSpace, trials: Sequence[FrozenTrial]) -> set[bytes]:
+    """Keys of the networks of trials."""
+    archs = [arch for trial in trials if (arch := _arch_of(space, trial)) is not None]
+    return set(space.network_keys(space.encode(archs)))
 
 
 class HypercubeSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[misc]
@@ -459,21 +465,23 @@ def propose(
     values = [t.value for t in history if t.state == TrialState.COMPLETE and t.value is not None]
     worst = min(values, default=0.0)
     seen = {*taken, *(i for t in history if (i := t.user_attrs.get("arch_id")) is not None)}
+    networks = _keys(space, history)
     again: dict[str, Any] | None = None
     attrs: dict[str, Any] = {}
     for _ in range(entry.attempts):
         trial = copy.ask()
         arch = suggest(trial, space)
         attrs = dict(copy.get_trials(deepcopy=False)[-1].system_attrs)
-        if request.bounds.within(space, space.encode([arch]))[0]:
-            if space.arch_id(arch) not in seen:
+        X = space.encode([arch])
+        if request.bounds.within(space, X)[0]:
+            if space.arch_id(arch) not in seen and space.network_keys(X)[0] not in networks:
                 return Proposal(arch, attrs)
             again = again or arch
         if entry.penalise:
             copy.tell(trial, worst)
         else:
             copy.tell(trial, state=TrialState.FAIL)
-    return Proposal(_at_random(request, seen, again), attrs)
+    return Proposal(_at_random(request, seen, networks, again), attrs)
 
 
 def expected_gain(request: Request, history: Sequence[FrozenTrial]) -> float:
@@ -488,14 +496,17 @@ def expected_gain(request: Request, history: Sequence[FrozenTrial]) -> float:
     return _surrogate_sampler(request).expected_gain(copy, len(history))
 
 
-def _at_random(request: Request, seen: set[str], again: dict[str, Any] | None) -> dict[str, Any]:
+def _at_random(
+    request: Request, seen: set[str], networks: set[bytes], again: dict[str, Any] | None
+) -> dict[str, Any]:
     """A new architecture within the bounds; where there seems to be none, ``again``."""
     space = request.space
     rng = np.random.default_rng([request.seed, 4, request.slot])
     for _ in range(ROUNDS):
         X = space.sample_matrix(512, rng)
-        for arch in space.decode(X[request.bounds.within(space, X)]):
-            if space.arch_id(arch) not in seen:
+        X = X[request.bounds.within(space, X)]
+        for arch, key in zip(space.decode(X), space.network_keys(X), strict=True):
+            if space.arch_id(arch) not in seen and key not in networks:
                 return arch
             again = again or arch
     if again is None:

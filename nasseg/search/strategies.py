@@ -76,7 +76,7 @@ class Strategy(ABC):
             ConfigError: so many are not left.
         """
         taken = self.taken(history)
-        if len(taken) < self.initial or len(history.known()[0]) < 2:
+        if len(history.asked()) < self.initial or len(history.known()[0]) < 2:
             X = self._initial(history, n, rng)
         else:
             X = self._propose(history, n, rng)
@@ -230,7 +230,7 @@ class SurrogateAssisted(Strategy):
         if self.trend is None:
             return X
         best = self._by_trend(history, n, rng)
-        turn = len(self.taken(history))
+        turn = len(history.asked())
         # In turns over all proposals, whatever the size of a batch.
         mixed = [
             (best if (turn + i) % 2 == 0 and i < len(best) else X)[i : i + 1] for i in range(n)
@@ -313,9 +313,14 @@ class SurrogateAssisted(Strategy):
         return self._unasked(living, history)
 
     def _unasked(self, X: Matrix, history: History) -> Matrix:
-        taken = self.taken(history)
-        fresh: Matrix = X[[key not in taken for key in self.domain.keys(X)]]
-        return fresh
+        """The rows that were not asked for yet, each once."""
+        taken, fresh = self.taken(history), []
+        for i, key in enumerate(self.domain.keys(X)):
+            if key not in taken:
+                taken.add(key)
+                fresh.append(i)
+        found: Matrix = X[fresh]
+        return found
 
     def _batch(
         self,
