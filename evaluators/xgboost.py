@@ -115,10 +115,10 @@ class XGBoostEvaluator(Evaluator):
         repeats = min(repeats, 1) if tuned else repeats
         params = dict(params or {})
 
-        def rank(y: FloatArray, own: Mapping[str, Any], tuned: bool = tuned) -> tuple[float, float]:
+        def rank(y: FloatArray, own: Mapping[str, Any], choosing: bool) -> tuple[float, float]:
             if not repeats:
                 return math.nan, math.nan
-            more: dict[str, Any] = {"repeats": repeats, "tuned": tuned, "nthread": self.nthread}
+            more: dict[str, Any] = {"repeats": repeats, "tuned": choosing, "nthread": self.nthread}
             return cross_validate(X, y, folds, seed, params=own, **more)
 
         known: dict[str, tuple[float, float]] = {}

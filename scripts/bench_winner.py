@@ -78,9 +78,9 @@ def networks(
     space, values, searched = bench.space, bench.values(), bench.searched
     if searched.all():
         raise ConfigError(f"{bench.path}: a search proposed all of it; nothing was drawn at random")
-    best = bench.archs[int(np.argmax(np.where(searched, -np.inf, values)))]
     sizes = space.count_params(bench.matrix)
-    most = int(space.count_params(space.encode([best]))[0])
+    luckiest = int(np.argmax(np.where(searched, -np.inf, values)))
+    best, most = bench.archs[luckiest], int(sizes[luckiest])
     if from_bench(bench, options):
         found = bench.path
         possible = searched & (sizes <= most)

@@ -6,7 +6,7 @@ The formulas mirror ``networks/blocks.py``; tests hold the two together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -197,30 +197,34 @@ def _total(slots: Counts) -> Counts:
     return total
 
 
-def stage_sequence(stages: Sequence[Sequence[Any]]) -> list[Counts]:
+def stage_sequence(
+    columns: Mapping[str, NDArray[Any]], widths: Sequence[Counts], halves: Sequence[Any]
+) -> list[Counts]:
     """What residual stages build, one after another: equal columns are equal networks.
 
     A stage that neither halves the map nor changes its channels is more blocks of the stage before
     where it has blocks of the same kind.
 
     Args:
-        stages: for each whether it is there, whether it halves the map, its channels,
-            ``convblock``, branches and blocks, (n,) each.
+        columns: ``M``, the number of stages, and ``convblock<i>``, ``B<i>`` and ``R<i>`` of each.
+        widths: Channels of each stage, (n,) each.
+        halves: Whether each stage halves the map, (n,) each or one for all.
 
     Returns:
-        All but the first of these for as many stages, (n,) each; 0 where none is left.
+        For as many stages whether it halves the map, its channels, ``convblock``, branches and
+        blocks, (n,) each; 0 where none is left.
     """
-    n = len(stages[0][2])
-    slots = np.zeros((n, len(stages), 5), dtype=np.int64)
+    n = len(columns["M"])
+    slots = np.zeros((n, len(widths), 5), dtype=np.int64)
     last = np.full(n, -1)
     rows = np.arange(n)
-    for there, halves, *kind, blocks in stages:
-        there, halves = np.broadcast_to(there, n), np.broadcast_to(halves, n)
-        own = np.stack(kind, axis=-1)
-        same = (last >= 0) & ~halves & (slots[rows, last, 1:4] == own).all(-1)
+    for i, (width, halved) in enumerate(zip(widths, halves, strict=True), 1):
+        there, halving = columns["M"] >= i, np.broadcast_to(halved, n)
+        own = np.stack([width, columns[f"convblock{i}"], columns[f"B{i}"]], axis=-1)
+        same = (last >= 0) & ~halving & (slots[rows, last, 1:4] == own).all(-1)
         begun = there & ~same
         last = last + begun
-        slots[rows[begun], last[begun], 0] = halves[begun]
+        slots[rows[begun], last[begun], 0] = halving[begun]
         slots[rows[begun], last[begun], 1:4] = own[begun]
-        slots[rows[there], last[there], 4] += blocks[there]
-    return list(slots.reshape(n, 5 * len(stages)).T)
+        slots[rows[there], last[there], 4] += columns[f"R{i}"][there]
+    return list(slots.reshape(n, 5 * len(widths)).T)

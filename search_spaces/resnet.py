@@ -113,16 +113,8 @@ class ResNetSpace(SearchSpace):
         return layers.table()
 
     def _network_signature(self, columns: Columns) -> list[NDArray[Any]]:
-        stages = [
-            (
-                columns["M"] >= i,
-                i in HALVING_GROUPS,
-                width,
-                *(columns[f"{key}{i}"] for key in ("convblock", "B", "R")),
-            )
-            for i, width in zip(GROUPS, _widths(columns), strict=True)
-        ]
-        return [columns["out_channel0"], *stage_sequence(stages)]
+        halves = [i in HALVING_GROUPS for i in GROUPS]
+        return [columns["out_channel0"], *stage_sequence(columns, _widths(columns), halves)]
 
 
 def group_widths(arch: Mapping[str, Any]) -> list[int]:

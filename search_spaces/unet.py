@@ -179,22 +179,14 @@ class UNetSpace(SearchSpace):
 
     def _network_signature(self, columns: Columns) -> list[NDArray[Any]]:
         isotropic = columns["topology"] == "isotropic"
-        stages = [
-            (
-                columns["M"] >= i,
-                (i > 1) & ~(isotropic & (i > 2)),
-                width,
-                *(columns[f"{key}{i}"] for key in ("convblock", "B", "R")),
-            )
-            for i, width in zip(STAGES, _widths(columns), strict=True)
-        ]
+        halves = [(i > 1) & ~(isotropic & (i > 2)) for i in STAGES]
         words = [
             columns["skip"] == "add",
             columns["skip"] == "concat",
             columns["upsample"] == "transposed",
         ]
         numbers = [columns[k] for k in ("out_channel0", "kernel0", "dec_kernel", "dec_depth")]
-        return [*numbers, *words, *stage_sequence(stages)]
+        return [*numbers, *words, *stage_sequence(columns, _widths(columns), halves)]
 
     def _describe(self, columns: Columns) -> Columns:
         """Blocks, branches and convolutions one after another of the encoder, widths of its first

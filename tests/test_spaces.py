@@ -249,9 +249,8 @@ def test_groups_of_the_resnet_are_one_where_nothing_is_between_them():
     assert keys[0] == keys[1] != keys[2]
     # Below the cap of the channels, group 5 widens.
     narrow = {**wide, "out_channel0": 8}
-    assert (
-        len(set(keys_of(resnet, *(arch_of(resnet, **narrow, R4=a, R5=5 - a) for a in (1, 4))))) == 2
-    )
+    widening = [arch_of(resnet, **narrow, R4=a, R5=5 - a) for a in (1, 4)]
+    assert len(set(keys_of(resnet, *widening))) == 2
 
 
 def test_what_a_space_knows_nothing_of_counts_as_another_network():

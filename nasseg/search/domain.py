@@ -64,6 +64,15 @@ class Domain(ABC):
         """A key for each row; what has a key that is known is not measured again."""
         return row_keys(X)
 
+    def new(self, X: Matrix, taken: set[bytes]) -> Matrix:
+        """The rows with a key not ``taken``, each once, in order."""
+        seen, rows = set(taken), []
+        for i, key in enumerate(self.keys(X)):
+            if key not in seen:
+                seen.add(key)
+                rows.append(i)
+        return X[rows]
+
     def fresh(self, X: Matrix, n: int, taken: set[bytes], rng: np.random.Generator) -> Matrix:
         """``n`` rows of the domain not ``taken``: those of ``X`` first, then random ones.
 
@@ -135,13 +144,7 @@ class SpaceDomain(Domain):
 
     def settle(self, X: Matrix, taken: set[bytes], rng: np.random.Generator) -> Matrix:
         """The rows within the bounds that are not taken."""
-        X = self._within(X)
-        fresh, seen = [], set(taken)
-        for i, key in enumerate(self.keys(X)):
-            if key not in seen:
-                seen.add(key)
-                fresh.append(i)
-        return X[fresh]
+        return self.new(self._within(X), taken)
 
     def _within(self, X: Matrix) -> Matrix:
         return X if self._allowed is None else X[self._allowed(X)]

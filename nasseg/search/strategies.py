@@ -216,7 +216,7 @@ class SurrogateAssisted(Strategy):
     def _by_trend(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
         pool = self.domain.all_rows()
         pool = self.domain.sample(10 * self.population, rng) if pool is None else pool
-        pool = self._unasked(pool, history)
+        pool = self.domain.new(pool, self.taken(history))
         if self.trend is None or not len(pool):
             return pool
         said = self.domain.features(pool)[:, self.trend].astype(np.float64)
@@ -289,7 +289,7 @@ class SurrogateAssisted(Strategy):
         """Rows to choose from: everything, or where an evolution on the surrogate came by."""
         every = self.domain.all_rows()
         if every is not None:
-            return self._unasked(every, history)
+            return self.domain.new(every, self.taken(history))
 
         def bound(rows: Matrix) -> FloatArray:
             said = model.predict(self.domain.features(rows))
@@ -310,17 +310,7 @@ class SurrogateAssisted(Strategy):
             seen |= set(self.domain.keys(children))
             living = np.concatenate([children, living])
             score = np.concatenate([bound(children), score])
-        return self._unasked(living, history)
-
-    def _unasked(self, X: Matrix, history: History) -> Matrix:
-        """The rows that were not asked for yet, each once."""
-        taken, fresh = self.taken(history), []
-        for i, key in enumerate(self.domain.keys(X)):
-            if key not in taken:
-                taken.add(key)
-                fresh.append(i)
-        found: Matrix = X[fresh]
-        return found
+        return self.domain.new(living, self.taken(history))
 
     def _batch(
         self,
