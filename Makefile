@@ -42,8 +42,9 @@ types: $(STAMP)
 	cd $(CHECKED) && $(abspath $(BIN))/mypy --strict --config-file $(CURDIR)/pyproject.toml \
 		--cache-dir $(CURDIR)/.mypy_cache -p nasseg
 
+# A file of tests to a process, each with one thread: there are as many as cores, up to four.
 unit: $(STAMP)
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

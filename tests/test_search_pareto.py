@@ -583,6 +583,7 @@ def test_one_objective_of_ones_own_has_no_front():
 def test_a_bound_that_is_tighter_than_a_constraint_is_said(caplog, monkeypatch):
     # The command line, once used, keeps the package's log to itself.
     monkeypatch.setattr(logging.getLogger("nasseg"), "propagate", True)
+    caplog.set_level(logging.WARNING, logger="nasseg")
     study(max_params=2000, constraints=("params<3000",))
     assert "search.max_params is 2,000 and holds beside params < 3000" in caplog.text
     caplog.clear()
