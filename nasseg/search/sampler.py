@@ -88,9 +88,6 @@ class _ProposesArchitectures:
     def _key(self, arch: dict[str, Any]) -> bytes:
         return self.space.network_keys(self.space.encode([arch]))[0]
 
-    def _arch(self, trial: FrozenTrial) -> dict[str, Any] | None:
-        return _arch_of(self.space, trial)
-
     def from_hypercube(self, number: int, seen: set[bytes]) -> dict[str, Any]:
         """The first new architecture from place ``number`` of the hypercube on.
 
@@ -201,7 +198,7 @@ class AnalogNASSampler(_ProposesArchitectures, BaseGASampler):  # type: ignore[m
         parents = [
             arch
             for parent in _best_first(self.get_parent_population(study, generation), study)
-            if (arch := self._arch(parent)) is not None
+            if (arch := _arch_of(self.space, parent)) is not None
         ]
         if not parents:
             return self.from_hypercube(trial.number, seen)
@@ -210,10 +207,10 @@ class AnalogNASSampler(_ProposesArchitectures, BaseGASampler):  # type: ignore[m
         for _ in range(ROUNDS):
             chances = self.crossover_prob, self.mutation_prob
             children = offspring(domain, X, CHILDREN, rng, *chances)
-            good = self.bounds.within(self.space, children)
-            for child in self.space.decode(children[good]):
-                if self._key(child) not in seen:
-                    return child
+            children = children[self.bounds.within(self.space, children)]
+            for place, key in enumerate(self.space.network_keys(children)):
+                if key not in seen:
+                    return self.space.decode(children[[place]])[0]
         return self.from_hypercube(trial.number, seen)
 
 
@@ -278,7 +275,7 @@ class SurrogateSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[mis
         done, scores, rest = [], [], []
         sign = _sign(study)
         for other in study.get_trials(deepcopy=False):
-            arch = None if other.number == number else self._arch(other)
+            arch = None if other.number == number else _arch_of(self.space, other)
             if arch is None:
                 continue
             if other.state == TrialState.COMPLETE and other.value is not None:
