@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nasseg.errors import ArchError, ConfigError, DataError
 from nasseg.evaluators._boosting import tau
+from nasseg.evaluators._repeats import Noise, repeat_noise
 from nasseg.evaluators.base import Arch, Evaluator, Matrix
 from nasseg.evaluators.scores import COLUMNS, FloatArray, Scores
 from nasseg.evaluators.tables import FULL, PROXY
@@ -159,29 +160,11 @@ class NASSegBench(Evaluator):
         """Scores of all architectures."""
         return self.evaluate(self.archs)
 
-    def noise(self, metric: str = "day1") -> tuple[float, float, int]:
-        """What a repeat of the measurement with another seed changes.
-
-        Returns:
-            The standard deviation within architectures, Kendall's tau between two repeats (the
-            noise ceiling: no prediction from the architecture alone can rank a single
-            measurement much better), and the number of architectures with several seeds. NaN
-            where no architecture has several.
-        """
+    def noise(self, metric: str = "day1") -> Noise:
+        """What a repeat of the measurement with another seed changes."""
         self.values(metric)
-        several = self._rows.groupby("arch_id").filter(lambda rows: len(rows) > 1)
-        groups = several.groupby("arch_id")[metric]
-        if not len(groups):
-            return np.nan, np.nan, 0
-        deviation = float(np.sqrt(groups.var(ddof=1).mean()))
-        wide = several.pivot(index="arch_id", columns="seed", values=metric)
-        taus = []
-        for i, first in enumerate(wide):
-            for second in list(wide)[i + 1 :]:
-                both = wide[[first, second]].dropna()
-                if len(both) > 2:
-                    taus.append(tau(np.asarray(both[first]), np.asarray(both[second])))
-        return deviation, float(np.mean(taus)) if taus else np.nan, len(groups)
+        rows = self._rows
+        return repeat_noise(rows.arch_id.tolist(), rows.seed.tolist(), np.asarray(rows[metric]))
 
     def proxy_tau(self, metric: str = "day1") -> tuple[float, int]:
         """Kendall's tau between the proxy and the full budget, and over how many architectures."""

@@ -21,20 +21,13 @@ SHOWN = 15
 """Features in the picture."""
 
 
-def write_card(
-    evaluator: XGBoostEvaluator,
-    table: Table,
-    folder: str | Path,
-    *,
-    ceiling: float = math.nan,
-) -> Path:
+def write_card(evaluator: XGBoostEvaluator, table: Table, folder: str | Path) -> Path:
     """Write ``card.md`` and ``importance.png`` beside the weights.
 
     Args:
         evaluator: fitted.
         table: what it was fitted to.
         folder: of the surrogate.
-        ceiling: Kendall's tau between two measurements of the same architectures, where known.
     """
     schema, target = evaluator.schema, Path(folder)
     X = evaluator.features.matrix(table.X)
@@ -62,7 +55,7 @@ def write_card(
             f"| {name} | {entry['min']:.4g} to {entry['max']:.4g} | "
             f"{_number(entry['tau_mean'])} ± {_number(entry['tau_std'])} |"
         )
-    uncertainty = schema["uncertainty"]
+    uncertainty, noise = schema["uncertainty"], table.noise
     short, led = schema.get("low_fidelity"), TREND in schema["hyperparameters"]
     if short is not None:
         alone = X[:, names.index(LOW_FIDELITY)].astype(np.float64)
@@ -87,8 +80,11 @@ def write_card(
         "- the multiply-accumulates per pixel alone: "
         f"{_number(tau(day1, macs.astype(np.float64)))}",
         *(
-            [f"- a second measurement with another seed (the noise ceiling): {_number(ceiling)}"]
-            if math.isfinite(ceiling)
+            [
+                f"- a second measurement, of the {noise.count} architectures that have several "
+                f"(the noise ceiling of a single one): {_number(noise.ceiling)}"
+            ]
+            if math.isfinite(noise.ceiling)
             else []
         ),
         "",

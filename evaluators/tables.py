@@ -15,6 +15,7 @@ import numpy as np
 
 from nasseg._registry import nearest
 from nasseg.errors import ArchError, DataError
+from nasseg.evaluators._repeats import NOTHING_REPEATED, Noise, repeat_noise
 from nasseg.evaluators.base import Matrix
 from nasseg.evaluators.scores import Scores
 
@@ -43,6 +44,8 @@ class Table:
     """Their scores; the targets are known and finite."""
     data: bytes
     """The file as it was read."""
+    noise: Noise = NOTHING_REPEATED
+    """How well repeated measurements of ``day1`` agree."""
 
     @property
     def sha256(self) -> str:
@@ -71,7 +74,18 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
         name: _numbers(file, name, _column(header, body, name))
         for name in (*TARGETS, *(name for name in MORE if name in header))
     }
-    return Table(X, Scores.of(len(body), **known), data)
+    if file.suffix == ".parquet":
+        # Its seeds are one row by now.
+        from nasseg.evaluators.bench import NASSegBench
+
+        noise = NASSegBench(file).noise()
+    else:
+        noise = _noise_of(X, known["day1"])
+    return Table(X, Scores.of(len(body), **known), data, noise)
+
+
+def _noise_of(X: Matrix, day1: Sequence[float]) -> Noise:
+    return repeat_noise([row.tobytes() for row in X], None, np.array(day1))
 
 
 def read_archs(path: str | Path, space: SearchSpace) -> list[dict[str, Any]]:
@@ -175,7 +189,8 @@ def read_tables(paths: Sequence[str | Path], space: SearchSpace) -> Table:
     writer.writerow(["arch", *TARGETS, *shared])
     for arch, row, more in zip(archs, rows, cells, strict=True):
         writer.writerow([space.to_json(arch), *(row[name] for name in TARGETS), *more])
-    return Table(X, Scores.from_rows(rows), text.getvalue().encode("utf-8"))
+    noise = _noise_of(X, [row["day1"] for row in rows])
+    return Table(X, Scores.from_rows(rows), text.getvalue().encode("utf-8"), noise)
 
 
 def _shared_columns(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]]:

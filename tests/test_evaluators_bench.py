@@ -6,8 +6,9 @@ import pytest
 
 from nasseg.errors import ArchError, ConfigError, DataError
 from nasseg.evaluators import NASSegBench, fit_table
+from nasseg.evaluators._repeats import repeat_noise
 from nasseg.evaluators.bench import make_bench
-from nasseg.evaluators.tables import read_table
+from nasseg.evaluators.tables import read_table, read_tables
 from nasseg.search_spaces import get_space
 
 SPACE = get_space("unet")
@@ -78,6 +79,27 @@ def test_noise_and_proxy_are_known_where_they_were_measured(bench):
     full = NASSegBench(table.path, budget="full")
     assert len(full) == 8
     assert np.isnan(full.noise()[0])
+
+
+def test_noise_is_the_deviation_within_architectures_and_the_tau_between_repeats():
+    # One of the six pairs changes its order; the squared differences are 0.04, 0.04, 1.44, 0.64.
+    values = np.array([1, 2, 3, 4, 1.2, 2.2, 4.2, 3.2, 9])
+    found = repeat_noise("abcdabcde", None, values)
+    assert found == (pytest.approx(0.27**0.5), pytest.approx(2 / 3), 4)
+    assert repeat_noise("abcdabcde", [0] * 4 + [7] * 4 + [0], values) == found
+
+
+def test_a_card_says_how_well_measurements_repeat(bench, tmp_path):
+    table, _, entries = bench
+    known = table.noise()
+    assert read_table(table.path, SPACE).noise == known
+    seeds = [entry["path"] for entry in entries if entry["budget"] == "proxy"]
+    assert read_tables(seeds, SPACE).noise == pytest.approx(known)
+    assert np.isnan(read_table(seeds[0], SPACE).noise.ceiling)
+    fit_table(table.path, SPACE, tmp_path / "s")
+    card = (tmp_path / "s" / "card.md").read_text()
+    assert "of the 12 architectures that have several (the noise ceiling" in card
+    assert f"of a single one): {known[1]:.2f}" in card
 
 
 def test_a_surrogate_is_fitted_to_it(bench):
