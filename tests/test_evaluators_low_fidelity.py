@@ -148,7 +148,7 @@ def test_a_measured_search_begins_with_what_is_known(surrogate):
 
     first = propose("surrogate", Request(SPACE, 0, 0, bounds, known), []).arch
     assert expected(first) > np.quantile(usual, 0.98)
-    # Every second one covers the space, as where nothing is known.
+    # The second one covers the space, as where nothing is known.
     params = to_params(SPACE, first)
     chosen = {name: distributions(SPACE)[name] for name in params}
     done = create_trial(params=params, distributions=chosen, value=0.5)

@@ -33,7 +33,7 @@ from nasseg.evaluators.features import Features
 from nasseg.search.bounds import SizeBounds, iterate_spread
 from nasseg.search.distributions import distributions, from_params, suggest, to_params
 from nasseg.search.domain import SpaceDomain
-from nasseg.search.strategies import INITIAL, History, SurrogateAssisted, offspring
+from nasseg.search.strategies import COVERING, INITIAL, History, SurrogateAssisted, offspring
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -219,8 +219,8 @@ class SurrogateSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[mis
 
     :class:`~nasseg.search.strategies.SurrogateAssisted` on an Optuna study; what is under way
     counts as known, so that many workers measure different things. The first generation is a
-    Latin hypercube; where something is known of the space beforehand, every second one of it is
-    the most promising by that.
+    Latin hypercube; where something is known of the space beforehand, all of it but one are the
+    most promising by that.
 
     Args:
         space: The search space.
@@ -244,8 +244,7 @@ class SurrogateSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[mis
 
     def propose(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         """The most promising architecture that no trial has."""
-        # Every second one of the first is what promises most.
-        promising = self.low_fidelity is not None and trial.number % 2 == 0
+        promising = self.low_fidelity is not None and trial.number != COVERING
         if trial.number < self.initial and not promising:
             return self.from_hypercube(trial.number, self.seen(study, trial))
         rng = np.random.default_rng([self.seed, 5, trial.number])

@@ -25,6 +25,11 @@ FloatArray = NDArray[np.float64]
 
 INITIAL = 10
 """Architectures measured before a strategy has anything to go by."""
+COVERING = 1
+"""Of those, from 0, the one that covers the domain where something is known beforehand, so that
+not all are alike; the others are the most promising. With every second one such, the median of
+queries until one of the best 1 % of NASSeg-Bench was found (four fifths of it, 24 times) was 11
+instead of 4, and without what a search proposed 12 instead of 7."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,8 +188,8 @@ class SurrogateAssisted(Strategy):
         members: of the ensemble.
         trend: column of the domain's features that says beforehand what to expect, such as the
             low fidelity of :class:`~nasseg.evaluators.features.Features`: the ensemble follows a
-            line over it first, and every second one of the first architectures is the best by
-            it; the others cover the domain, or nothing would tell how much it is worth.
+            line over it first, and the first architectures, but the one at ``COVERING``, are the
+            best by it.
     """
 
     def __init__(
@@ -233,7 +238,7 @@ class SurrogateAssisted(Strategy):
         turn = len(history.asked())
         # In turns over all proposals, whatever the size of a batch.
         mixed = [
-            (best if (turn + i) % 2 == 0 and i < len(best) else X)[i : i + 1] for i in range(n)
+            (best if turn + i != COVERING and i < len(best) else X)[i : i + 1] for i in range(n)
         ]
         return np.concatenate([*mixed, X])
 
