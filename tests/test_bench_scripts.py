@@ -110,6 +110,12 @@ def test_what_a_search_proposed_is_a_table_of_its_own(bench: Path, tmp_path: Pat
     refused = script("make_bench.py", f"{long}:proxy:0:luck", *words)
     assert refused.returncode == 2
     assert "allowed: FILE:BUDGET:SEED" in refused.stderr
+    words = ["--queries", 12, "--seeds", 1, "--strategies", "random", "--out", tmp_path / "s"]
+    done = script("bench_search.py", "--bench", tmp_path / "b.parquet", "--drawn-only", *words)
+    assert "on b.parquet (40 architectures drawn at random, day1)" in done.stdout
+    refused = script("bench_search.py", "--table", long, "--drawn-only", *words)
+    assert refused.returncode == 2
+    assert "--table goes with neither" in refused.stderr
 
 
 def test_a_winner_is_trained_beside_the_best_random_one_and_a_plain_unet(
