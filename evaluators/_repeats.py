@@ -19,7 +19,7 @@ class Noise(NamedTuple):
     ceiling: float
     """Kendall's tau between two repeats: the noise ceiling, as no prediction from the architecture
     alone can rank a single measurement much better."""
-    count: int
+    several: int
     """Architectures with several measurements."""
 
 

@@ -81,7 +81,7 @@ def write_card(evaluator: XGBoostEvaluator, table: Table, folder: str | Path) ->
         f"{_number(tau(day1, macs.astype(np.float64)))}",
         *(
             [
-                f"- a second measurement, of the {noise.count} architectures that have several "
+                f"- a second measurement, of the {noise.several} architectures that have several "
                 f"(the noise ceiling of a single one): {_number(noise.ceiling)}"
             ]
             if math.isfinite(noise.ceiling)
