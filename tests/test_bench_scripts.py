@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -146,20 +147,30 @@ def test_a_winner_is_trained_beside_the_best_random_one_and_a_plain_unet(
     assert "Traceback" not in refused.stderr
 
 
-def test_the_winner_is_the_best_that_a_search_proposed_where_the_bench_has_one(
-    bench: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def winner() -> ModuleType:
     spec = importlib.util.spec_from_file_location("winner", SCRIPTS / "bench_winner.py")
     assert spec is not None
     assert spec.loader is not None
-    winner = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(winner)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def searched(bench: Path, tmp_path: Path) -> NASSegBench:
     rows = pd.read_parquet(bench)
     rows["drawn"] = np.where((rows.budget == "proxy") & (rows.index % 3 == 0), "search", "random")
     rows.to_parquet(tmp_path / "searched.parquet")
-    own = NASSegBench(tmp_path / "searched.parquet")
+    return NASSegBench(tmp_path / "searched.parquet")
+
+
+def test_the_winner_is_the_best_that_a_search_proposed_where_the_bench_has_one(
+    winner: ModuleType, searched: NASSegBench, tmp_path: Path
+) -> None:
+    own = searched
     assert 0 < own.searched.sum() < len(own)
-    options = argparse.Namespace(arch=None, surrogate=None, data=None)
+    options = argparse.Namespace(arch=None, surrogate=None, data=None, promote=1)
     networks = winner.networks(own, options, tmp_path)
     (_, found), (_, luck) = networks["searched"], networks["best of the random ones"]
     sizes = SPACE.count_params(SPACE.encode([found, luck]))
@@ -172,3 +183,25 @@ def test_the_winner_is_the_best_that_a_search_proposed_where_the_bench_has_one(
     assert f"of {own.searched.sum()} that a" in winner.told(own, options, tmp_path)
     # Asked for a search on a surrogate, it does not look.
     assert not winner.from_bench(own, argparse.Namespace(arch=None, surrogate="auto"))
+
+
+def test_of_the_best_that_a_search_proposed_a_full_training_chooses(
+    winner: ModuleType, searched: NASSegBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def labelled(space: object, arch: dict[str, int], seed: int, *_: object) -> dict[str, float]:
+        assert seed == 10
+        asked.append(searched.lookup(arch, "day1"))
+        return {"day1": -asked[-1]}
+
+    monkeypatch.setattr(winner, "labelled", labelled)
+    options = argparse.Namespace(arch=None, surrogate=None, promote=3, promote_seed=10)
+    _, found = winner.networks(searched, options, tmp_path)["searched"]
+    # The three best, of which the training says the opposite of the bench.
+    assert len(asked) == 3
+    assert asked == sorted(asked, reverse=True)
+    assert searched.lookup(found, "day1") == asked[-1]
+    assert "one training at the full budget (seed 10) of the 3 best" in winner.told(
+        searched, options, tmp_path
+    )
