@@ -81,8 +81,9 @@ def write_card(evaluator: XGBoostEvaluator, table: Table, folder: str | Path) ->
         f"{_number(tau(day1, macs.astype(np.float64)))}",
         *(
             [
-                f"- a second measurement, of the {noise.several} architectures that have several "
-                f"(the noise ceiling of a single one): {_number(noise.ceiling)}"
+                f"- a second measurement with another seed: {_number(noise.agreement)} "
+                f"({noise.several} architectures have several), so that the true values would have "
+                f"{_number(noise.ceiling)} (the noise ceiling of single measurements)"
             ]
             if math.isfinite(noise.ceiling)
             else []

@@ -123,6 +123,8 @@ def from_bench(
         short = fit_low_fidelity(bench.path, see, bench.matrix)
         see = Features(bench.space, low_fidelity=short)
     rows = ~bench.searched if drawn_only else np.ones(len(bench), dtype=bool)
+    if not rows.any():
+        raise ConfigError(f"{bench.path}: a search proposed all of it; nothing was drawn at random")
     domain = TableDomain(bench.matrix[rows], bench.space.feature_names, see.matrix)
     name = "NASSeg-Bench v1" if path is None else bench.path.name
     drawn = " drawn at random" if drawn_only else ""

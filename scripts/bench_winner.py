@@ -66,9 +66,7 @@ def main() -> int:
     out = Path(options.out)
     if options.promote < 1:
         parser.error(f"--promote is {options.promote}; allowed: 1 or more")
-    if options.promote > 1 and (options.surrogate or options.arch):
-        parser.error("--promote chooses among what is in the bench: no --surrogate, no --arch")
-    if options.promote_seed in options.seeds:
+    if options.promote > 1 and options.promote_seed in options.seeds:
         parser.error(f"--promote-seed is {options.promote_seed}, which is one of --seeds")
     try:
         bench = NASSegBench(options.bench)
@@ -106,7 +104,12 @@ def networks(
                 f"{found}: all {searched.sum()} architectures that a search proposed have more "
                 f"than {most} parameters, those of the best random one; --surrogate auto searches"
             )
-        arch = promoted(bench, possible, options, out)
+        arch = promoted(candidates(bench, possible, options.promote), options, bench.space, out)
+    elif options.promote > 1:
+        raise ConfigError(
+            f"promote is {options.promote}: it chooses among what a search proposed in a bench; "
+            "with --surrogate, with --arch, and where the bench has no search it is 1"
+        )
     else:
         found = Path(options.arch) if options.arch else out / "search" / "best.json"
         if not options.arch:
@@ -143,21 +146,26 @@ def from_bench(bench: NASSegBench, options: argparse.Namespace) -> bool:
     return not options.arch and not options.surrogate and bool(bench.searched.any())
 
 
+def candidates(bench: NASSegBench, possible: NDArray[np.bool_], count: int) -> list[dict[str, Any]]:
+    """The best of the possible architectures, at most ``count``; of several, only such as have
+    several measurements, where any has, for the first of single ones owe that to luck."""
+    if count > 1:
+        several = np.array([len(bench.seeds(arch)) > 1 for arch in bench.archs])
+        possible = possible & several if (possible & several).any() else possible
+    order = np.argsort(-np.where(possible, bench.values(), -np.inf), kind="stable")
+    return [bench.archs[i] for i in order[: min(count, int(possible.sum()))]]
+
+
 def promoted(
-    bench: NASSegBench, possible: NDArray[np.bool_], options: argparse.Namespace, out: Path
+    archs: list[dict[str, Any]], options: argparse.Namespace, space: SearchSpace, out: Path
 ) -> dict[str, Any]:
-    """The best of the possible architectures: by the bench, or of its best by a full training."""
-    values, space = bench.values(), bench.space
-    if options.promote > 1:
-        # What luck put first among single measurements is not what several agree on.
-        seeds = np.array([len(bench.seeds(arch)) for arch in bench.archs])
-        possible = possible & (seeds == seeds[possible].max())
-    order = np.argsort(-np.where(possible, values, -np.inf), kind="stable")
-    archs = [bench.archs[i] for i in order[: min(options.promote, int(possible.sum()))]]
+    """The architecture that a training at the full budget finds the best; of one, that one."""
     if len(archs) == 1:
         return archs[0]
-    rows = [labelled(space, arch, options.promote_seed, options, out) for arch in archs]
-    return archs[int(np.argmax([row["day1"] for row in rows]))]
+    seed = options.promote_seed
+    rows = pd.DataFrame([{**labelled(space, a, seed, options, out), "seed": seed} for a in archs])
+    rows.drop(columns="arch").to_csv(out / "promoted.csv", index=False)
+    return archs[int(rows.day1.to_numpy().argmax())]
 
 
 def trained(
@@ -204,16 +212,18 @@ def told(bench: NASSegBench, options: argparse.Namespace, out: Path) -> str:
     if options.arch:
         return f"The one found is that of {Path(options.arch).name}; "
     if from_bench(bench, options):
-        chosen = (
-            f"by one training at the full budget (seed {options.promote_seed}) of the "
-            f"{options.promote} best, "
-            if options.promote > 1
-            else ""
-        )
+        chosen = "The one found is the best"
+        if (file := out / "promoted.csv").exists() and options.promote > 1:
+            chosen = (
+                f"`promoted.csv`: the {len(pd.read_csv(file))} best, of those with several "
+                f"measurements, were trained at the full budget once more (seed "
+                f"{options.promote_seed}), which the random ones were not; the one found is the "
+                "best of these"
+            )
         return (
-            f"The one found is the best, {chosen}with no more parameters than the best random one, "
-            f"of {bench.searched.sum()} that a surrogate-assisted search proposed and measured at "
-            "the proxy budget; "
+            f"{chosen}, with no more parameters than the best random one, of "
+            f"{bench.searched.sum()} that a surrogate-assisted search proposed and measured at the "
+            "proxy budget; "
         )
     name = options.surrogate or "auto"
     schema = XGBoostEvaluator.load(find_surrogate(name, bench.space)).schema

@@ -15,15 +15,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nasseg._io import write_text
 from nasseg.errors import NassegError
 from nasseg.evaluators import NASSegBench
 from nasseg.evaluators._boosting import TREND, cross_validate, tau
+from nasseg.evaluators.base import Matrix
 from nasseg.evaluators.bench import DRAWN, RANDOM, SEARCHED, make_bench
 from nasseg.evaluators.ensemble import coverage
 from nasseg.evaluators.features import Features
 from nasseg.evaluators.low_fidelity import fit_low_fidelity
+from nasseg.evaluators.scores import FloatArray
 from nasseg.evaluators.tables import FULL, PROXY, SCREEN
 
 TIMES = {"1 s": 1, "1 h": 3600, "1 day": 86_400, "30 days": 2_592_000, "1 year": 31_536_000}
@@ -72,19 +75,15 @@ def describe(bench: NASSegBench, command: str) -> str:
             f"| short trainings of {short.facts['n']} other architectures alone | "
             f"{tau(day1, X[:, -1].astype(np.float64)):.3f} |",
             f"| surrogate with them as one more input | {cross_validate(X, day1)[0]:.3f} |",
+            *hypercube_alone(X, day1, ~bench.searched),
             "| surrogate that follows a line over them first | "
             f"{cross_validate(X, day1, params={TREND: both.trend})[0]:.3f} |",
         ]
-    drawn = ~bench.searched
-    alone = []
-    if not drawn.all():
-        rank = cross_validate(plain_X[drawn], day1[drawn])[0]
-        alone = [f"| the same on the {drawn.sum()} of the hypercube alone | {rank:.3f} |"]
     plain = [
         np.asarray(plain_X[:, see.names.index(n)], dtype=np.float64)
         for n in ("log_params", "log_macs")
     ]
-    deviation, ceiling, several = bench.noise()
+    noise = bench.noise()
     proxy, full = bench.proxy_tau()
     rows, found = bench.table, int(bench.searched.sum())
     lines = [
@@ -119,7 +118,7 @@ def describe(bench: NASSegBench, command: str) -> str:
         "| | tau |",
         "|---|---|",
         f"| surrogate, held out (5 folds, 3 times) | {cross_validate(plain_X, day1)[0]:.3f} |",
-        *alone,
+        *hypercube_alone(plain_X, day1, ~bench.searched),
         *screened,
         f"| surrogate on the encoding alone | {cross_validate(bench.matrix, day1)[0]:.3f} |",
         f"| trees that learn the order of pairs | "
@@ -128,14 +127,24 @@ def describe(bench: NASSegBench, command: str) -> str:
         f"{cross_validate(plain_X, day1, repeats=1, tuned=True)[0]:.3f} |",
         f"| parameters alone | {tau(day1, plain[0]):.3f} |",
         f"| multiply-accumulates alone | {tau(day1, plain[1]):.3f} |",
-        f"| another seed, the noise ceiling ({several} architectures; deviation between seeds "
-        f"{deviation:.4f}) | {ceiling:.3f} |",
+        f"| another seed ({noise.several} architectures; deviation between seeds "
+        f"{noise.deviation:.4f}) | {noise.agreement:.3f} |",
+        f"| true values with single measurements, which follows from it: the noise ceiling | "
+        f"{noise.ceiling:.3f} |",
         f"| full budget ({full} architectures) | {proxy:.3f} |",
         "",
         f"Intervals of 90 % hold {coverage(plain_X, day1):.1%} of held-out architectures.",
         "",
     ]
     return "\n".join(lines)
+
+
+def hypercube_alone(X: Matrix, day1: FloatArray, drawn: NDArray[np.bool_]) -> list[str]:
+    """The line of the page on how well those are ranked that no search proposed."""
+    if drawn.all():
+        return []
+    rank = cross_validate(X[drawn], day1[drawn])[0]
+    return [f"| the same on the {drawn.sum()} of the hypercube alone | {rank:.3f} |"]
 
 
 if __name__ == "__main__":

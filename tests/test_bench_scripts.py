@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nasseg.errors import ConfigError
 from nasseg.evaluators import NASSegBench
 from nasseg.search_spaces import get_space
 
@@ -190,10 +191,10 @@ def test_of_the_best_that_a_search_proposed_a_full_training_chooses(
 ) -> None:
     asked: list[float] = []
 
-    def labelled(space: object, arch: dict[str, int], seed: int, *_: object) -> dict[str, float]:
+    def labelled(space: object, arch: dict[str, int], seed: int, *_: object) -> dict[str, object]:
         assert seed == 10
         asked.append(searched.lookup(arch, "day1"))
-        return {"day1": -asked[-1]}
+        return {"arch": str(arch), "day1": -asked[-1]}
 
     monkeypatch.setattr(winner, "labelled", labelled)
     options = argparse.Namespace(arch=None, surrogate=None, promote=3, promote_seed=10)
@@ -202,6 +203,24 @@ def test_of_the_best_that_a_search_proposed_a_full_training_chooses(
     assert len(asked) == 3
     assert asked == sorted(asked, reverse=True)
     assert searched.lookup(found, "day1") == asked[-1]
-    assert "one training at the full budget (seed 10) of the 3 best" in winner.told(
-        searched, options, tmp_path
-    )
+    said = winner.told(searched, options, tmp_path)
+    assert "the 3 best, of those with several measurements" in said
+    options.surrogate = "auto"
+    with pytest.raises(ConfigError, match="promote is 3: it chooses among"):
+        winner.networks(searched, options, tmp_path)
+
+
+def test_candidates_are_known_from_several_measurements_where_any_is(
+    winner: ModuleType, searched: NASSegBench, tmp_path: Path
+) -> None:
+    rows = pd.read_parquet(searched.path)
+    own = rows[(rows.budget == "proxy") & (rows.drawn == "search")].sort_values("day1")
+    # The third and fifth best have another seed, the worst has two of them.
+    again = own.iloc[[-3, -5, 0, 0]].assign(seed=[1, 1, 1, 2])
+    pd.concat([rows, again]).to_parquet(tmp_path / "twice.parquet")
+    bench = NASSegBench(tmp_path / "twice.parquet")
+    best = [SPACE.arch_id(a) for a in winner.candidates(bench, bench.searched, 2)]
+    assert best == own.arch_id.iloc[[-3, -5]].tolist()
+    assert len(winner.candidates(bench, bench.searched, 9)) == 3
+    (one,) = winner.candidates(bench, bench.searched, 1)
+    assert SPACE.arch_id(one) == own.arch_id.iloc[-1]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import kendalltau
 
 from nasseg.errors import ArchError, ConfigError, DataError
 from nasseg.evaluators import NASSegBench, fit_table
@@ -69,10 +70,10 @@ def test_it_is_an_evaluator(bench):
 
 def test_noise_and_proxy_are_known_where_they_were_measured(bench):
     table, _, _ = bench
-    deviation, ceiling, count = table.noise()
-    assert count == 12
+    deviation, agreement, ceiling, several = table.noise()
+    assert several == 12
     assert 0.001 < deviation < 0.01
-    assert 0.4 < ceiling <= 1
+    assert 0.4 < agreement < ceiling <= 1
     tau, both = table.proxy_tau()
     assert both == 8
     assert tau > 0.4
@@ -85,21 +86,43 @@ def test_noise_is_the_deviation_within_architectures_and_the_tau_between_repeats
     # One of the six pairs changes its order; the squared differences are 0.04, 0.04, 1.44, 0.64.
     values = np.array([1, 2, 3, 4, 1.2, 2.2, 4.2, 3.2, 9])
     found = repeat_noise("abcdabcde", None, values)
-    assert found == (pytest.approx(0.27**0.5), pytest.approx(2 / 3), 4)
+    assert found[:2] == (pytest.approx(0.27**0.5), pytest.approx(2 / 3))
+    assert found.several == 4
     assert repeat_noise("abcdabcde", [0] * 4 + [7] * 4 + [0], values) == found
+    # A measurement that is in two tables is no second one.
+    twice = np.concatenate([values, values])
+    assert repeat_noise("abcdabcde" * 2, None, twice) == found
+    assert repeat_noise("abc", None, values[:3]).several == 0
+
+
+def test_pairs_of_repeats_count_by_their_size():
+    # Ten architectures agree between the first two seeds; of four that have a third, none does.
+    values = np.concatenate([np.arange(10.0), np.arange(10.0), -np.arange(4.0)])
+    seeds = [0] * 10 + [1] * 10 + [2] * 4
+    found = repeat_noise("abcdefghijabcdefghijabcd", seeds, values)
+    assert found.agreement == pytest.approx((90 - 12 - 12) / (90 + 12 + 12))
+
+
+def test_the_ceiling_is_what_the_truth_would_reach():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=1500)
+    first, second = (truth + 0.6 * rng.normal(size=truth.size) for _ in range(2))
+    found = repeat_noise(list(range(1500)) * 2, None, np.concatenate([first, second]))
+    assert found.agreement == pytest.approx(kendalltau(first, second).statistic)
+    assert found.ceiling == pytest.approx(kendalltau(truth, first).statistic, abs=0.02)
+    assert found.deviation == pytest.approx(0.6, abs=0.03)
 
 
 def test_a_card_says_how_well_measurements_repeat(bench, tmp_path):
     table, _, entries = bench
     known = table.noise()
-    assert read_table(table.path, SPACE).noise == known
     seeds = [entry["path"] for entry in entries if entry["budget"] == "proxy"]
     assert read_tables(seeds, SPACE).noise == pytest.approx(known)
     assert np.isnan(read_table(seeds[0], SPACE).noise.ceiling)
     fit_table(table.path, SPACE, tmp_path / "s")
     card = (tmp_path / "s" / "card.md").read_text()
-    assert "of the 12 architectures that have several (the noise ceiling" in card
-    assert f"of a single one): {known[1]:.2f}" in card
+    assert f"with another seed: {known.agreement:.2f} (12 architectures have several)" in card
+    assert f"would have {known.ceiling:.2f} (the noise ceiling" in card
 
 
 def test_a_surrogate_is_fitted_to_it(bench):

@@ -154,6 +154,8 @@ def test_a_measured_search_begins_with_what_is_known(surrogate):
     done = create_trial(params=params, distributions=chosen, value=0.5)
     second = propose("surrogate", Request(SPACE, 0, 1, bounds, known), [done]).arch
     assert expected(second) < np.quantile(usual, 0.98)
+    fourth = propose("surrogate", Request(SPACE, 0, 3, bounds, known), [done] * 3).arch
+    assert expected(fourth) > np.quantile(usual, 0.98)
 
 
 def test_bounds_that_hardly_anything_meets_are_met(surrogate):

@@ -181,15 +181,15 @@ class SurrogateAssisted(Strategy):
 
     Args:
         domain: what it moves in.
-        initial: architectures that cover the domain, measured first.
+        initial: architectures measured first, which cover the domain.
         kappa: standard deviations added to the prediction.
         generations: of the evolution on the surrogate, where the domain cannot be listed.
         population: of that evolution.
         members: of the ensemble.
         trend: column of the domain's features that says beforehand what to expect, such as the
             low fidelity of :class:`~nasseg.evaluators.features.Features`: the ensemble follows a
-            line over it first, and the first architectures, but the one at ``COVERING``, are the
-            best by it.
+            line over it first, and the first architectures are the best by it instead, but for
+            the one at ``COVERING``.
     """
 
     def __init__(
@@ -235,12 +235,11 @@ class SurrogateAssisted(Strategy):
         if self.trend is None:
             return X
         best = self._by_trend(history, n, rng)
+        # The turn counts over all proposals, whatever the size of a batch.
         turn = len(history.asked())
-        # In turns over all proposals, whatever the size of a batch.
-        mixed = [
-            (best if turn + i != COVERING and i < len(best) else X)[i : i + 1] for i in range(n)
-        ]
-        return np.concatenate([*mixed, X])
+        if turn <= COVERING < turn + n:
+            best = np.insert(best, min(COVERING - turn, len(best)), X[0], axis=0)
+        return np.concatenate([best[:n], X])
 
     def _fitted(self, X: Matrix, y: FloatArray, seed: int) -> Ensemble:
         from nasseg.evaluators.ensemble import Ensemble
