@@ -58,16 +58,9 @@ def repeat_noise(
     wide = several.pivot(index="arch", columns="repeat", values="value")
     pairs = [wide[list(pair)].dropna().to_numpy() for pair in combinations(wide.columns, 2)]
     pairs = [both for both in pairs if len(both) > 2]
-    agreement = (
-        float(
-            np.average(
-                [tau(both[:, 0], both[:, 1]) for both in pairs],
-                weights=[len(both) * (len(both) - 1) for both in pairs],
-            )
-        )
-        if pairs
-        else math.nan
-    )
+    taus = [tau(both[:, 0], both[:, 1]) for both in pairs]
+    sizes = [len(both) * (len(both) - 1) for both in pairs]
+    agreement = float(np.average(taus, weights=sizes)) if pairs else math.nan
     return Noise(
         float(np.sqrt(groups.var(ddof=1).mean())), agreement, _ceiling(agreement), len(groups)
     )

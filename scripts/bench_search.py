@@ -321,7 +321,7 @@ def report(
         "python " + " ".join(sys.argv),
         "```\n",
         f"{runs.seed.nunique()} seeds; the first {INITIAL} queries are random (20, its population, "
-        "for NSGA-II; where short trainings are known, nine are the best by them), then "
+        "for NSGA-II; where short trainings are known, all but one are the best by them), then "
         f"{options.batch} at a time (Optuna's samplers: 1). Simple regret: best "
         f"score of the table ({best:.4f}) minus best found. Found: queries until one of the best "
         f"{TOP:.0%} ({(scores >= top).sum()} architectures from {top:.4f} on) was asked for.\n",

@@ -216,9 +216,9 @@ def told(bench: NASSegBench, options: argparse.Namespace, out: Path) -> str:
         if (file := out / "promoted.csv").exists() and options.promote > 1:
             chosen = (
                 f"`promoted.csv`: the {len(pd.read_csv(file))} best, of those with several "
-                f"measurements, were trained at the full budget once more (seed "
-                f"{options.promote_seed}), which the random ones were not; the one found is the "
-                "best of these"
+                "measurements where there are any, were trained at the full budget once more "
+                f"(seed {options.promote_seed}), which the random ones were not; the one "
+                "found is the best of these"
             )
         return (
             f"{chosen}, with no more parameters than the best random one, of "
