@@ -166,9 +166,17 @@ class NASSegBench(Evaluator):
         rows = self._rows
         return repeat_noise(rows.arch_id.tolist(), rows.seed.tolist(), np.asarray(rows[metric]))
 
-    def proxy_tau(self, metric: str = "day1") -> tuple[float, int]:
-        """Kendall's tau between the proxy and the full budget, and over how many architectures."""
-        means = self._whole.groupby(["budget", "arch_id"])[metric].mean()
+    def proxy_tau(self, metric: str = "day1", *, drawn_only: bool = False) -> tuple[float, int]:
+        """Kendall's tau between the proxy and the full budget, and over how many architectures.
+
+        Args:
+            metric: what is compared.
+            drawn_only: leave out what a search proposed, which is good and much alike.
+        """
+        rows = self._whole
+        if drawn_only and DRAWN in rows:
+            rows = rows[rows[DRAWN] != SEARCHED]
+        means = rows.groupby(["budget", "arch_id"])[metric].mean()
         budgets = means.index.get_level_values(0)
         if FULL not in budgets or PROXY not in budgets:
             return np.nan, 0
@@ -241,7 +249,9 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
         tables: for each ``path`` (CSV), ``space``, ``budget`` and ``seed``, and perhaps ``drawn``
             (``RANDOM``). What a search was begun with may be in the table of the search too: the
             same training counts once. What the first table with a network says of it holds: what it
-            was drawn for, and which of several architectures that build it stands for all.
+            was drawn for, and which of several architectures that build it stands for all. A path
+            that ends in ``.parquet`` is a bench that others are added to; of its entry the space
+            alone counts.
         out: the file.
 
     Returns:
@@ -252,33 +262,8 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
             was measured twice with one budget and seed.
     """
     from nasseg._io import atomic_write
-    from nasseg.search_spaces import get_space
 
-    parts = []
-    for entry in tables:
-        file = Path(entry["path"])
-        try:
-            part = pd.read_csv(file)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file}: no readable CSV table: {error}") from None
-        if missing := [name for name in ("arch_id", "arch", "day1") if name not in part]:
-            raise DataError(f"{file}: no column {', '.join(missing)}")
-        space = get_space(entry["space"])
-        archs = []
-        for number, text in enumerate(part.arch, 2):
-            try:
-                archs.append(space.from_json(text))
-            except ArchError as error:
-                raise DataError(f"{file}, row {number}: {error}") from None
-        named = {k: entry[k] for k in ("space", "budget", "seed")}
-        named |= {
-            DRAWN: entry.get(DRAWN, RANDOM),
-            "network": space.network_keys(space.encode(archs)),
-        }
-        # Tables from before versions were written down are of the first one.
-        version = part.get("space_version", pd.Series(1, part.index)).fillna(1).astype(int)
-        parts.append(part.assign(**named, space_version=version))
-    table = pd.concat(parts, ignore_index=True)
+    table = pd.concat([_measured(entry) for entry in tables], ignore_index=True)
     training = ["space", "budget", "arch_id", "seed"]
     table = table.drop_duplicates([*training, "day1"])
     twice = table.duplicated(training)
@@ -294,3 +279,31 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
     table = table[[*first, *(name for name in table if name not in first)]]
     atomic_write(out, lambda handle: table.to_parquet(handle, index=False))
     return table
+
+
+def _measured(entry: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of one table of :func:`make_bench`, with ``KEYS``, ``DRAWN`` and ``network``."""
+    from nasseg.search_spaces import get_space
+
+    file, space = Path(entry["path"]), get_space(entry["space"])
+    if file.suffix == ".parquet":
+        part = read_bench(file, space.name)
+        known = {DRAWN: part.get(DRAWN, RANDOM)}
+    else:
+        try:
+            part = pd.read_csv(file)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file}: no readable CSV table: {error}") from None
+        if missing := [name for name in ("arch_id", "arch", "day1") if name not in part]:
+            raise DataError(f"{file}: no column {', '.join(missing)}")
+        # Tables from before versions were written down are of the first one.
+        version = part.get("space_version", pd.Series(1, part.index)).fillna(1).astype(int)
+        known = {k: entry[k] for k in ("space", "budget", "seed")}
+        known |= {DRAWN: entry.get(DRAWN, RANDOM), "space_version": version}
+    archs = []
+    for number, text in enumerate(part.arch, 2):
+        try:
+            archs.append(space.from_json(text))
+        except ArchError as error:
+            raise DataError(f"{file}, row {number}: {error}") from None
+    return part.assign(**known, network=space.network_keys(space.encode(archs)))

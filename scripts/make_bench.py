@@ -5,7 +5,8 @@
 
 Each table is given as FILE:BUDGET:SEED; the budget is ``proxy``,
 ``full``, or ``screen`` for short trainings of other architectures. FILE:BUDGET:SEED:search is the
-table of a search; what it has in common with the tables before it was drawn at random.
+table of a search; what it has in common with the tables before it was drawn at random. A bench to
+which the others are added is given as FILE.parquet alone.
 """
 
 from __future__ import annotations
@@ -42,11 +43,17 @@ def main() -> int:
     options = parser.parse_args()
     entries = []
     for text in options.tables:
+        if text.endswith(".parquet"):
+            entries.append({"path": text, "space": options.space})
+            continue
         drawn = SEARCHED if text.endswith(f":{SEARCHED}") else RANDOM
         told = text.removesuffix(f":{SEARCHED}")
         file, budget, seed = told.rsplit(":", 2) if told.count(":") > 1 else (told, "", "")
         if budget not in (PROXY, FULL, SCREEN) or not seed.isdecimal():
-            parser.error(f"table is {text!r}; allowed: FILE:BUDGET:SEED, proxy, full or screen")
+            parser.error(
+                f"table is {text!r}; allowed: FILE:BUDGET:SEED, proxy, full or screen, or a "
+                "bench, FILE.parquet"
+            )
         entry = {"path": file, "space": options.space, "budget": budget, "seed": int(seed)}
         entries.append({**entry, DRAWN: drawn})
     try:
@@ -84,7 +91,6 @@ def describe(bench: NASSegBench, command: str) -> str:
         for n in ("log_params", "log_macs")
     ]
     noise = bench.noise()
-    proxy, full = bench.proxy_tau()
     rows, found = bench.table, int(bench.searched.sum())
     lines = [
         "# NASSeg-Bench v1\n",
@@ -131,12 +137,21 @@ def describe(bench: NASSegBench, command: str) -> str:
         f"{noise.deviation:.4f}) | {noise.agreement:.3f} |",
         f"| true values with single measurements, which follows from it: the noise ceiling | "
         f"{noise.ceiling:.3f} |",
-        f"| full budget ({full} architectures) | {proxy:.3f} |",
+        *full_budget(bench),
         "",
         f"Intervals of 90 % hold {coverage(plain_X, day1):.1%} of held-out architectures.",
         "",
     ]
     return "\n".join(lines)
+
+
+def full_budget(bench: NASSegBench) -> list[str]:
+    """The lines of the page on how the proxy orders what was trained to the end."""
+    (tau_all, all_), (tau_drawn, drawn) = bench.proxy_tau(), bench.proxy_tau(drawn_only=True)
+    lines = [f"| full budget ({all_} architectures) | {tau_all:.3f} |"]
+    if all_ > drawn > 0:
+        lines.append(f"| the same on the {drawn} of the hypercube alone | {tau_drawn:.3f} |")
+    return lines
 
 
 def hypercube_alone(X: Matrix, day1: FloatArray, drawn: NDArray[np.bool_]) -> list[str]:

@@ -109,6 +109,15 @@ def test_what_a_search_proposed_is_a_table_of_its_own(bench: Path, tmp_path: Pat
     assert NASSegBench(tmp_path / "b.parquet").searched.sum() == 12
     assert " of a Latin hypercube and 12 that a search proposed" in done.stdout
     assert "| the same on the 40 of the hypercube alone | 0." in done.stdout
+    # Some of each are trained to the end.
+    some = pd.concat([pd.read_csv(long).head(4), pd.read_csv(more).head(3)])
+    some.to_csv(tmp_path / "full.csv", index=False)
+    done = script(
+        "make_bench.py", tmp_path / "b.parquet", f"{tmp_path / 'full.csv'}:full:0", *words
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| full budget (7 architectures) | 1.000 |" in done.stdout
+    assert "| the same on the 4 of the hypercube alone | 1.000 |" in done.stdout
     refused = script("make_bench.py", f"{long}:proxy:0:luck", *words)
     assert refused.returncode == 2
     assert "allowed: FILE:BUDGET:SEED" in refused.stderr

@@ -181,6 +181,31 @@ def test_what_a_search_proposed_is_told_from_what_was_drawn(bench, tmp_path):
     assert not NASSegBench(tmp_path / "old.parquet").searched.any()
 
 
+def test_a_bench_is_added_to(bench, tmp_path):
+    table, archs, entries = bench
+    whole = pd.read_parquet(table.path)
+    make_bench([*entries[:2], {**entries[2], "drawn": "search"}], tmp_path / "begun.parquet")
+    long = tmp_path / "long.csv"
+    rows(archs[20:24], 5, 0.1).to_csv(long, index=False)
+    begun = {"path": tmp_path / "begun.parquet", "space": "unet"}
+    more = {"path": long, "space": "unet", "budget": "full", "seed": 4, "drawn": "search"}
+    make_bench([begun, more], tmp_path / "more.parquet")
+    after = NASSegBench(tmp_path / "more.parquet")
+    assert len(pd.read_parquet(after.path)) == len(whole) + 4
+    assert after.scores().day1.tolist() == table.scores().day1.tolist()
+    assert NASSegBench(after.path, "full").seeds(archs[20]) == [4]
+    # They were drawn at random, as the bench says.
+    assert after.proxy_tau(drawn_only=True) == after.proxy_tau()
+    assert after.proxy_tau()[1] == 12
+    # What is there already stays once.
+    make_bench([{"path": after.path, "space": "unet"}, more], tmp_path / "again.parquet")
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "again.parquet"), pd.read_parquet(after.path)
+    )
+    with pytest.raises(DataError, match="architectures of the spaces"):
+        make_bench([{**begun, "space": "resnet"}], tmp_path / "x.parquet")
+
+
 def test_the_shipped_bench_has_what_it_promises():
     bench = NASSegBench()
     assert len(bench) >= 200
