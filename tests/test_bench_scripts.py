@@ -103,19 +103,15 @@ def test_how_well_a_table_can_be_predicted_is_said(tmp_path: Path) -> None:
 
 def test_what_a_search_proposed_is_a_table_of_its_own(bench: Path, tmp_path: Path) -> None:
     long, more = bench.parent / "long.csv", table(tmp_path / "more.csv", 12, 5)
+    # Some of each are trained to the end.
+    full = tmp_path / "full.csv"
+    pd.concat([pd.read_csv(long).head(4), pd.read_csv(more).head(3)]).to_csv(full, index=False)
     words = ["--out", tmp_path / "b.parquet", "--page", tmp_path / "page.md"]
-    done = script("make_bench.py", f"{long}:proxy:0", f"{more}:proxy:0:search", *words)
+    done = script("make_bench.py", bench, f"{more}:proxy:0:search", f"{full}:full:0", *words)
     assert done.returncode == 0, done.stderr
     assert NASSegBench(tmp_path / "b.parquet").searched.sum() == 12
     assert " of a Latin hypercube and 12 that a search proposed" in done.stdout
     assert "| the same on the 40 of the hypercube alone | 0." in done.stdout
-    # Some of each are trained to the end.
-    some = pd.concat([pd.read_csv(long).head(4), pd.read_csv(more).head(3)])
-    some.to_csv(tmp_path / "full.csv", index=False)
-    done = script(
-        "make_bench.py", tmp_path / "b.parquet", f"{tmp_path / 'full.csv'}:full:0", *words
-    )
-    assert done.returncode == 0, done.stderr
     assert "| full budget (7 architectures) | 1.000 |" in done.stdout
     assert "| the same on the 4 of the hypercube alone | 1.000 |" in done.stdout
     refused = script("make_bench.py", f"{long}:proxy:0:luck", *words)
