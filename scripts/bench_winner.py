@@ -5,10 +5,12 @@
 Takes the best of NASSeg-Bench's randomly drawn architectures and the best with no more parameters
 of those that a search proposed, and trains both at the full budget with several seeds, beside
 MONAI's BasicUNet of the nearest width that has no fewer parameters than the one found. With
-``--promote K`` the K best that the search proposed are trained at the full budget first, with
-another seed, and the best of them is the one found. In a bench without a search, and with
-``--surrogate``, a search on the surrogate finds one. The folder keeps that (``search/``) and one
-labelling for each network and seed; the same command continues.
+``--measure N`` a search that knows none of the bench's measurements makes N of its own, and the
+random one is the best of N, drawn with ``--draw-seed``. With ``--promote K`` the K best that the
+search proposed are trained at the full budget first, with another seed, and the best of them is the
+one found. In a bench without a search, and with ``--surrogate``, a search on the surrogate finds
+one. The folder keeps that (``search/``) and one labelling for each network and seed; the same
+command continues.
 """
 
 from __future__ import annotations
@@ -50,6 +52,16 @@ def main() -> int:
     parser.add_argument("--surrogate", help="search on it; auto, a shipped name, or a folder")
     parser.add_argument("--arch", help="JSON file of an architecture that was found")
     parser.add_argument(
+        "--measure",
+        type=int,
+        help="architectures that a search measures anew, and of which the random one is the best",
+    )
+    parser.add_argument(
+        "--proxy", default="docs/bench.yaml", help="budget of these, that of the bench"
+    )
+    parser.add_argument("--draw-seed", type=int, default=0, help="of the search and of the draw")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the search")
+    parser.add_argument(
         "--promote",
         type=int,
         default=1,
@@ -68,12 +80,16 @@ def main() -> int:
         parser.error(f"--promote is {options.promote}; allowed: 1 or more")
     if options.promote > 1 and options.promote_seed in options.seeds:
         parser.error(f"--promote-seed is {options.promote_seed}, which is one of --seeds")
+    if options.measure is not None and options.measure < 2:
+        parser.error(f"--measure is {options.measure}; allowed: 2 or more")
+    if options.measure and (options.arch or options.surrogate):
+        parser.error("--measure goes with neither --arch nor --surrogate")
     try:
         bench = NASSegBench(options.bench)
         ours = networks(bench, options, out)
         rows = trained(ours, options, out)
         said = told(bench, options, out) + (
-            f"the best random one is the best of {(~bench.searched).sum()} at the proxy budget"
+            f"the best random one is the best of {drawn(bench, options).sum()} at the proxy budget"
         )
         page = describe(rows, said, "python " + " ".join(sys.argv))
         write_text(out / "README.md", page)
@@ -91,10 +107,8 @@ def networks(
 ) -> dict[str, tuple[str, dict[str, Any]]]:
     """Space and architecture of each network that is compared, by its label."""
     space, values, searched = bench.space, bench.values(), bench.searched
-    if searched.all():
-        raise ConfigError(f"{bench.path}: a search proposed all of it; nothing was drawn at random")
     sizes = space.count_params(bench.matrix)
-    luckiest = int(np.argmax(np.where(searched, -np.inf, values)))
+    luckiest = int(np.argmax(np.where(drawn(bench, options), values, -np.inf)))
     best, most = bench.archs[luckiest], int(sizes[luckiest])
     if from_bench(bench, options):
         found = bench.path
@@ -108,14 +122,19 @@ def networks(
     elif options.promote > 1:
         raise ConfigError(
             f"promote is {options.promote}: it chooses among what a search proposed in a bench; "
-            "with --surrogate, with --arch, and where the bench has no search it is 1"
+            "with --surrogate, --measure or --arch, and where the bench has no search, it is 1"
         )
     else:
         found = Path(options.arch) if options.arch else out / "search" / "best.json"
         if not options.arch:
             words = ["--out", str(out / "search"), "--quiet", "--search.space", space.name]
-            words += ["--search.surrogate", options.surrogate or "auto"]
             words += ["--search.max_params", str(most)]
+            if options.measure:
+                words += ["--measure", str(options.measure), "--proxy", options.proxy]
+                words += ["--seed", str(options.draw_seed), "--threads", str(options.threads)]
+                words += ["--workers", str(options.workers)]
+            else:
+                words += ["--search.surrogate", options.surrogate or "auto"]
             run(["search", *(["--data", options.data] if options.data else []), *words])
         try:
             value = read_json(found)
@@ -141,9 +160,28 @@ def networks(
     }
 
 
+def drawn(bench: NASSegBench, options: argparse.Namespace) -> NDArray[np.bool_]:
+    """Which architectures of the bench the best random one is of: all that were drawn, or as many
+    of them as the search measured."""
+    possible = np.flatnonzero(~bench.searched)
+    count = options.measure or len(possible)
+    if not 0 < count <= len(possible):
+        raise ConfigError(
+            f"{bench.path}: {len(possible)} architectures were drawn at random; {count or 1} are "
+            "needed"
+        )
+    if options.measure:
+        rng = np.random.default_rng(options.draw_seed)
+        possible = rng.choice(possible, count, replace=False)
+    mask = np.zeros(len(bench), dtype=np.bool_)
+    mask[possible] = True
+    return mask
+
+
 def from_bench(bench: NASSegBench, options: argparse.Namespace) -> bool:
     """Whether the searched architecture is one of the bench."""
-    return not options.arch and not options.surrogate and bool(bench.searched.any())
+    anew = options.arch or options.surrogate or options.measure
+    return not anew and bool(bench.searched.any())
 
 
 def candidates(bench: NASSegBench, possible: NDArray[np.bool_], count: int) -> list[dict[str, Any]]:
@@ -224,6 +262,12 @@ def told(bench: NASSegBench, options: argparse.Namespace, out: Path) -> str:
             f"{chosen}, with no more parameters than the best random one, of "
             f"{bench.searched.sum()} that a surrogate-assisted search proposed and measured at the "
             "proxy budget; "
+        )
+    if options.measure:
+        best = read_json(out / "search" / "best.json")["measured"]["day1"]
+        return (
+            f"The search measured {options.measure} architectures at the proxy budget, the best of "
+            f"which had {best:.4f} there; of those that the bench has it knew none; "
         )
     name = options.surrogate or "auto"
     schema = XGBoostEvaluator.load(find_surrogate(name, bench.space)).schema

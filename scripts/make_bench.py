@@ -92,6 +92,12 @@ def describe(bench: NASSegBench, command: str) -> str:
     ]
     noise = bench.noise()
     rows, found = bench.table, int(bench.searched.sum())
+    others = {FULL: "at the full budget", SCREEN: "short ones"}
+    more = "".join(
+        f", {len(NASSegBench(bench.path, budget).table)} {words}"
+        for budget, words in others.items()
+        if budget in bench.budgets
+    )
     lines = [
         "# NASSeg-Bench v1\n",
         "```",
@@ -99,7 +105,7 @@ def describe(bench: NASSegBench, command: str) -> str:
         "```\n",
         f"{len(bench)} architectures of `{bench.space.name}`, {len(bench) - found} of a Latin "
         f"hypercube and {found} that a search proposed; {len(rows)} trainings at the proxy budget, "
-        f"{rows.seconds.sum() / 3600:.1f} hours of one CPU core.\n",
+        f"{rows.seconds.sum() / 3600:.1f} hours of one CPU core{more}.\n",
         "| | mean | least | most |",
         "|---|---|---|---|",
         *(

@@ -176,7 +176,7 @@ def test_the_winner_is_the_best_that_a_search_proposed_where_the_bench_has_one(
 ) -> None:
     own = searched
     assert 0 < own.searched.sum() < len(own)
-    options = argparse.Namespace(arch=None, surrogate=None, data=None, promote=1)
+    options = argparse.Namespace(arch=None, surrogate=None, measure=None, data=None, promote=1)
     networks = winner.networks(own, options, tmp_path)
     (_, found), (_, luck) = networks["searched"], networks["best of the random ones"]
     sizes = SPACE.count_params(SPACE.encode([found, luck]))
@@ -188,7 +188,7 @@ def test_the_winner_is_the_best_that_a_search_proposed_where_the_bench_has_one(
     assert values[one] == values[own.searched & (all_sizes <= sizes[1])].max()
     assert f"of {own.searched.sum()} that a" in winner.told(own, options, tmp_path)
     # Asked for a search on a surrogate, it does not look.
-    assert not winner.from_bench(own, argparse.Namespace(arch=None, surrogate="auto"))
+    assert not winner.from_bench(own, argparse.Namespace(arch=None, surrogate="auto", measure=None))
 
 
 def test_of_the_best_that_a_search_proposed_a_full_training_chooses(
@@ -202,7 +202,9 @@ def test_of_the_best_that_a_search_proposed_a_full_training_chooses(
         return {"arch": str(arch), "day1": -asked[-1]}
 
     monkeypatch.setattr(winner, "labelled", labelled)
-    options = argparse.Namespace(arch=None, surrogate=None, promote=3, promote_seed=10)
+    options = argparse.Namespace(
+        arch=None, surrogate=None, measure=None, promote=3, promote_seed=10
+    )
     _, found = winner.networks(searched, options, tmp_path)["searched"]
     # The three best, of which the training says the opposite of the bench.
     assert len(asked) == 3
@@ -212,6 +214,40 @@ def test_of_the_best_that_a_search_proposed_a_full_training_chooses(
     assert "the 3 best, of those with several measurements" in said
     options.surrogate = "auto"
     with pytest.raises(ConfigError, match="promote is 3: it chooses among"):
+        winner.networks(searched, options, tmp_path)
+
+
+def test_a_search_that_measures_anew_is_compared_with_as_many_random_ones(
+    winner: ModuleType, searched: NASSegBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    sizes = SPACE.count_params(searched.matrix)
+    least = searched.archs[sizes.argmin()]
+
+    def run(words: list[str]) -> None:
+        said.extend(words)
+        found = {"arch": least, "measured": {"day1": 0.5}}
+        (tmp_path / "search").mkdir()
+        (tmp_path / "search" / "best.json").write_text(json.dumps(found))
+
+    monkeypatch.setattr(winner, "run", run)
+    options = argparse.Namespace(
+        arch=None, surrogate=None, measure=8, promote=1, data=None, proxy="docs/bench.yaml",
+        draw_seed=3, threads=1, workers=2,
+    )  # fmt: skip
+    networks = winner.networks(searched, options, tmp_path)
+    some = winner.drawn(searched, options)
+    assert some.sum() == 8
+    assert not (some & searched.searched).any()
+    luck = searched.archs.index(networks["best of the random ones"][1])
+    assert searched.values()[luck] == searched.values()[some].max()
+    assert networks["searched"][1] == least
+    assert said[said.index("--search.max_params") + 1] == str(sizes[luck])
+    assert said[said.index("--measure") + 1] == "8"
+    assert said[said.index("--seed") + 1] == "3"
+    assert "measured 8 architectures" in winner.told(searched, options, tmp_path)
+    options.measure = 500
+    with pytest.raises(ConfigError, match="were drawn at random; 500 are needed"):
         winner.networks(searched, options, tmp_path)
 
 
