@@ -20,7 +20,7 @@ from nasseg.evaluators._boosting import tau
 from nasseg.evaluators._repeats import Noise, repeat_noise
 from nasseg.evaluators.base import Arch, Evaluator, Matrix
 from nasseg.evaluators.scores import COLUMNS, FloatArray, Scores
-from nasseg.evaluators.tables import FULL, PROXY
+from nasseg.evaluators.tables import FULL, PROXY, SCREEN
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
@@ -270,7 +270,9 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
     if twice.any():
         raise DataError(f"{table.arch_id[twice].iloc[0]} is there twice with one budget and seed")
     # Of a network under several names the first stands for all: what it was drawn for, and that a
-    # training of another is a repeat of it.
+    # training of another is a repeat of it. Short trainings have a say only where there is no
+    # other.
+    table = table.iloc[np.argsort(table.budget == SCREEN, kind="stable")]
     same = table.groupby(["space", "network"], sort=False)
     table = table.assign(**{k: same[k].transform("first") for k in ("arch_id", "arch", DRAWN)})
     table = table.drop_duplicates(training).drop(columns="network")
@@ -294,12 +296,12 @@ def _measured(entry: Mapping[str, Any]) -> pd.DataFrame:
             part = pd.read_csv(file)
         except (OSError, ValueError) as error:
             raise DataError(f"{file}: no readable CSV table: {error}") from None
-        if missing := [name for name in ("arch_id", "arch", "day1") if name not in part]:
-            raise DataError(f"{file}: no column {', '.join(missing)}")
         # Tables from before versions were written down are of the first one.
         version = part.get("space_version", pd.Series(1, part.index)).fillna(1).astype(int)
         known = {k: entry[k] for k in ("space", "budget", "seed")}
         known |= {DRAWN: entry.get(DRAWN, RANDOM), "space_version": version}
+    if missing := [name for name in ("arch_id", "arch", "day1") if name not in part]:
+        raise DataError(f"{file}: no column {', '.join(missing)}")
     archs = []
     for number, text in enumerate(part.arch, 2):
         try:

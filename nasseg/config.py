@@ -253,7 +253,7 @@ class SearchConfig:
     0 = never."""
     proxy: str | None = None
     """YAML file with sections train, analog, drift and data: how they are measured, where that is
-    not as ``nasseg label`` does by itself."""
+    not as ``nasseg label`` does by itself. A ``space`` in it must be the one that is searched."""
     storage: str | None = None
     """Where the study of measured architectures is kept, so that many workers share it:
     sqlite:///FILE, journal:FILE, postgresql://... or mysql://...; none = study.db in the run

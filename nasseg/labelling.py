@@ -459,7 +459,7 @@ def proxy_config(config: RunConfig) -> LabelConfig:
     Training is as long as ``nasseg label`` makes it, and otherwise as in the run, but that values
     which follow from ``data.crop``, and are meant for long trainings, are those of ``nasseg
     label``. ``search.proxy``, a YAML file with sections ``train``, ``analog``, ``drift`` and
-    ``data``, says what differs.
+    ``data``, says what differs; it may name the space that is searched.
 
     Raises:
         ConfigError: the file cannot be read, or sets what a proxy cannot.
@@ -508,6 +508,13 @@ def proxy_config(config: RunConfig) -> LabelConfig:
     if search.proxy is None:
         return base
     said = files_beside(search.proxy, read_yaml(search.proxy, LabelConfig))
+    # A file for ``nasseg label`` says which space it is for; here, that decides nothing.
+    if said.get("space", search.space) != search.space:
+        raise ConfigError(
+            f"{search.proxy}: it is for the space {said['space']!r}, but search.space is "
+            f"{search.space!r}; allowed: no space, or that one"
+        )
+    said.pop("space", None)
     for key in said:
         if key.partition(".")[0] not in PROXY_GROUPS or key in _PROXY_FIXED:
             raise ConfigError(

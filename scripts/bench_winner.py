@@ -5,11 +5,11 @@
 Takes the best of NASSeg-Bench's randomly drawn architectures and the best with no more parameters
 of those that a search proposed, and trains both at the full budget with several seeds, beside
 MONAI's BasicUNet of the nearest width that has no fewer parameters than the one found. With
-``--measure N`` a search that knows none of the bench's measurements makes N of its own, and the
-random one is the best of N, drawn with ``--draw-seed``. With ``--promote K`` the K best that the
-search proposed are trained at the full budget first, with another seed, and the best of them is the
-one found. In a bench without a search, and with ``--surrogate``, a search on the surrogate finds
-one. The folder keeps that (``search/``) and one labelling for each network and seed; the same
+``--measure N`` a search that has seen none of the bench's long trainings makes N of its own, and
+the random one is the best of N, drawn with ``--draw-seed``. With ``--promote K`` the K best that
+the search proposed are trained at the full budget first, with another seed, and the best of them is
+the one found. In a bench without a search, and with ``--surrogate``, a search on the surrogate
+finds one. The folder keeps that (``search/``) and one labelling for each network and seed; the same
 command continues.
 """
 
@@ -35,12 +35,14 @@ from nasseg._io import read_json, write_text
 from nasseg.cli import main as nasseg
 from nasseg.errors import ConfigError, DataError, NassegError
 from nasseg.evaluators import NASSegBench, XGBoostEvaluator
-from nasseg.evaluators._shipped import find_surrogate
+from nasseg.evaluators._shipped import find_surrogate, shipped_low_fidelity
 from nasseg.search_spaces import SearchSpace, get_space
 from nasseg.search_spaces.basicunet import WIDTHS
 
 TIMES = (1, 3600, 86_400, 2_592_000, 31_536_000)
 SEARCHED, RANDOM, PLAIN = "searched", "best of the random ones", "MONAI BasicUNet"
+DRAWS = 1000
+"""Other draws that say how lucky one is."""
 COLOURS = {SEARCHED: "C3", RANDOM: "0.5", PLAIN: "C0"}
 
 
@@ -57,10 +59,18 @@ def main() -> int:
         help="architectures that a search measures anew, and of which the random one is the best",
     )
     parser.add_argument(
-        "--proxy", default="docs/bench.yaml", help="budget of these, that of the bench"
+        "--proxy", default="docs/bench.yaml", help="with --measure: budget, that of the bench"
     )
-    parser.add_argument("--draw-seed", type=int, default=0, help="of the search and of the draw")
-    parser.add_argument("--workers", type=int, default=1, help="processes of the search")
+    parser.add_argument(
+        "--draw-seed",
+        type=int,
+        default=0,
+        help="with --measure: seed of the draw, and of the search and its trainings; none of "
+        "--seeds",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="with --measure: processes of the search"
+    )
     parser.add_argument(
         "--promote",
         type=int,
@@ -84,13 +94,16 @@ def main() -> int:
         parser.error(f"--measure is {options.measure}; allowed: 2 or more")
     if options.measure and (options.arch or options.surrogate):
         parser.error("--measure goes with neither --arch nor --surrogate")
+    if options.measure and (options.draw_seed < 0 or options.draw_seed in options.seeds):
+        parser.error(
+            f"--draw-seed is {options.draw_seed}; allowed: 0 or more, and none of --seeds, which "
+            "are of trainings that nothing was chosen by"
+        )
     try:
         bench = NASSegBench(options.bench)
         ours = networks(bench, options, out)
         rows = trained(ours, options, out)
-        said = told(bench, options, out) + (
-            f"the best random one is the best of {drawn(bench, options).sum()} at the proxy budget"
-        )
+        said = told(bench, options, out) + told_of_luck(bench, options)
         page = describe(rows, said, "python " + " ".join(sys.argv))
         write_text(out / "README.md", page)
         draw(rows, out / "drift.png")
@@ -106,9 +119,9 @@ def networks(
     bench: NASSegBench, options: argparse.Namespace, out: Path
 ) -> dict[str, tuple[str, dict[str, Any]]]:
     """Space and architecture of each network that is compared, by its label."""
-    space, values, searched = bench.space, bench.values(), bench.searched
+    space, searched = bench.space, bench.searched
     sizes = space.count_params(bench.matrix)
-    luckiest = int(np.argmax(np.where(drawn(bench, options), values, -np.inf)))
+    luckiest = luck(bench, options)
     best, most = bench.archs[luckiest], int(sizes[luckiest])
     if from_bench(bench, options):
         found = bench.path
@@ -147,7 +160,8 @@ def networks(
             f"{found}: {params} parameters; allowed: {most} or fewer, those of the best random one"
         )
     one, other = space.network_keys(space.encode([arch, best]))
-    if one == other:
+    # Found anew, it is a tie.
+    if one == other and not options.measure:
         raise ConfigError(f"{found}: it is the best random one itself; nothing to compare")
     plain = get_space("basicunet")
     larger = [
@@ -164,11 +178,13 @@ def drawn(bench: NASSegBench, options: argparse.Namespace) -> NDArray[np.bool_]:
     """Which architectures of the bench the best random one is of: all that were drawn, or as many
     of them as the search measured."""
     possible = np.flatnonzero(~bench.searched)
+    if not len(possible):
+        raise ConfigError(f"{bench.path}: a search proposed all of it; nothing was drawn at random")
     count = options.measure or len(possible)
-    if not 0 < count <= len(possible):
+    if count > len(possible):
         raise ConfigError(
-            f"{bench.path}: {len(possible)} architectures were drawn at random; {count or 1} are "
-            "needed"
+            f"--measure is {count}; allowed: at most {len(possible)}, the architectures of "
+            f"{bench.path} that were drawn at random"
         )
     if options.measure:
         rng = np.random.default_rng(options.draw_seed)
@@ -176,6 +192,34 @@ def drawn(bench: NASSegBench, options: argparse.Namespace) -> NDArray[np.bool_]:
     mask = np.zeros(len(bench), dtype=np.bool_)
     mask[possible] = True
     return mask
+
+
+def luck(bench: NASSegBench, options: argparse.Namespace) -> int:
+    """Row of the best random one, by the mean of all trainings that the bench has of each: luck is
+    told better what it has than a search, which sees one."""
+    return int(np.argmax(np.where(drawn(bench, options), bench.values(), -np.inf)))
+
+
+def told_of_luck(bench: NASSegBench, options: argparse.Namespace) -> str:
+    """Where the best random one is from, in words."""
+    some = drawn(bench, options)
+    text = f"the best random one is the best of {some.sum()} at the proxy budget"
+    if not options.measure:
+        return text
+    values, sizes = bench.values(), bench.space.count_params(bench.matrix)
+    own = luck(bench, options)
+    trainings = sum(len(bench.seeds(bench.archs[i])) for i in np.flatnonzero(some))
+    possible = np.flatnonzero(~bench.searched)
+    rng = np.random.default_rng([options.draw_seed, 1])
+    bests = [values[rng.choice(possible, some.sum(), replace=False)].max() for _ in range(DRAWS)]
+    low, middle, high = np.quantile(bests, (0.05, 0.5, 0.95))
+    return (
+        f"{text} ({trainings} trainings): one draw, in which it has {values[own]:.4f}; the best of "
+        "as many has "
+        f"{middle:.4f} in the median of {DRAWS} draws, {low:.4f} to {high:.4f} in nine of ten. "
+        f"{(some & (sizes <= sizes[own])).sum()} of those drawn, and all that the search "
+        "measured, have no more parameters than it. What is drawn is not in the ±"
+    )
 
 
 def from_bench(bench: NASSegBench, options: argparse.Namespace) -> bool:
@@ -265,9 +309,11 @@ def told(bench: NASSegBench, options: argparse.Namespace, out: Path) -> str:
         )
     if options.measure:
         best = read_json(out / "search" / "best.json")["measured"]["day1"]
+        short = shipped_low_fidelity(bench.space.name)
+        knew = f" but {short.facts['n']} short trainings of others" if short else ""
         return (
             f"The search measured {options.measure} architectures at the proxy budget, the best of "
-            f"which had {best:.4f} there; of those that the bench has it knew none; "
+            f"which had {best:.4f} there, and knew nothing before{knew}; "
         )
     name = options.surrogate or "auto"
     schema = XGBoostEvaluator.load(find_surrogate(name, bench.space)).schema

@@ -36,20 +36,21 @@ TIMES = {"1 s": 1, "1 h": 3600, "1 day": 86_400, "30 days": 2_592_000, "1 year":
 def main() -> int:
     """Write both."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("tables", nargs="+", metavar="FILE:BUDGET:SEED")
+    parser.add_argument("tables", nargs="+", metavar="FILE:BUDGET:SEED|FILE.parquet")
     parser.add_argument("--space", default="unet")
     parser.add_argument("--out", required=True)
     parser.add_argument("--page", required=True)
     options = parser.parse_args()
     entries = []
     for text in options.tables:
-        if text.endswith(".parquet"):
+        if Path(text).suffix == ".parquet":
             entries.append({"path": text, "space": options.space})
             continue
         drawn = SEARCHED if text.endswith(f":{SEARCHED}") else RANDOM
         told = text.removesuffix(f":{SEARCHED}")
         file, budget, seed = told.rsplit(":", 2) if told.count(":") > 1 else (told, "", "")
-        if budget not in (PROXY, FULL, SCREEN) or not seed.isdecimal():
+        known = budget in (PROXY, FULL, SCREEN) and seed.isdecimal()
+        if not known or Path(file).suffix == ".parquet":
             parser.error(
                 f"table is {text!r}; allowed: FILE:BUDGET:SEED, proxy, full or screen, or a "
                 "bench, FILE.parquet"
@@ -104,8 +105,8 @@ def describe(bench: NASSegBench, command: str) -> str:
         command,
         "```\n",
         f"{len(bench)} architectures of `{bench.space.name}`, {len(bench) - found} of a Latin "
-        f"hypercube and {found} that a search proposed; {len(rows)} trainings at the proxy budget, "
-        f"{rows.seconds.sum() / 3600:.1f} hours of one CPU core{more}.\n",
+        f"hypercube and {found} that a search proposed; {len(rows)} trainings at the proxy budget "
+        f"({rows.seconds.sum() / 3600:.1f} hours of one CPU core){more}.\n",
         "| | mean | least | most |",
         "|---|---|---|---|",
         *(
@@ -154,9 +155,9 @@ def describe(bench: NASSegBench, command: str) -> str:
 def full_budget(bench: NASSegBench) -> list[str]:
     """The lines of the page on how the proxy orders what was trained to the end."""
     (tau_all, all_), (tau_drawn, drawn) = bench.proxy_tau(), bench.proxy_tau(drawn_only=True)
-    lines = [f"| full budget ({all_} architectures) | {tau_all:.3f} |"]
-    if all_ > drawn > 0:
-        lines.append(f"| the same on the {drawn} of the hypercube alone | {tau_drawn:.3f} |")
+    lines = [f"| full budget ({all_} architectures) | {tau_all:.2f} |"]
+    if all_ > drawn > 2:
+        lines.append(f"| the same on the {drawn} of the hypercube alone | {tau_drawn:.2f} |")
     return lines
 
 

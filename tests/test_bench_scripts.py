@@ -15,6 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nasseg._cli_help import RUN_ALIASES
+from nasseg.cli import read_config
+from nasseg.config import RunConfig
 from nasseg.errors import ConfigError
 from nasseg.evaluators import NASSegBench
 from nasseg.search_spaces import get_space
@@ -112,11 +115,12 @@ def test_what_a_search_proposed_is_a_table_of_its_own(bench: Path, tmp_path: Pat
     assert NASSegBench(tmp_path / "b.parquet").searched.sum() == 12
     assert " of a Latin hypercube and 12 that a search proposed" in done.stdout
     assert "| the same on the 40 of the hypercube alone | 0." in done.stdout
-    assert "| full budget (7 architectures) | 1.000 |" in done.stdout
-    assert "| the same on the 4 of the hypercube alone | 1.000 |" in done.stdout
-    refused = script("make_bench.py", f"{long}:proxy:0:luck", *words)
-    assert refused.returncode == 2
-    assert "allowed: FILE:BUDGET:SEED" in refused.stderr
+    assert "| full budget (7 architectures) | 1.00 |" in done.stdout
+    assert "| the same on the 4 of the hypercube alone | 1.00 |" in done.stdout
+    for wrong in (f"{long}:proxy:0:luck", f"{bench}:proxy:0"):
+        refused = script("make_bench.py", wrong, *words)
+        assert refused.returncode == 2
+        assert "allowed: FILE:BUDGET:SEED" in refused.stderr
     words = ["--queries", 12, "--seeds", 1, "--strategies", "random", "--out", tmp_path / "s"]
     done = script("bench_search.py", "--bench", tmp_path / "b.parquet", "--drawn-only", *words)
     assert "on b.parquet (40 architectures drawn at random, day1)" in done.stdout
@@ -240,15 +244,24 @@ def test_a_search_that_measures_anew_is_compared_with_as_many_random_ones(
     assert some.sum() == 8
     assert not (some & searched.searched).any()
     luck = searched.archs.index(networks["best of the random ones"][1])
+    assert luck == winner.luck(searched, options)
     assert searched.values()[luck] == searched.values()[some].max()
     assert networks["searched"][1] == least
     assert said[said.index("--search.max_params") + 1] == str(sizes[luck])
     assert said[said.index("--measure") + 1] == "8"
     assert said[said.index("--seed") + 1] == "3"
+    assert read_config(RunConfig, said[1:], RUN_ALIASES)[0].search.measure == 8
     assert "measured 8 architectures" in winner.told(searched, options, tmp_path)
+    assert "but 402 short trainings of others" in winner.told(searched, options, tmp_path)
+    within = f"{(sizes[some] <= sizes[luck]).sum()} of those drawn"
+    assert within in winner.told_of_luck(searched, options)
     options.measure = 500
-    with pytest.raises(ConfigError, match="were drawn at random; 500 are needed"):
+    with pytest.raises(ConfigError, match="--measure is 500; allowed: at most "):
         winner.networks(searched, options, tmp_path)
+    for words in (["--measure", 1], ["--measure", 8, "--arch", "x"], ["--measure", 8]):
+        refused = script("bench_winner.py", *words, "--out", tmp_path / "out")
+        assert refused.returncode == 2
+        assert "--measure" in refused.stderr or "--draw-seed is 0" in refused.stderr
 
 
 def test_candidates_are_known_from_several_measurements_where_any_is(

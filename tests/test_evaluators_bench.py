@@ -197,6 +197,18 @@ def test_a_bench_is_added_to(bench, tmp_path):
     # They were drawn at random, as the bench says.
     assert after.proxy_tau(drawn_only=True) == after.proxy_tau()
     assert after.proxy_tau()[1] == 12
+    # Searched ones in another order do not count with those drawn.
+    others = rows(SPACE.sample_lhs(5, np.random.default_rng(9)), 6)
+    others.to_csv(tmp_path / "o.csv", index=False)
+    others.assign(day1=-others.day1).to_csv(tmp_path / "of.csv", index=False)
+    found = [
+        {**more, "path": tmp_path / name, "budget": budget}
+        for name, budget in (("o.csv", "proxy"), ("of.csv", "full"))
+    ]
+    make_bench([{"path": after.path, "space": "unet"}, *found], tmp_path / "mixed.parquet")
+    mixed = NASSegBench(tmp_path / "mixed.parquet")
+    assert mixed.proxy_tau(drawn_only=True) == after.proxy_tau()
+    assert mixed.proxy_tau()[0] < after.proxy_tau()[0]
     # What is there already stays once.
     make_bench([{"path": after.path, "space": "unet"}, more], tmp_path / "again.parquet")
     pd.testing.assert_frame_equal(
@@ -204,6 +216,21 @@ def test_a_bench_is_added_to(bench, tmp_path):
     )
     with pytest.raises(DataError, match="architectures of the spaces"):
         make_bench([{**begun, "space": "resnet"}], tmp_path / "x.parquet")
+    whole.drop(columns="day1").to_parquet(tmp_path / "few.parquet")
+    with pytest.raises(DataError, match=r"few.parquet: no column day1"):
+        make_bench([{**begun, "path": tmp_path / "few.parquet"}], tmp_path / "x.parquet")
+
+
+def test_a_short_training_does_not_say_what_an_architecture_was_drawn_for(bench, tmp_path):
+    table, _, _ = bench
+    others = SPACE.sample_lhs(5, np.random.default_rng(9))
+    rows(others, 6).to_csv(tmp_path / "o.csv", index=False)
+    one = {"path": tmp_path / "o.csv", "space": "unet", "seed": 1}
+    begun = tmp_path / "begun.parquet"
+    make_bench([{"path": table.path, "space": "unet"}, {**one, "budget": "screen"}], begun)
+    found = {**one, "budget": "proxy", "drawn": "search"}
+    make_bench([{"path": begun, "space": "unet"}, found], tmp_path / "more.parquet")
+    assert NASSegBench(tmp_path / "more.parquet").searched.sum() == 5
 
 
 def test_the_shipped_bench_has_what_it_promises():

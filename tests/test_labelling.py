@@ -206,6 +206,13 @@ def test_a_proxy_says_how_a_search_measures(tmp_path):
     proxy = labelling.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
     assert (proxy.count, proxy.train.epochs, proxy.data.size, proxy.drift.chips) == (7, 3, 32, 4)
     assert proxy.train.batch_size == 8
+    # The file of a labelling says which space it is of: this one, or it is not for this search.
+    file.write_text("space: unet\ntrain: {epochs: 3}\n")
+    proxy = labelling.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
+    assert (proxy.space, proxy.train.epochs) == ("unet", 3)
+    file.write_text("space: unet_half\n")
+    with pytest.raises(ConfigError, match=r"space 'unet_half', but search\.space is 'unet'"):
+        labelling.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
     for wrong in ("seed: 3", "analog: {preset: ideal}", "count: 4"):
         file.write_text(wrong)
         with pytest.raises(ConfigError, match="no setting of a proxy"):
