@@ -172,6 +172,9 @@ class NASSegBench(Evaluator):
         Args:
             metric: what is compared.
             drawn_only: leave out what a search proposed, which is good and much alike.
+
+        Returns:
+            NaN where fewer than three were measured at both.
         """
         rows = self._whole
         if drawn_only and DRAWN in rows:

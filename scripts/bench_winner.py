@@ -64,9 +64,9 @@ def main() -> int:
     parser.add_argument(
         "--draw-seed",
         type=int,
-        default=0,
+        default=100,
         help="with --measure: seed of the draw, and of the search and its trainings; none of "
-        "--seeds",
+        "--seeds (100)",
     )
     parser.add_argument(
         "--workers", type=int, default=1, help="with --measure: processes of the search"
@@ -96,8 +96,8 @@ def main() -> int:
         parser.error("--measure goes with neither --arch nor --surrogate")
     if options.measure and (options.draw_seed < 0 or options.draw_seed in options.seeds):
         parser.error(
-            f"--draw-seed is {options.draw_seed}; allowed: 0 or more, and none of --seeds, which "
-            "are of trainings that nothing was chosen by"
+            f"--draw-seed is {options.draw_seed}; allowed: 0 or more, but none of --seeds "
+            f"({', '.join(map(str, options.seeds))}), with which nothing shall have been chosen"
         )
     try:
         bench = NASSegBench(options.bench)
