@@ -36,7 +36,7 @@ def pair(
         # A calibrated range is the size of one input, which lies on the converter's very edge.
         # Whether its gradient passes there hangs on the last bit; off the edge there is no tie.
         if tile.input_range is not None:
-            tile.set_input_range(share * float(tile.input_range))
+            tile.set_input_range(share * float(tile.input_range.detach()))
     theirs = convert_to_analog(net, spec.to_rpu_config(), ensure_analog_root=False)
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs
