@@ -132,22 +132,22 @@ def networks(
                 f"than {most} parameters, those of the best random one; --surrogate auto searches"
             )
         arch = promoted(candidates(bench, possible, options.promote), options, bench.space, out)
+    elif options.measure:
+        found = measured_anew(space, most, options, out)
+        table = pd.read_csv(found).sort_values("day1", ascending=False, kind="stable")
+        best_ones = [space.from_json(text) for text in table.arch[: options.promote]]
+        arch = promoted(best_ones, options, space, out)
     elif options.promote > 1:
         raise ConfigError(
-            f"promote is {options.promote}: it chooses among what a search proposed in a bench; "
-            "with --surrogate, --measure or --arch, and where the bench has no search, it is 1"
+            f"promote is {options.promote}: it chooses among what a search measured; with "
+            "--surrogate or --arch, and where the bench has no search, it is 1"
         )
     else:
         found = Path(options.arch) if options.arch else out / "search" / "best.json"
         if not options.arch:
             words = ["--out", str(out / "search"), "--quiet", "--search.space", space.name]
             words += ["--search.max_params", str(most)]
-            if options.measure:
-                words += ["--measure", str(options.measure), "--proxy", options.proxy]
-                words += ["--seed", str(options.draw_seed), "--threads", str(options.threads)]
-                words += ["--workers", str(options.workers)]
-            else:
-                words += ["--search.surrogate", options.surrogate or "auto"]
+            words += ["--search.surrogate", options.surrogate or "auto"]
             run(["search", *(["--data", options.data] if options.data else []), *words])
         try:
             value = read_json(found)
@@ -172,6 +172,16 @@ def networks(
         RANDOM: (space.name, best),
         PLAIN: ("basicunet", {"width": larger[0]}),
     }
+
+
+def measured_anew(space: SearchSpace, most: int, options: argparse.Namespace, out: Path) -> Path:
+    """Let a search measure; its table."""
+    words = ["--config", options.proxy, "--space", space.name, "--sampler", "surrogate"]
+    words += ["--count", str(options.measure), "--max_params", str(most)]
+    words += ["--seed", str(options.draw_seed), "--threads", str(options.threads)]
+    words += ["--workers", str(options.workers), "--out", str(out / "search"), "--quiet"]
+    run(["label", *(["--data", options.data] if options.data else []), *words])
+    return out / "search" / "table.csv"
 
 
 def drawn(bench: NASSegBench, options: argparse.Namespace) -> NDArray[np.bool_]:
@@ -293,27 +303,27 @@ def told(bench: NASSegBench, options: argparse.Namespace, out: Path) -> str:
     """Where the architecture that was found is from, in words."""
     if options.arch:
         return f"The one found is that of {Path(options.arch).name}; "
+    chosen = "The one found is the best"
+    if (file := out / "promoted.csv").exists() and options.promote > 1:
+        chosen = (
+            f"`promoted.csv`: the {len(pd.read_csv(file))} best, of those with several "
+            "measurements where there are any, were trained at the full budget once more "
+            f"(seed {options.promote_seed}), which the random ones were not; the one "
+            "found is the best of these"
+        )
     if from_bench(bench, options):
-        chosen = "The one found is the best"
-        if (file := out / "promoted.csv").exists() and options.promote > 1:
-            chosen = (
-                f"`promoted.csv`: the {len(pd.read_csv(file))} best, of those with several "
-                "measurements where there are any, were trained at the full budget once more "
-                f"(seed {options.promote_seed}), which the random ones were not; the one "
-                "found is the best of these"
-            )
         return (
             f"{chosen}, with no more parameters than the best random one, of "
             f"{bench.searched.sum()} that a surrogate-assisted search proposed and measured at the "
             "proxy budget; "
         )
     if options.measure:
-        best = read_json(out / "search" / "best.json")["measured"]["day1"]
+        table = pd.read_csv(out / "search" / "table.csv")
         short = shipped_low_fidelity(bench.space.name)
         knew = f" but {short.facts['n']} short trainings of others" if short else ""
         return (
-            f"The search measured {options.measure} architectures at the proxy budget, the best of "
-            f"which had {best:.4f} there, and knew nothing before{knew}; "
+            f"The search measured {len(table)} architectures at the proxy budget, the best of "
+            f"which had {table.day1.max():.4f} there, and knew nothing before{knew}. {chosen}; "
         )
     name = options.surrogate or "auto"
     schema = XGBoostEvaluator.load(find_surrogate(name, bench.space)).schema

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nasseg._cli_help import RUN_ALIASES
+from nasseg._cli_help import LABEL_ALIASES
 from nasseg.cli import read_config
-from nasseg.config import RunConfig
+from nasseg.config import LabelConfig
 from nasseg.errors import ConfigError
 from nasseg.evaluators import NASSegBench
 from nasseg.search_spaces import get_space
@@ -226,18 +226,24 @@ def test_a_search_that_measures_anew_is_compared_with_as_many_random_ones(
 ) -> None:
     said: list[str] = []
     sizes = SPACE.count_params(searched.matrix)
-    least = searched.archs[sizes.argmin()]
+    least, *small = (searched.archs[i] for i in np.argsort(sizes, kind="stable")[:3])
 
     def run(words: list[str]) -> None:
         said.extend(words)
-        found = {"arch": least, "measured": {"day1": 0.5}}
-        (tmp_path / "search").mkdir()
-        (tmp_path / "search" / "best.json").write_text(json.dumps(found))
+        (tmp_path / "search").mkdir(exist_ok=True)
+        archs = [SPACE.to_json(arch) for arch in (small[0], least, small[1])]
+        found = pd.DataFrame({"arch": archs, "day1": [0.4, 0.5, 0.45]})
+        found.to_csv(tmp_path / "search" / "table.csv", index=False)
+
+    def labelled(space: object, arch: dict[str, int], seed: int, *_: object) -> dict[str, object]:
+        assert seed == 10
+        return {"arch": str(arch), "day1": 0.9 if arch == small[1] else 0.8}
 
     monkeypatch.setattr(winner, "run", run)
+    monkeypatch.setattr(winner, "labelled", labelled)
     options = argparse.Namespace(
         arch=None, surrogate=None, measure=8, promote=1, data=None, proxy="docs/bench.yaml",
-        draw_seed=3, threads=1, workers=2,
+        draw_seed=3, threads=1, workers=2, promote_seed=10,
     )  # fmt: skip
     networks = winner.networks(searched, options, tmp_path)
     some = winner.drawn(searched, options)
@@ -247,14 +253,18 @@ def test_a_search_that_measures_anew_is_compared_with_as_many_random_ones(
     assert luck == winner.luck(searched, options)
     assert searched.values()[luck] == searched.values()[some].max()
     assert networks["searched"][1] == least
-    assert said[said.index("--search.max_params") + 1] == str(sizes[luck])
-    assert said[said.index("--measure") + 1] == "8"
-    assert said[said.index("--seed") + 1] == "3"
-    assert read_config(RunConfig, said[1:], RUN_ALIASES)[0].search.measure == 8
-    assert "measured 8 architectures" in winner.told(searched, options, tmp_path)
+    asked, _ = read_config(LabelConfig, said[1:], LABEL_ALIASES)
+    assert said[0] == "label"
+    assert (asked.count, asked.max_params, asked.seed) == (8, sizes[luck], 3)
+    assert (asked.sampler, asked.workers, asked.train.epochs) == ("surrogate", 2, 16)
+    assert "measured 3 architectures" in winner.told(searched, options, tmp_path)
     assert "but 402 short trainings of others" in winner.told(searched, options, tmp_path)
     within = f"{(sizes[some] <= sizes[luck]).sum()} of those drawn"
     assert within in winner.told_of_luck(searched, options)
+    # Of the two best, a full training chooses the second.
+    options.promote = 2
+    assert winner.networks(searched, options, tmp_path)["searched"][1] == small[1]
+    assert "`promoted.csv`: the 2 best" in winner.told(searched, options, tmp_path)
     options.measure = 500
     with pytest.raises(ConfigError, match="--measure is 500; allowed: at most "):
         winner.networks(searched, options, tmp_path)
