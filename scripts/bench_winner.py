@@ -218,7 +218,7 @@ def told_of_luck(bench: NASSegBench, options: argparse.Namespace) -> str:
         return text
     values, sizes = bench.values(), bench.space.count_params(bench.matrix)
     own = luck(bench, options)
-    trainings = sum(len(bench.seeds(bench.archs[i])) for i in np.flatnonzero(some))
+    trainings = sum(len(bench.seeds(a)) for a, one in zip(bench.archs, some, strict=True) if one)
     possible = np.flatnonzero(~bench.searched)
     rng = np.random.default_rng([options.draw_seed, 1])
     bests = [values[rng.choice(possible, some.sum(), replace=False)].max() for _ in range(DRAWS)]

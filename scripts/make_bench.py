@@ -23,7 +23,7 @@ from nasseg.errors import NassegError
 from nasseg.evaluators import NASSegBench
 from nasseg.evaluators._boosting import TREND, cross_validate, tau
 from nasseg.evaluators.base import Matrix
-from nasseg.evaluators.bench import DRAWN, RANDOM, SEARCHED, make_bench
+from nasseg.evaluators.bench import DRAWN, RANDOM, SEARCHED, make_bench, read_bench
 from nasseg.evaluators.ensemble import coverage
 from nasseg.evaluators.features import Features
 from nasseg.evaluators.low_fidelity import fit_low_fidelity
@@ -94,11 +94,8 @@ def describe(bench: NASSegBench, command: str) -> str:
     noise = bench.noise()
     rows, found = bench.table, int(bench.searched.sum())
     others = {FULL: "at the full budget", SCREEN: "short ones"}
-    more = "".join(
-        f", {len(NASSegBench(bench.path, budget).table)} {words}"
-        for budget, words in others.items()
-        if budget in bench.budgets
-    )
+    counts = read_bench(bench.path).budget.value_counts()
+    more = "".join(f", {counts[b]} {words}" for b, words in others.items() if b in counts)
     lines = [
         "# NASSeg-Bench v1\n",
         "```",
