@@ -4,11 +4,13 @@
     python scripts/bench_cells.py compare --out runs/c
 
 ``enumerate`` trains every architecture of the space ``cells`` for a few epochs into a CSV, one row
-an architecture, in an order that is random but fixed: what is there at any time is a fair sample.
-The same command continues; several processes share the work with ``--shard 0/4`` to ``3/4``.
+a training, in an order that is random but fixed: what is there at any time is a fair sample. The
+same command continues; several processes share the work with ``--shard 0/4`` to ``3/4``, and with
+``--seed 1``, ``--seed 2`` all are trained once more into the same folder.
 
-``compare`` runs DARTS on the images, and searches that measure on the table (each measurement is
-the look-up of one row), and says which share of the table each one's choice beats.
+``compare`` runs DARTS on the images, and searches that measure on the table, and says which share
+of the architectures each one's choice beats in the mean of all trainings. A measurement is the
+look-up of one training, never of their mean: what a search would have seen.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,10 @@ from nasseg._io import read_json, write_json, write_text
 from nasseg.config import DataConfig, SearchConfig, TrainConfig
 from nasseg.data import ClassificationData, load_data
 from nasseg.errors import ConfigError, DataError, NassegError
+from nasseg.evaluators import XGBoostEvaluator
 from nasseg.evaluators.cost import row_keys
+from nasseg.evaluators.scores import Scores
+from nasseg.search import EAOptimizer
 from nasseg.search.darts import search_darts
 from nasseg.search.domain import TableDomain
 from nasseg.search.strategies import INITIAL, STRATEGIES, History
@@ -51,13 +57,18 @@ SCORES = ("accuracy", "auc")
 SIDES = ("val", "test")
 LABELS = {
     "random": "random",
+    "evolution": "evolution on a surrogate",
     "regularized": "regularised evolution",
     "analognas": "AnalogNAS evolution",
     "surrogate": "surrogate-assisted",
     "darts": "DARTS",
     "darts_noise": "DARTS, weight noise",
 }
-COLOURS = dict(zip(LABELS, ("0.55", "C1", "C2", "C3", "C0", "C4"), strict=True))
+COLOURS = dict(zip(LABELS, ("0.55", "C5", "C1", "C2", "C3", "C0", "C4"), strict=True))
+GENERATIONS = 40
+"""Of the evolution on a surrogate."""
+TOP = 95.0
+"""Percentile from which on a choice is one of the best."""
 
 
 def main(words: list[str] | None = None) -> int:
@@ -96,11 +107,17 @@ def _parser() -> argparse.ArgumentParser:
 
     both = commands.add_parser("compare", parents=[common], help="searches on the table")
     both.add_argument("--score", default="accuracy", choices=SCORES)
-    both.add_argument("--queries", type=int, default=50, help="rows that a search may look up")
+    both.add_argument("--queries", type=int, default=100, help="rows that a search may look up")
     both.add_argument("--seeds", type=int, default=10)
     both.add_argument("--strategies", nargs="+", default=list(LABELS), choices=list(LABELS))
     both.add_argument("--darts-epochs", type=int, default=SearchConfig().darts_epochs)
     both.add_argument("--darts-noise", type=float, default=0.06, help="of 'darts_noise'")
+    both.add_argument(
+        "--darts-candidates",
+        type=int,
+        default=SearchConfig().darts_candidates,
+        help="architectures that DARTS scores at the end",
+    )
     both.add_argument("--partial", action="store_true", help="take a table that is not complete")
     both.set_defaults(work=compare)
     return parser
@@ -129,14 +146,14 @@ def enumerate_all(options: argparse.Namespace) -> None:
     device = select_device(options.device)
     data = _images(data_config)
     out = Path(options.out)
-    _bind(out, data_config, train, options.seed, data)
+    _bind(out, data_config, train, data)
     space = CellsSpace()
     order = np.random.default_rng(ORDER_SEED).permutation(space.size())[: options.limit]
     archs = list(space.enumerate())
     mine = [archs[k] for place, k in enumerate(order.tolist()) if place % parts == part]
-    name = f"table_{part}of{parts}.csv"
+    name = f"table_seed{options.seed}_{part}of{parts}.csv"
     known = read_tables(out)
-    done = set(known["arch_id"]) if len(known) else set()
+    done = set(known["arch_id"][known["seed"] == options.seed]) if len(known) else set()
     own = (
         pd.read_csv(out / name, dtype={"arch_id": str}) if (out / name).exists() else pd.DataFrame()
     )
@@ -177,6 +194,7 @@ def measure(
     table = space.layer_table(X, data.in_channels, task.out_channels, size)
     return {
         "arch_id": space.arch_id(arch),
+        "seed": seed,
         **arch,
         "params": int(table.params()[0]),
         "macs": int(table.macs()[0]),
@@ -204,15 +222,12 @@ def _images(config: DataConfig) -> ClassificationData:
     return data
 
 
-def _bind(
-    out: Path, data_config: DataConfig, train: TrainConfig, seed: int, data: ClassificationData
-) -> None:
+def _bind(out: Path, data_config: DataConfig, train: TrainConfig, data: ClassificationData) -> None:
     """Refuse a folder whose tables are of other images or another budget."""
     settings = {
         "data": dataclasses.asdict(data_config),
         "fingerprint": data.fingerprint,
         "train": dataclasses.asdict(train),
-        "seed": seed,
         "space": f"{CellsSpace.base_name} v{CellsSpace.version}",
     }
     file = out / "settings.json"
@@ -232,17 +247,32 @@ def _bind(
 
 
 def read_tables(out: Path) -> pd.DataFrame:
-    """All tables of a folder as one, every architecture once, in the order of its id."""
+    """All tables of a folder as one, every training once, in the order of id and seed."""
     try:
         tables = [
-            pd.read_csv(file, dtype={"arch_id": str}) for file in sorted(out.glob("table_*of*.csv"))
+            pd.read_csv(file, dtype={"arch_id": str})
+            for file in sorted(out.glob("table_seed*_*of*.csv"))
         ]
     except (OSError, ValueError) as error:
         raise DataError(f"{out}: a table cannot be read: {error}") from None
     if not tables:
         return pd.DataFrame()
-    whole = pd.concat(tables, ignore_index=True).drop_duplicates("arch_id")
-    return whole.sort_values("arch_id", ignore_index=True)
+    whole = pd.concat(tables, ignore_index=True).drop_duplicates(["arch_id", "seed"])
+    return whole.sort_values(["arch_id", "seed"], ignore_index=True)
+
+
+def averaged(table: pd.DataFrame) -> pd.DataFrame:
+    """A row for each architecture that was trained with every seed of the table: means."""
+    each = table.groupby("arch_id")
+    whole = table[each["seed"].transform("size") == table["seed"].nunique()]
+    means = whole.groupby("arch_id")[_scored(table)].mean().reset_index()
+    archs = whole.drop_duplicates("arch_id").drop(columns=["seed", "seconds", *_scored(table)])
+    return archs.merge(means, on="arch_id")
+
+
+def _scored(table: pd.DataFrame) -> list[str]:
+    """The columns of scores."""
+    return [f"{side}_{score}" for side in SIDES for score in SCORES if f"{side}_{score}" in table]
 
 
 # --- searches -----------------------------------------------------------------------------------
@@ -254,17 +284,22 @@ def compare(options: argparse.Namespace) -> None:
     table = read_tables(out)
     if not len(table) or not (out / "settings.json").exists():
         raise DataError(f"{out} has no table; make one with: bench_cells.py enumerate --out {out}")
-    if len(table) < space.size() and not options.partial:
+    truth = averaged(table)
+    if len(truth) < space.size() and not options.partial:
         raise DataError(
-            f"{out} has {len(table)} of {space.size()} architectures; go on with `enumerate`, or "
-            "take what is there with --partial"
+            f"{out} has {len(truth)} of {space.size()} architectures with every one of its "
+            f"{table['seed'].nunique()} seeds; go on with `enumerate`, or take what is there with "
+            "--partial"
         )
+    if not len(truth):
+        raise DataError(f"{out} has no architecture that was trained with every seed there")
     if options.queries < 1 or options.seeds < 1:
         raise ConfigError("--queries and --seeds are 1 or more")
     settings = {
-        key: getattr(options, key) for key in ("score", "queries", "darts_epochs", "darts_noise")
+        key: getattr(options, key)
+        for key in ("score", "queries", "darts_epochs", "darts_noise", "darts_candidates")
     }
-    settings["architectures"] = len(table)
+    settings |= {"architectures": len(truth), "trainings": int(table["seed"].nunique())}
     known = out / "compare.json"
     if known.exists() and read_json(known) != settings:
         raise ConfigError(
@@ -292,13 +327,15 @@ def compare(options: argparse.Namespace) -> None:
             arch_id = darts(noise, seed, out / f"{name}_{seed}.ckpt")
             seconds = time.perf_counter() - begun
         else:
-            arch_id, seconds = look_up(name, space, table, options.score, options.queries, seed)
+            arch_id, seconds = look_up(
+                name, space, seen(table, truth, seed), options.score, options.queries, seed
+            )
         row = {"strategy": name, "seed": seed, "arch_id": arch_id, "seconds": round(seconds, 1)}
         new = pd.DataFrame([row])
         runs = pd.concat([runs, new], ignore_index=True) if len(runs) else new
         write_text(file, runs.to_csv(index=False))
         (out / f"{name}_{seed}.ckpt").unlink(missing_ok=True)
-    report(table, runs, options)
+    report(table, truth, runs, options)
 
 
 def _darts(
@@ -311,7 +348,10 @@ def _darts(
         raise DataError(f"{data.source} has changed since the table in {out} was made")
     train = TrainConfig(**settings["train"])
     device = select_device(options.device)
-    config = SearchConfig(strategy="darts", space="cells", darts_epochs=options.darts_epochs)
+    config = SearchConfig(
+        strategy="darts", space="cells", darts_epochs=options.darts_epochs,
+        darts_candidates=options.darts_candidates,
+    )  # fmt: skip
 
     def search(noise: float, seed: int, checkpoint: Path) -> str:
         own = dataclasses.replace(config, darts_noise=noise)
@@ -324,6 +364,13 @@ def _darts(
     return search
 
 
+def seen(table: pd.DataFrame, truth: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """What a search with this seed measures: of every architecture the training with one seed."""
+    trainings = sorted(table["seed"].unique())
+    one = table[table["seed"] == trainings[seed % len(trainings)]]
+    return one[one["arch_id"].isin(truth["arch_id"])].reset_index(drop=True)
+
+
 def look_up(
     name: str, space: CellsSpace, table: pd.DataFrame, score: str, queries: int, seed: int
 ) -> tuple[str, float]:
@@ -332,10 +379,15 @@ def look_up(
     It sees the validation score of the rows it asks for.
     """
     archs = table[space.feature_names].to_dict("records")
-    domain = TableDomain(space.encode(archs), space.feature_names)
     value = table[f"val_{score}"].to_numpy(dtype=np.float64)
+    if name == "evolution":
+        rng = np.random.default_rng(seed)
+        asked = rng.choice(len(table), min(queries, len(table)), replace=False).tolist()
+        arch = evolved(space, [archs[row] for row in asked], value[asked], seed)
+        return space.arch_id(arch), float(table["seconds"].to_numpy()[asked].sum())
+    domain = TableDomain(space.encode(archs), space.feature_names)
     strategy = STRATEGIES[name](domain)
-    asked: list[int] = []
+    asked = []
     while len(asked) < min(queries, len(table)):
         rng = np.random.default_rng([seed, len(asked)])
         count = 1 if asked else min(INITIAL, queries, len(table))
@@ -345,6 +397,18 @@ def look_up(
     return str(table["arch_id"][best]), float(table["seconds"].to_numpy()[asked].sum())
 
 
+def evolved(
+    space: CellsSpace, archs: list[dict[str, Any]], value: np.ndarray[Any, Any], seed: int
+) -> dict[str, Any]:
+    """What AnalogNAS's evolution finds on a surrogate of so many measurements."""
+    # Digital networks: nothing varies over time or chips.
+    nothing = np.zeros(len(value))
+    scores = Scores.of(len(value), day1=value, avm=nothing, std=nothing)
+    surrogate = XGBoostEvaluator(space).fit(archs, scores, seed, repeats=0)
+    search = EAOptimizer(surrogate, nb_iter=GENERATIONS, seed=seed, progress=False)
+    return search.run(space)[0]
+
+
 def percentiles(values: Any) -> np.ndarray[Any, Any]:
     """Share of the others that each value beats, in percent; equal ones count half."""
     ranks = pd.Series(values).rank(method="average").to_numpy()
@@ -352,37 +416,35 @@ def percentiles(values: Any) -> np.ndarray[Any, Any]:
     return found
 
 
-def report(table: pd.DataFrame, runs: pd.DataFrame, options: argparse.Namespace) -> None:
+def report(
+    table: pd.DataFrame, truth: pd.DataFrame, runs: pd.DataFrame, options: argparse.Namespace
+) -> None:
     """``README.md`` and ``ranks.png``; the same on the terminal."""
     out, score = Path(options.out), options.score
-    sides = [side for side in SIDES if f"{side}_{score}" in table]
+    sides = [side for side in SIDES if f"{side}_{score}" in truth]
     place = {
-        side: dict(zip(table["arch_id"], percentiles(table[f"{side}_{score}"]), strict=True))
+        side: dict(zip(truth["arch_id"], percentiles(truth[f"{side}_{score}"]), strict=True))
         for side in sides
     }
     value = {
-        side: dict(zip(table["arch_id"], table[f"{side}_{score}"], strict=True)) for side in sides
+        side: dict(zip(truth["arch_id"], truth[f"{side}_{score}"], strict=True)) for side in sides
     }
     runs = runs[runs["strategy"].isin(options.strategies) & (runs["seed"] < options.seeds)]
+    trainings = table["seed"].nunique()
     lines = [
         "# Searches compared on the whole space `cells`\n",
         "```",
         "python " + " ".join(sys.argv),
         "```\n",
-        f"{len(table)} architectures, each trained alone; {options.seeds} seeds. Searches on the "
-        f"table look up the validation {score} of {min(options.queries, len(table))} rows; DARTS "
-        f"sees the images for {options.darts_epochs} epochs. Percentile: share of the table that "
-        "the choice beats (ties count half); chance is 50.\n",
+        f"{len(truth)} architectures, each trained alone {_times(trainings)}; {options.seeds} "
+        f"seeds. Searches on the table look up the validation {score} of "
+        f"{min(options.queries, len(truth))} single trainings; DARTS sees the images for "
+        f"{options.darts_epochs} epochs. Percentile: share of the architectures that the choice "
+        f"beats in the mean {score} of all trainings (ties count half); chance is 50.\n",
+        told_of_noise(table, truth, score, place),
     ]
-    if len(sides) == 2:
-        tau = kendalltau(table[f"val_{score}"], table[f"test_{score}"]).statistic
-        best = table.loc[table[f"val_{score}"].idxmax(), "arch_id"]
-        lines.append(
-            f"What a ranking by one training each can tell: Kendall tau of validation and test "
-            f"{score} {tau:.2f}; the best of all on validation is at percentile "
-            f"{place['test'][best]:.0f} on test.\n"
-        )
     head = [f"{side} percentile, median (quartiles)" for side in sides]
+    head += [f"of the best {100 - TOP:.0f} %, {side}" for side in sides]
     head += [f"{side} {score}, mean" for side in sides]
     lines += [
         "| strategy | " + " | ".join(head) + " | seconds |",
@@ -393,7 +455,7 @@ def report(table: pd.DataFrame, runs: pd.DataFrame, options: argparse.Namespace)
         constrained_layout=True,
     )  # fmt: skip
     shown = [name for name in LABELS if name in set(runs["strategy"])]
-    missing = [i for i in runs["arch_id"] if i not in value[sides[0]]]
+    missing = runs[~runs["arch_id"].isin(truth["arch_id"])]["arch_id"]
     for row, name in enumerate(shown):
         own = runs[(runs["strategy"] == name) & ~runs["arch_id"].isin(missing)]
         cells = []
@@ -409,6 +471,9 @@ def report(table: pd.DataFrame, runs: pd.DataFrame, options: argparse.Namespace)
             axis.scatter(places, y, s=22, color=COLOURS[name], alpha=0.8, linewidths=0)
             axis.plot([middle, middle], [row - 0.32, row + 0.32], color="0.2", linewidth=1.5)
         for side in sides:
+            best = sum(place[side][i] >= TOP for i in own["arch_id"])
+            cells.append(f"{best} of {(runs['strategy'] == name).sum()}")
+        for side in sides:
             values = [value[side][i] for i in own["arch_id"]]
             cells.append(f"{np.mean(values):.3f}" if values else "")
         seconds = runs[runs["strategy"] == name]["seconds"].mean()
@@ -416,16 +481,46 @@ def report(table: pd.DataFrame, runs: pd.DataFrame, options: argparse.Namespace)
     for side, axis in zip(sides, axes[0], strict=True):
         axis.set(xlabel=f"percentile of the {side} {score}", xlim=(-2, 102))
         axis.axvline(50, color="0.8", linewidth=1, zorder=0)
+        axis.axvline(TOP, color="0.8", linewidth=1, linestyle=":", zorder=0)
         axis.set_yticks(range(len(shown)), [LABELS[name] for name in shown])
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].invert_yaxis()
     figure.savefig(out / "ranks.png", dpi=150)
     plt.close(figure)
-    if missing:
+    if len(missing):
         lines += ["", f"{len(missing)} choices are not in the table, which is not complete."]
     lines += ["", "A dot is a seed, a line the median.\n", "![ranks](ranks.png)", ""]
     write_text(out / "README.md", "\n".join(lines))
     sys.stdout.write("\n".join(lines))
+
+
+def told_of_noise(
+    table: pd.DataFrame, truth: pd.DataFrame, score: str, place: dict[str, dict[str, float]]
+) -> str:
+    """How far the order of the architectures can be trusted, in words."""
+    column = f"val_{score}"
+    by_seed = table.pivot(index="arch_id", columns="seed", values=column).loc[truth["arch_id"]]
+    said = []
+    if by_seed.shape[1] > 1:
+        pairs = [kendalltau(by_seed[a], by_seed[b]).statistic for a, b in combinations(by_seed, 2)]
+        within = float(np.sqrt(by_seed.var(axis=1, ddof=1).mean()))
+        said.append(
+            f"Kendall tau of the validation {score} of two trainings {np.mean(pairs):.2f}; "
+            f"standard deviation over architectures {by_seed.mean(axis=1).std(ddof=1):.4f}, over "
+            f"the trainings of one {within:.4f}"
+        )
+    if "test" in place:
+        tau = kendalltau(truth[column], truth[f"test_{score}"]).statistic
+        best = truth.loc[truth[column].idxmax(), "arch_id"]
+        said.append(
+            f"tau of validation and test {tau:.2f}; the best of all on validation is at "
+            f"percentile {place['test'][best]:.0f} on test"
+        )
+    return f"How far the order can be told: {'; '.join(said)}.\n" if said else ""
+
+
+def _times(n: int) -> str:
+    return {1: "once", 2: "twice"}.get(n, f"{n} times")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 """Networks beside each other on one classification task: the same training, several seeds or folds.
 
     python scripts/bench_classification.py --config docs/breast.yaml --data breastmnist.npz \
-        --networks found.json resnet18 efficientnet-b2 --seeds 0 1 2 --out runs/breast
+        --networks search resnet18 efficientnet-b2 --seeds 0 1 2 --out runs/breast
 
 Every network, seed and fold is a run folder below --out, digital, analog and aged; then they are
-compared. The same command continues; several of them at once share the work.
+compared. ``search`` is whatever network a run finds by itself, as the settings say: each seed and
+each fold searches anew, and sees no image that it is scored on. The same command continues; several
+of them at once share the work.
 """
 
 from __future__ import annotations
@@ -23,21 +25,13 @@ from nasseg.compare import compare, format_comparison, write_comparison
 from nasseg.config import RunConfig
 from nasseg.errors import ConfigError, NassegError, RunError
 
+SEARCH = "search"
+"""Instead of an architecture: each run searches."""
 
-def main() -> int:
+
+def main(words: list[str] | None = None) -> int:
     """Run what is missing, then compare."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--config", required=True, help="YAML file of a run's settings")
-    parser.add_argument("--data", help="as nasseg run takes it; none = as in the file")
-    parser.add_argument(
-        "--networks", nargs="+", required=True, help="architectures: JSON files, or names"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--folds", type=int, default=0, help="cross-validation; 0 = none")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--device")
-    parser.add_argument("--out", required=True)
-    options = parser.parse_args()
+    options = _options(words)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         runs = planned(options)
@@ -57,6 +51,24 @@ def main() -> int:
     return 0
 
 
+def _options(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config", required=True, help="YAML file of a run's settings")
+    parser.add_argument("--data", help="as nasseg run takes it; none = as in the file")
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        default=[SEARCH],
+        help="architectures: JSON files, names, or 'search' (the default), one that each run finds",
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--folds", type=int, default=0, help="cross-validation; 0 = none")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--device")
+    parser.add_argument("--out", required=True)
+    return parser.parse_args(words)
+
+
 def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
     """Folder and settings of every run, the seeds of one network after those of the one before."""
     runs = []
@@ -72,8 +84,9 @@ def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
                 said: dict[str, Any] = {
                     "out": str(Path(options.out) / name),
                     "seed": seed,
-                    "search.arch": network,
                 }
+                if network != SEARCH:
+                    said["search.arch"] = network
                 said |= {
                     key: getattr(options, key)
                     for key in ("threads", "device")
@@ -93,7 +106,9 @@ def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
 
 
 def _space_of(network: str) -> str | None:
-    """The search space that a ``best.json`` names; None = what the settings say."""
+    """The search space of a network that is given; None = what the settings say."""
+    if not network.endswith(".json"):
+        return None if network == SEARCH else "auto"  # as its name says
     try:
         values = json.loads(Path(network).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -60,16 +60,33 @@ def test_shards_share_the_work_and_what_is_there_is_not_trained_again(bench, tmp
         arch = {name: row[name] for name in SPACE.feature_names}
         assert SPACE.arch_id(arch) == row["arch_id"]
     assert {"params", "macs", "val_accuracy", "val_auc", "test_accuracy", "test_auc"} <= set(one)
+    assert enumerate_(bench, tmp_path / "two", "--limit", "3", "--seed", "1") == 0
     bench.measure = None  # whatever trained now would fail
-    assert enumerate_(bench, tmp_path / "two", "--limit", "4", "--shard", "0/3") == 0
-    assert len(bench.read_tables(tmp_path / "two")) == 4
+    for words in (["--limit", "4", "--shard", "0/3"], ["--limit", "3", "--seed", "1"]):
+        assert enumerate_(bench, tmp_path / "two", *words) == 0
+    two = bench.read_tables(tmp_path / "two")
+    assert two["seed"].value_counts().to_dict() == {0: 4, 1: 3}
+    assert len(bench.averaged(two)) == 3
+
+
+def test_the_ranking_is_of_the_mean_and_a_search_sees_single_trainings(bench, tmp_path):
+    first, second = made_up(tmp_path), made_up(tmp_path, seed=1)
+    second.iloc[1:].to_csv(tmp_path / "table_seed1_0of1.csv", index=False)
+    table = bench.read_tables(tmp_path)
+    truth = bench.averaged(table)
+    assert set(truth["arch_id"]) == set(second["arch_id"][1:])
+    both = first.merge(truth, on="arch_id", suffixes=("", "_mean"))
+    np.testing.assert_allclose(both["val_auc_mean"], both["val_auc"] + 0.05)
+    for seed, own in ((0, first), (1, second), (2, first)):
+        seen = bench.seen(table, truth, seed).merge(own, on="arch_id", suffixes=("", "_made"))
+        assert len(seen) == len(truth)
+        assert (seen["val_accuracy"] == seen["val_accuracy_made"]).all()
 
 
 def test_other_settings_and_impossible_shards_are_refused(bench, tmp_path, capsys):
     assert enumerate_(bench, tmp_path, "--limit", "1") == 0
     for words, said in (
         (["--lr", "0.1"], "table of other settings (train"),
-        (["--seed", "1"], "table of other settings (seed"),
         (["--shard", "2/2"], "--shard is '2/2'; allowed: I/N"),
         (["--limit", "0"], "--limit is 0"),
         (["--task", "segmentation"], "--task is 'segmentation'"),
@@ -88,32 +105,36 @@ def test_percentiles_say_the_share_that_is_beaten(bench):
     assert bench.percentiles([2.0]).tolist() == [0]
 
 
-def made_up(folder: Path, n: int = 40) -> pd.DataFrame:
-    """A table whose score is the width of both stages."""
+def made_up(folder: Path, n: int = 40, seed: int = 0) -> pd.DataFrame:
+    """A table whose score is the width of both stages, the better the later the seed."""
     archs = [arch for k, arch in enumerate(SPACE.enumerate()) if k % (SPACE.size() // n) == 0]
     rows = []
     for arch in archs:
-        score = (arch["width1"] + arch["width2"]) / 100 + 0.001 * len(arch["block1"])
+        score = (arch["width1"] + arch["width2"]) / 100 + 0.001 * len(arch["block1"]) + seed / 10
         sides = {f"{s}_{k}": score for s in ("val", "test") for k in ("accuracy", "auc")}
-        rows.append({"arch_id": SPACE.arch_id(arch), **arch, **sides, "seconds": 2.0})
+        rows.append({"arch_id": SPACE.arch_id(arch), "seed": seed, **arch, **sides, "seconds": 2.0})
     table = pd.DataFrame(rows)
-    table.to_csv(folder / "table_0of1.csv", index=False)
+    table.to_csv(folder / f"table_seed{seed}_0of1.csv", index=False)
     return table
 
 
 def test_searches_on_the_table_see_what_they_ask_for_and_the_report_ranks_them(bench, tmp_path):
     assert enumerate_(bench, tmp_path, "--limit", "1") == 0  # makes settings.json
     table = made_up(tmp_path)
+    made_up(tmp_path, seed=1)
     words = ["compare", "--out", str(tmp_path), "--partial", "--seeds", "2", "--queries", "12"]
     words += ["--darts-epochs", "1", "--device", "cpu", "--strategies"]
-    assert bench.main([*words, "random", "regularized", "darts"]) == 0
-    runs = pd.read_csv(tmp_path / "runs.csv")
-    assert runs["strategy"].tolist() == ["random"] * 2 + ["regularized"] * 2 + ["darts"] * 2
+    assert bench.main([*words, "random", "regularized", "evolution", "darts"]) == 0
+    runs = pd.read_csv(tmp_path / "runs.csv", dtype={"arch_id": str})
+    names = ["random", "regularized", "evolution", "darts"]
+    assert runs["strategy"].tolist() == [name for name in names for _ in range(2)]
     assert set(runs["seconds"][:4]) == {24.0}
     assert set(runs["arch_id"][:4]) <= set(table["arch_id"])
     text = (tmp_path / "README.md").read_text()
     assert "| random |" in text
     assert "| DARTS |" in text
+    assert "Kendall tau of the validation accuracy of two trainings 1.00" in text
+    assert "trained alone twice" in text
     assert (tmp_path / "ranks.png").stat().st_size > 0
     assert not list(tmp_path.glob("*.ckpt"))
     before = (tmp_path / "runs.csv").read_bytes()
