@@ -305,11 +305,12 @@ def told(bench: NASSegBench, options: argparse.Namespace, out: Path) -> str:
         return f"The one found is that of {Path(options.arch).name}; "
     chosen = "The one found is the best"
     if (file := out / "promoted.csv").exists() and options.promote > 1:
+        several = ", of those with several measurements where there are any,"
         chosen = (
-            f"`promoted.csv`: the {len(pd.read_csv(file))} best, of those with several "
-            "measurements where there are any, were trained at the full budget once more "
-            f"(seed {options.promote_seed}), which the random ones were not; the one "
-            "found is the best of these"
+            f"`promoted.csv`: the {len(pd.read_csv(file))} best"
+            f"{several if from_bench(bench, options) else ''} were trained at the full budget once "
+            f"more (seed {options.promote_seed}), which the random ones were not; the one found "
+            "is the best of these"
         )
     if from_bench(bench, options):
         return (
