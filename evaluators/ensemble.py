@@ -50,7 +50,7 @@ OUTSIDE = 0.99
 """Share of the architectures of the table that lie nearer to another one than one outside."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """What an ensemble says of ``n`` architectures.
 
@@ -68,6 +68,11 @@ class Prediction:
     ``(n,)``; trees do not extrapolate, so nothing said of it can be relied on."""
     curve: Curve | None = None
     """From that unit to values; none where they learned values."""
+
+    def __repr__(self) -> str:
+        # In units of the value, and without the curve, which has a point for each of the table.
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in ("mean", "std", "outside"))
+        return f"{type(self).__name__}({shown})"
 
     @property
     def mean(self) -> FloatArray:

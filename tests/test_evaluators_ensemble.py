@@ -38,6 +38,15 @@ def test_a_wider_claim_is_a_wider_interval():
     assert (said.std > 0).all()
 
 
+def test_what_is_printed_are_values_and_not_the_curve_behind_them():
+    X, y = table(80)
+    said = Ensemble().fit(X, y).predict(X[:2])
+    assert said.curve is not None
+    assert repr(said).startswith(f"Prediction(mean={said.mean!r}, std=")
+    assert "curve" not in repr(said)
+    assert len(repr(said)) < 300
+
+
 def with_failures(n, seed=0):
     """A table in which one of seven has learned nothing, and the others lie close together."""
     X, _ = table(n, seed)
