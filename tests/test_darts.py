@@ -179,6 +179,15 @@ def test_an_interrupted_search_continues_as_if_nothing_had_happened(tmp_path, no
         assert whole.probabilities != run().probabilities
 
 
+def test_a_search_too_short_to_tell_architectures_apart_says_so(caplog):
+    run()
+    # 24 of the 48 training images are for the weights, in whole batches of 16.
+    assert caplog.messages == [
+        "search.darts_epochs is 4, which makes 4 updates of the shared weights: too few to tell "
+        "architectures apart; 2000 would make 2000"
+    ]
+
+
 def test_logits_stay_as_they_are_during_the_warm_up():
     result = run(search={"darts_epochs": 4, "darts_warmup": 0.75})
     assert [entry["entropy"] == pytest.approx(1) for entry in result.history] == [True] * 3 + [
