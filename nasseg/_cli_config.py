@@ -12,6 +12,7 @@ import ast
 import dataclasses
 import inspect
 import itertools
+import json
 import sys
 import types
 import typing
@@ -25,6 +26,9 @@ from nasseg.errors import ConfigError
 
 C = TypeVar("C")
 
+NONE = ("none", "null", "")
+"""What stands for no value on a command line."""
+
 FILE_KEYS = (
     "data.path",
     "search.arch",
@@ -36,6 +40,8 @@ FILE_KEYS = (
     "archs",
 )
 """Settings that name, or may name, a file or a folder."""
+MEASURING = ("search.measure", "search.proxy")
+"""Settings of how a network is found, which mean nothing where it is given or found otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,6 +297,37 @@ def _beside(path: Path, key: str, value: Any) -> Any:
         return value
 
 
+def with_network(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a YAML file under flags that say where the network comes from.
+
+    A recipe with a search can so be run with a network that is given (``search.arch``) or with
+    another way of finding one (``search.strategy``), without a flag for each setting of its search.
+    """
+    arch = flags.get("search.arch")
+    given = arch is not None and str(arch).lower() not in NONE
+    if not given and "search.strategy" not in flags:
+        return dict(values)
+    kept = {key: value for key, value in values.items() if key not in MEASURING}
+    space = _space_of(str(arch)) if given else None
+    if space is not None:
+        kept["search.space"] = space
+    return kept
+
+
+def _space_of(arch: str) -> str | None:
+    """The space of a reference network, or that which a ``best.json`` names; None = not said."""
+    from nasseg.search_spaces.reference import reference_arch
+
+    if (named := reference_arch(arch)) is not None:
+        return named[0]
+    try:
+        value = json.loads(Path(arch).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # whoever reads it says what is wrong
+    space = value.get("space") if isinstance(value, dict) else None
+    return space if isinstance(space, str) else None
+
+
 def _flat(
     content: dict[Any, Any], config: type[Any], path: str, prefix: str
 ) -> Iterator[tuple[str, Any]]:
@@ -330,7 +367,7 @@ def build_config(config: type[C], values: Mapping[str, Any], origins: Mapping[st
 
 
 def _convert(setting: Setting, value: Any, origin: str) -> Any:
-    if isinstance(value, str) and setting.optional and value.lower() in ("none", "null", ""):
+    if isinstance(value, str) and setting.optional and value.lower() in NONE:
         value = None
     if isinstance(value, str) and setting.texts:
         # Not read as YAML: a text may hold any character but a comma.

@@ -15,12 +15,13 @@ from nasseg.config import LabelConfig, RunConfig, differences, to_dict
 from nasseg.errors import RunError
 
 # Where a run is computed, not what: these may change when it is continued.
-# Images are known by what is in them.
+# Images are known by what is in them, and what is in a proxy is bound by the study.
 _FREE_KEYS = (
     "out",
     "device",
     "threads",
     "data.path",
+    "search.proxy",
     "search.storage",
     "search.study",
     "search.workers",

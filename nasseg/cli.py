@@ -23,6 +23,7 @@ from nasseg._cli_config import (
     said_only,
     settings,
     split_flags,
+    with_network,
 )
 from nasseg._cli_help import LABEL_ALIASES, RUN_ALIASES, config_help, main_help, simple_help
 from nasseg._cli_summary import format_measured, format_summary
@@ -163,6 +164,9 @@ def read_config(
     if file is None and saved.is_file():
         file = str(saved)
     values: dict[str, Any] = read_yaml(file, config) if file is not None else {}
+    if file != str(saved):
+        # Not over what a folder was begun with.
+        values = with_network(values, flags)
     if file is not None and file != str(saved):
         values = files_beside(file, values)
         if saved.is_file() and _bound(out):

@@ -40,6 +40,7 @@ from nasseg.config import DataConfig, SearchConfig, TrainConfig
 from nasseg.data import ClassificationData, load_data
 from nasseg.errors import ConfigError, DataError, NassegError
 from nasseg.evaluators import XGBoostEvaluator
+from nasseg.evaluators._boosting import LEAST_ROWS
 from nasseg.evaluators.cost import row_keys
 from nasseg.evaluators.scores import Scores
 from nasseg.search import EAOptimizer
@@ -110,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     both.add_argument("--queries", type=int, default=100, help="rows that a search may look up")
     both.add_argument("--seeds", type=int, default=10)
     both.add_argument("--strategies", nargs="+", default=list(LABELS), choices=list(LABELS))
-    both.add_argument("--darts-epochs", type=int, default=SearchConfig().darts_epochs)
+    both.add_argument("--darts-epochs", type=int, default=250)
     both.add_argument("--darts-noise", type=float, default=0.06, help="of 'darts_noise'")
     both.add_argument(
         "--darts-candidates",
@@ -284,35 +285,23 @@ def compare(options: argparse.Namespace) -> None:
     table = read_tables(out)
     if not len(table) or not (out / "settings.json").exists():
         raise DataError(f"{out} has no table; make one with: bench_cells.py enumerate --out {out}")
+    if not options.partial:
+        counts = table["seed"].value_counts()
+        table = table[table["seed"].isin(counts[counts == space.size()].index)]
+        if not len(table):
+            raise DataError(
+                f"{out} has {counts.max()} of {space.size()} architectures; go on with "
+                "`enumerate`, or take what is there with --partial"
+            )
     truth = averaged(table)
-    if len(truth) < space.size() and not options.partial:
-        raise DataError(
-            f"{out} has {len(truth)} of {space.size()} architectures with every one of its "
-            f"{table['seed'].nunique()} seeds; go on with `enumerate`, or take what is there with "
-            "--partial"
-        )
-    if not len(truth):
-        raise DataError(f"{out} has no architecture that was trained with every seed there")
-    if options.queries < 1 or options.seeds < 1:
-        raise ConfigError("--queries and --seeds are 1 or more")
-    settings = {
-        key: getattr(options, key)
-        for key in ("score", "queries", "darts_epochs", "darts_noise", "darts_candidates")
-    }
-    settings |= {"architectures": len(truth), "trainings": int(table["seed"].nunique())}
-    known = out / "compare.json"
-    if known.exists() and read_json(known) != settings:
+    few = min(options.queries, len(truth))
+    if options.seeds < 1 or few < LEAST_ROWS:
         raise ConfigError(
-            f"{out} holds a comparison of {read_json(known)}, this one is of {settings}; remove "
-            "compare.json and runs.csv to compare anew"
+            f"--seeds is {options.seeds}, --queries {options.queries}, of {len(truth)} "
+            "architectures that were trained with every seed there; allowed: 1 or more seeds, "
+            f"{LEAST_ROWS} or more of the others"
         )
-    write_json(known, settings)
-    file = out / "runs.csv"
-    runs = (
-        pd.read_csv(file, dtype={"arch_id": str})
-        if file.exists()
-        else pd.DataFrame(columns=["strategy", "seed"])
-    )
+    runs = read_runs(out, options, table)
     todo = [
         (name, seed)
         for name in options.strategies
@@ -333,9 +322,38 @@ def compare(options: argparse.Namespace) -> None:
         row = {"strategy": name, "seed": seed, "arch_id": arch_id, "seconds": round(seconds, 1)}
         new = pd.DataFrame([row])
         runs = pd.concat([runs, new], ignore_index=True) if len(runs) else new
-        write_text(file, runs.to_csv(index=False))
+        write_text(out / "runs.csv", runs.to_csv(index=False))
         (out / f"{name}_{seed}.ckpt").unlink(missing_ok=True)
     report(table, truth, runs, options)
+
+
+def read_runs(out: Path, options: argparse.Namespace, table: pd.DataFrame) -> pd.DataFrame:
+    """The searches that were done with these settings; ``compare.json`` has the settings.
+
+    Raises:
+        ConfigError: there are supernets of others, which took long.
+    """
+    rows = len(table)
+    settings = {
+        "darts": {key: getattr(options, f"darts_{key}") for key in ("epochs", "candidates")},
+        "darts_noise": options.darts_noise,
+        "table": {"score": options.score, "queries": options.queries, "trainings": rows},
+    }
+    none = pd.DataFrame(columns=["strategy", "seed", "arch_id", "seconds"])
+    file, known = out / "runs.csv", out / "compare.json"
+    runs = pd.read_csv(file, dtype={"arch_id": str}) if file.exists() else none
+    before = read_json(known) if known.exists() else settings
+    long = runs["strategy"].str.startswith("darts") if len(runs) else []
+    keys = ("darts", "darts_noise")
+    if len(runs[long]) and any(before.get(key) != settings[key] for key in keys):
+        raise ConfigError(
+            f"{out} holds supernets trained with {[before.get(key) for key in keys]}, these would "
+            f"be with {[settings[key] for key in keys]} (settings, noise of 'darts_noise'); remove "
+            "compare.json and runs.csv to compare anew"
+        )
+    write_json(known, settings)
+    # A look-up takes no time.
+    return runs if before.get("table") == settings["table"] else runs[long]
 
 
 def _darts(
@@ -422,15 +440,16 @@ def report(
     """``README.md`` and ``ranks.png``; the same on the terminal."""
     out, score = Path(options.out), options.score
     sides = [side for side in SIDES if f"{side}_{score}" in truth]
-    place = {
-        side: dict(zip(truth["arch_id"], percentiles(truth[f"{side}_{score}"]), strict=True))
-        for side in sides
-    }
-    value = {
-        side: dict(zip(truth["arch_id"], truth[f"{side}_{score}"], strict=True)) for side in sides
-    }
     runs = runs[runs["strategy"].isin(options.strategies) & (runs["seed"] < options.seeds)]
+    places = [placed(run, table, truth, score, sides) for run in runs.itertuples()]
+    runs = runs.reset_index(drop=True).join(pd.DataFrame(places, dtype=np.float64))
     trainings = table["seed"].nunique()
+    lucky = (
+        "what a search saw is not in the mean that its choice is ranked by"
+        if trainings > 1
+        else "with one training, a search that looks up owes some of its validation percentile "
+        "to luck"
+    )
     lines = [
         "# Searches compared on the whole space `cells`\n",
         "```",
@@ -440,8 +459,8 @@ def report(
         f"seeds. Searches on the table look up the validation {score} of "
         f"{min(options.queries, len(truth))} single trainings; DARTS sees the images for "
         f"{options.darts_epochs} epochs. Percentile: share of the architectures that the choice "
-        f"beats in the mean {score} of all trainings (ties count half); chance is 50.\n",
-        told_of_noise(table, truth, score, place),
+        f"beats in the mean {score} of trainings (ties count half; {lucky}).\n",
+        told_of_noise(table, truth, score),
     ]
     head = [f"{side} percentile, median (quartiles)" for side in sides]
     head += [f"of the best {100 - TOP:.0f} %, {side}" for side in sides]
@@ -455,12 +474,12 @@ def report(
         constrained_layout=True,
     )  # fmt: skip
     shown = [name for name in LABELS if name in set(runs["strategy"])]
-    missing = runs[~runs["arch_id"].isin(truth["arch_id"])]["arch_id"]
+    missing = runs[runs[f"place_{sides[0]}"].isna()]
     for row, name in enumerate(shown):
-        own = runs[(runs["strategy"] == name) & ~runs["arch_id"].isin(missing)]
+        own = runs[(runs["strategy"] == name) & runs[f"place_{sides[0]}"].notna()]
         cells = []
         for side, axis in zip(sides, axes[0], strict=True):
-            places = np.array([place[side][i] for i in own["arch_id"]])
+            places = own[f"place_{side}"].to_numpy()
             if not len(places):
                 cells.append("not in the table")
                 continue
@@ -471,11 +490,10 @@ def report(
             axis.scatter(places, y, s=22, color=COLOURS[name], alpha=0.8, linewidths=0)
             axis.plot([middle, middle], [row - 0.32, row + 0.32], color="0.2", linewidth=1.5)
         for side in sides:
-            best = sum(place[side][i] >= TOP for i in own["arch_id"])
+            best = (own[f"place_{side}"] >= TOP).sum()
             cells.append(f"{best} of {(runs['strategy'] == name).sum()}")
         for side in sides:
-            values = [value[side][i] for i in own["arch_id"]]
-            cells.append(f"{np.mean(values):.3f}" if values else "")
+            cells.append(f"{own[f'value_{side}'].mean():.3f}" if len(own) else "")
         seconds = runs[runs["strategy"] == name]["seconds"].mean()
         lines.append(f"| {LABELS[name]} | {' | '.join(cells)} | {seconds:.0f} |")
     for side, axis in zip(sides, axes[0], strict=True):
@@ -494,27 +512,45 @@ def report(
     sys.stdout.write("\n".join(lines))
 
 
-def told_of_noise(
-    table: pd.DataFrame, truth: pd.DataFrame, score: str, place: dict[str, dict[str, float]]
-) -> str:
+def placed(
+    run: Any, table: pd.DataFrame, truth: pd.DataFrame, score: str, sides: list[str]
+) -> dict[str, float]:
+    """Percentile and mean score of what a search chose, on each side, by trainings that it has not
+    seen where there are any; nothing where its choice is not in the table."""
+    trainings = sorted(table["seed"].unique())
+    if len(trainings) > 1 and not run.strategy.startswith("darts"):
+        unseen = table[table["seed"] != trainings[run.seed % len(trainings)]]
+        truth = averaged(unseen[unseen["arch_id"].isin(truth["arch_id"])])
+    rows = np.flatnonzero(truth["arch_id"] == run.arch_id)
+    found: dict[str, float] = {}
+    for side in sides:
+        values = truth[f"{side}_{score}"].to_numpy()
+        found[f"place_{side}"] = percentiles(values)[rows[0]] if len(rows) else np.nan
+        found[f"value_{side}"] = values[rows[0]] if len(rows) else np.nan
+    return found
+
+
+def told_of_noise(table: pd.DataFrame, truth: pd.DataFrame, score: str) -> str:
     """How far the order of the architectures can be trusted, in words."""
     column = f"val_{score}"
     by_seed = table.pivot(index="arch_id", columns="seed", values=column).loc[truth["arch_id"]]
     said = []
     if by_seed.shape[1] > 1:
         pairs = [kendalltau(by_seed[a], by_seed[b]).statistic for a, b in combinations(by_seed, 2)]
-        within = float(np.sqrt(by_seed.var(axis=1, ddof=1).mean()))
+        within = by_seed.var(axis=1, ddof=1).mean()
+        # What is left of the differences of means without what trainings add to them.
+        among = max(0.0, by_seed.mean(axis=1).var(ddof=1) - within / by_seed.shape[1])
         said.append(
             f"Kendall tau of the validation {score} of two trainings {np.mean(pairs):.2f}; "
-            f"standard deviation over architectures {by_seed.mean(axis=1).std(ddof=1):.4f}, over "
-            f"the trainings of one {within:.4f}"
+            f"standard deviation over architectures {np.sqrt(among):.4f}, over the trainings of "
+            f"one {np.sqrt(within):.4f}"
         )
-    if "test" in place:
+    if f"test_{score}" in truth:
         tau = kendalltau(truth[column], truth[f"test_{score}"]).statistic
-        best = truth.loc[truth[column].idxmax(), "arch_id"]
+        place = percentiles(truth[f"test_{score}"])[truth[column].to_numpy().argmax()]
         said.append(
             f"tau of validation and test {tau:.2f}; the best of all on validation is at "
-            f"percentile {place['test'][best]:.0f} on test"
+            f"percentile {place:.0f} on test"
         )
     return f"How far the order can be told: {'; '.join(said)}.\n" if said else ""
 

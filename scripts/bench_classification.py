@@ -6,21 +6,20 @@
 
 Every network, seed and fold is a run folder below --out, digital, analog and aged; then they are
 compared. ``search`` is whatever network a run finds by itself, as the settings say: each seed and
-each fold searches anew, and sees no image that it is scored on. The same command continues; several
-of them at once share the work.
+each fold searches anew. Where there are test images, or folds, a search sees none of what it is
+scored on. The same command continues; several of them at once share the work.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 from nasseg import pipeline
-from nasseg._cli_config import build_config, files_beside, read_yaml
+from nasseg._cli_config import build_config, files_beside, read_yaml, with_network
 from nasseg.compare import compare, format_comparison, write_comparison
 from nasseg.config import RunConfig
 from nasseg.errors import ConfigError, NassegError, RunError
@@ -81,39 +80,23 @@ def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
             for fold in range(max(1, options.folds)):
                 name = f"{Path(network).stem}_seed{seed}"
                 name += f"_fold{fold}" if options.folds else ""
-                said: dict[str, Any] = {
-                    "out": str(Path(options.out) / name),
-                    "seed": seed,
-                }
-                if network != SEARCH:
-                    said["search.arch"] = network
+                said: dict[str, Any] = {"out": str(Path(options.out) / name), "seed": seed}
+                said["search.arch"] = None if network == SEARCH else network
                 said |= {
                     key: getattr(options, key)
                     for key in ("threads", "device")
                     if getattr(options, key) is not None
                 }
-                if (space := _space_of(network)) is not None:
-                    said["search.space"] = space
                 if options.folds:
                     said |= {"data.folds": options.folds, "data.fold": fold}
                 if options.data is not None:
                     said["data.path"] = options.data
-                values = files_beside(options.config, read_yaml(options.config, RunConfig)) | said
+                values = files_beside(options.config, read_yaml(options.config, RunConfig))
+                values = with_network(values, said) | said
                 origins = dict.fromkeys(values.keys() - said.keys(), options.config)
                 config = build_config(RunConfig, values, origins)
                 runs.append((Path(config.out), config))
     return runs
-
-
-def _space_of(network: str) -> str | None:
-    """The search space of a network that is given; None = what the settings say."""
-    if not network.endswith(".json"):
-        return None if network == SEARCH else "auto"  # as its name says
-    try:
-        values = json.loads(Path(network).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return values.get("space") if isinstance(values, dict) else None
 
 
 def _done(folder: Path, config: RunConfig) -> bool:

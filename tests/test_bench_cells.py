@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
+import types
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +118,9 @@ def made_up(folder: Path, n: int = 40, seed: int = 0) -> pd.DataFrame:
     return table
 
 
-def test_searches_on_the_table_see_what_they_ask_for_and_the_report_ranks_them(bench, tmp_path):
+def test_searches_on_the_table_see_what_they_ask_for_and_the_report_ranks_them(
+    bench, tmp_path, capsys
+):
     assert enumerate_(bench, tmp_path, "--limit", "1") == 0  # makes settings.json
     table = made_up(tmp_path)
     made_up(tmp_path, seed=1)
@@ -130,6 +132,9 @@ def test_searches_on_the_table_see_what_they_ask_for_and_the_report_ranks_them(b
     assert runs["strategy"].tolist() == [name for name in names for _ in range(2)]
     assert set(runs["seconds"][:4]) == {24.0}
     assert set(runs["arch_id"][:4]) <= set(table["arch_id"])
+    evolved = runs[runs["strategy"] == "evolution"]
+    assert evolved["seconds"].tolist() == [24.0] * 2
+    assert set(evolved["arch_id"]) <= {SPACE.arch_id(arch) for arch in SPACE.enumerate()}
     text = (tmp_path / "README.md").read_text()
     assert "| random |" in text
     assert "| DARTS |" in text
@@ -141,5 +146,49 @@ def test_searches_on_the_table_see_what_they_ask_for_and_the_report_ranks_them(b
     bench.look_up = None  # what is known is not searched again
     assert bench.main([*words, "random"]) == 0
     assert (tmp_path / "runs.csv").read_bytes() == before
-    assert json.loads((tmp_path / "compare.json").read_text())["queries"] == 12
-    assert bench.main([*words[:-1], "--queries", "13", "--strategies", "random"]) == 2
+    # Look-ups are cheap and done again where they would be others; supernets are not.
+    bench.look_up = lambda name, space, table, score, queries, seed: (table["arch_id"][0], queries)
+    assert bench.main([*words[:-1], "--queries", "13", "--strategies", "random"]) == 0
+    runs = pd.read_csv(tmp_path / "runs.csv", dtype={"arch_id": str})
+    assert runs["strategy"].tolist() == ["darts"] * 2 + ["random"] * 2
+    assert set(runs["seconds"][2:]) == {13}
+    before = (tmp_path / "runs.csv").read_bytes()
+    assert bench.main([*words[:-1], "--darts-candidates", "3", "--strategies", "darts"]) == 2
+    assert "holds supernets trained with" in capsys.readouterr().err
+    assert bench.main([*words[:-1], "--queries", "9", "--strategies", "random"]) == 2
+    assert "--queries 9, of 40 architectures" in capsys.readouterr().err
+    assert (tmp_path / "runs.csv").read_bytes() == before
+
+
+def test_a_choice_is_ranked_by_trainings_that_its_search_has_not_seen(bench, tmp_path):
+    first, second = made_up(tmp_path), made_up(tmp_path, seed=1)
+    # Of the first training the best is what is worst in the second.
+    worst = second["val_accuracy"].idxmin()
+    first.loc[worst, "val_accuracy"] = 2.0
+    first.to_csv(tmp_path / "table_seed0_0of1.csv", index=False)
+    table = bench.read_tables(tmp_path)
+    truth = bench.averaged(table)
+    chosen = first["arch_id"][worst]
+
+    def place(strategy: str, seed: int) -> float:
+        run = types.SimpleNamespace(strategy=strategy, seed=seed, arch_id=chosen)
+        return bench.placed(run, table, truth, "accuracy", ["val"])["place_val"]
+
+    assert place("random", 0) < 5
+    assert place("random", 1) == 100
+    assert place("darts", 0) == 100  # it saw neither, so that both count
+    chosen = "none"
+    assert np.isnan(place("random", 0))
+
+
+def test_a_seed_that_is_not_complete_does_not_count_but_with_partial(bench, tmp_path, capsys):
+    assert enumerate_(bench, tmp_path, "--limit", "1") == 0  # makes settings.json
+    (tmp_path / "table_seed0_0of1.csv").unlink()
+    made_up(tmp_path, SPACE.size())
+    made_up(tmp_path, 40, seed=1)
+    words = ["compare", "--out", str(tmp_path), "--seeds", "1", "--queries", "10"]
+    words += ["--strategies", "random"]
+    assert bench.main(words) == 0
+    assert "1800 architectures, each trained alone once" in capsys.readouterr().out
+    assert bench.main([*words, "--partial"]) == 0
+    assert "40 architectures, each trained alone twice" in capsys.readouterr().out

@@ -66,11 +66,25 @@ def test_each_seed_and_fold_searches_anew_unless_a_network_is_given(bench, ran, 
         # Beside the settings, wherever the bench is run from.
         assert (config.search.measure, config.search.proxy) == (3, str(tmp_path / "proxy.yaml"))
     assert (ran[4].search.arch, ran[4].search.space) == (str(best), "resnet")
-    assert ran[8].search.arch == "resnet18"
+    assert (ran[8].search.arch, ran[8].search.space) == ("resnet18", "reference")
+    # Nothing of a search is left in their settings, which say what may stand in one group.
+    assert {(c.search.measure, c.search.proxy) for c in ran[4:]} == {(0, None)}
 
 
-def test_without_networks_it_searches(bench, ran, tmp_path):
+def test_an_architecture_alone_is_of_the_space_of_the_settings(bench, ran, tmp_path):
+    arch = next(get_space("cells").enumerate())
+    for name, text in (("bare.json", arch), ("own.JSON", {"arch": arch, "space": "cells"})):
+        (tmp_path / name).write_text(json.dumps(text))
     words = ["--config", str(settings(tmp_path)), "--out", str(tmp_path / "runs"), "--seeds", "0"]
+    both = [str(tmp_path / name) for name in ("bare.json", "own.JSON")]
+    assert bench.main([*words, "--networks", *both]) == 0
+    assert [config.search.space for config in ran] == ["cells", "cells"]
+
+
+def test_without_networks_it_searches_whatever_network_the_settings_name(bench, ran, tmp_path):
+    file = settings(tmp_path)
+    file.write_text(file.read_text().replace("{space:", "{arch: found.json, space:"))
+    words = ["--config", str(file), "--out", str(tmp_path / "runs"), "--seeds", "0"]
     assert bench.main(words) == 0
     (config,) = ran
     assert config.search.arch is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 import types
@@ -15,7 +16,8 @@ import yaml
 
 import nasseg
 from nasseg._cli_config import flatten
-from nasseg.cli import STAGES, main
+from nasseg._cli_help import RUN_ALIASES
+from nasseg.cli import STAGES, main, read_config
 from nasseg.config import (
     NATIVE_SCALE,
     AnalogConfig,
@@ -26,6 +28,7 @@ from nasseg.config import (
     to_dict,
 )
 from nasseg.errors import ConfigError, DataError, RunError
+from nasseg.labelling import check_measured_search
 
 COMMANDS = (*("run", "search", "train", "analog", "drift"), *("report", "label", "fit", "spaces"))
 
@@ -472,3 +475,38 @@ def test_fit_reads_a_table_and_says_how_well_it_ranks(
 def test_report_needs_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = str(tmp_path / "none")
     assert missing in error_of(capsys, "report", missing, status=1)
+
+
+def recipes():
+    return sorted((Path(__file__).parents[1] / "docs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", [f.name for f in recipes() if "measure:" in f.read_text()])
+def test_a_recipe_with_a_search_takes_a_network_or_another_way_of_finding_one(recipe, tmp_path):
+    file = next(f for f in recipes() if f.name == recipe)
+
+    def read(*words):
+        return read_config(RunConfig, ["--config", str(file), *words], RUN_ALIASES)[0]
+
+    plain = read().search
+    check_measured_search(read())  # its proxy is there, and fits
+    assert (plain.space, Path(plain.proxy).name) == ("cells", f"{file.stem}_proxy.yaml")
+    named = read("--arch", "resnet18").search
+    assert (named.space, named.measure, named.proxy) == ("reference", 0, None)
+    best = tmp_path / "best.json"
+    best.write_text(json.dumps({"space": "resnet", "arch": {}}))
+    assert read("--arch", str(best)).search.space == "resnet"
+    best.write_text(json.dumps({"block1": "c3"}))
+    assert read("--arch", str(best)).search.space == "cells"
+    assert read("--arch", str(best), "--search.space", "resnet").search.space == "resnet"
+    darts = read("--strategy", "darts").search
+    assert (darts.space, darts.measure, darts.proxy) == ("cells", 0, None)
+
+
+def test_an_architecture_brings_its_space_without_a_recipe_too(tmp_path):
+    best = tmp_path / "best.json"
+    best.write_text(json.dumps({"space": "cells", "arch": {}}))
+    words = ["--task", "classification", "--arch", str(best)]
+    assert read_config(RunConfig, words, RUN_ALIASES)[0].search.space == "cells"
+    best.write_text("no JSON")
+    assert read_config(RunConfig, words, RUN_ALIASES)[0].search.space == "resnet"

@@ -179,13 +179,33 @@ def test_an_interrupted_search_continues_as_if_nothing_had_happened(tmp_path, no
         assert whole.probabilities != run().probabilities
 
 
-def test_a_search_too_short_to_tell_architectures_apart_says_so(caplog):
-    run()
-    # 24 of the 48 training images are for the weights, in whole batches of 16.
+def test_a_search_too_short_to_tell_architectures_apart_says_so_once(caplog, monkeypatch, tmp_path):
+    # 72 of the 144 training images are for the weights, in whole batches of 16.
+    data, file = stripes(160), tmp_path / "search.ckpt"
+    monkeypatch.setattr(darts, "ENOUGH_STEPS", 19)
+    run(data=data, checkpoint=file, stop_after=1)
     assert caplog.messages == [
-        "search.darts_epochs is 4, which makes 4 updates of the shared weights: too few to tell "
-        "architectures apart; 2000 would make 2000"
+        "search.darts_epochs is 4, which makes 16 updates of the shared weights: too few to tell "
+        "architectures apart; 5 would make 20"
     ]
+    run(data=data, checkpoint=file)
+    monkeypatch.setattr(darts, "FEW_STEPS", 16)
+    run(data=data)
+    assert len(caplog.messages) == 1
+
+
+def test_the_history_is_scored_on_a_part_of_what_candidates_are_scored_on(monkeypatch):
+    monkeypatch.setattr(darts, "RECORDED_IMAGES", 7)
+    seen = []
+
+    def score(self, nets, images):
+        seen.append(sum(len(image) for image, _ in images))
+        return 0.5
+
+    monkeypatch.setattr(darts._Search, "score", score)
+    run(search={"darts_epochs": 1})
+    # The most probable one and three drawn; then four candidates on all that the weights saw not.
+    assert seen == [7] * 4 + [16 + 24] * 4
 
 
 def test_logits_stay_as_they_are_during_the_warm_up():
