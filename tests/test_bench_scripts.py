@@ -264,7 +264,7 @@ def test_a_search_that_measures_anew_is_compared_with_as_many_random_ones(
     # Of the two best, a full training chooses the second.
     options.promote = 2
     assert winner.networks(searched, options, tmp_path)["searched"][1] == small[1]
-    assert "`promoted.csv`: the 2 best" in winner.told(searched, options, tmp_path)
+    assert "`promoted.csv`: the 2 best were trained" in winner.told(searched, options, tmp_path)
     options.measure = 500
     with pytest.raises(ConfigError, match="--measure is 500; allowed: at most "):
         winner.networks(searched, options, tmp_path)
