@@ -177,7 +177,7 @@ def format_comparison(found: Comparison, most: int = 2) -> str:
     notes = [f"Of the {' and '.join(sorted(sides))} images"]
     if len(sides) > 1:
         notes[0] += ", as each run has them: not the same images"
-    if any(cell.endswith("*") for line in lines for cell in line.split(" | ")):
+    if any(cell.endswith(" *") for line in lines for cell in line.split(" | ")):
         notes.append("* = chips as programmed, without recalibration")
     return "\n".join([*lines, "", "; ".join(notes) + "."])
 

@@ -363,6 +363,14 @@ def test_runs_without_recalibration_stand_beside_others(folder, tmp_path):
     assert " * |" in text
     assert "* = chips as programmed" in text
     assert "Of the test images" in text
+    # A star that stands for several networks is none of these.
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    best = json.loads((other / "best.json").read_text()) | {"arch_id": "0" * 12}
+    (other / "best.json").write_text(json.dumps(best))
+    text = format_comparison(compare([folder, other]))
+    assert "/* |" in text
+    assert "as programmed" not in text
 
 
 def test_runs_of_different_tasks_are_not_compared(folder, tmp_path):
