@@ -117,7 +117,8 @@ def run(
         _read_arch(config.search.arch, space)
     select_device(config.device)
     measuring = config.search.measure > 0 and config.search.arch is None
-    if measuring:
+    # What was found is found: the file of the proxy may be out of reach by now.
+    if measuring and not (Path(config.out) / "best.json").exists():
         check_measured_search(config)
     folder = RunFolder(without_password(config), free=(CHIPS,))
     job = Job(config, folder, progress)

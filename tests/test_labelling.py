@@ -187,6 +187,19 @@ def test_a_measured_search_gives_a_run_its_architecture(tmp_path, toy):
     assert len(toy) == 12
 
 
+def test_a_run_needs_the_file_of_its_proxy_no_longer_than_its_search(tmp_path, toy):
+    file = tmp_path / "proxy.yaml"
+    file.write_text("train: {epochs: 1}\n")
+    config = run_config(tmp_path / "run", measure=2, proxy=str(file))
+    file.rename(tmp_path / "elsewhere.yaml")
+    with pytest.raises(ConfigError, match=r"proxy\.yaml"):
+        pipeline.run(config, stages=("search",), progress=False)
+    moved = run_config(tmp_path / "run", measure=2, proxy=str(tmp_path / "elsewhere.yaml"))
+    pipeline.run(moved, stages=("search",), progress=False)
+    pipeline.run(config, stages=("search", "train"), progress=False)
+    assert len(toy) == 2
+
+
 def test_a_run_from_before_measured_search_is_continued(tmp_path, toy):
     config = run_config(tmp_path / "run", arch=None, measure=2)
     pipeline.run(config, stages=("search",), progress=False)
