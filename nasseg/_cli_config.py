@@ -316,10 +316,10 @@ def with_network(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[st
 
 def _space_of(arch: str) -> str | None:
     """The space of a reference network, or that which a ``best.json`` names; None = not said."""
-    from nasseg.search_spaces.reference import reference_arch
+    from nasseg.config import named_space
 
-    if (named := reference_arch(arch)) is not None:
-        return named[0]
+    if (named := named_space(arch)) is not None:
+        return named
     try:
         value = json.loads(Path(arch).read_text(encoding="utf-8"))
     except (OSError, ValueError):

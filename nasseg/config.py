@@ -543,7 +543,7 @@ class DriftConfig:
         )
 
 
-def _named_space(name: str) -> str | None:
+def named_space(name: str) -> str | None:
     """The space of the reference network of that name; none where there is none."""
     from nasseg.search_spaces.reference import reference_arch
 
@@ -598,7 +598,7 @@ class RunConfig:
     drift: DriftConfig = field(default_factory=DriftConfig)
 
     def __post_init__(self) -> None:
-        named = None if self.search.arch is None else _named_space(self.search.arch)
+        named = None if self.search.arch is None else named_space(self.search.arch)
         if self.search.space == "auto":
             default = default_space(self.data.kind, self.search.strategy)
             space = named or default

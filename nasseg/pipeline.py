@@ -105,20 +105,21 @@ def run(
     set_threads(config.threads)
     # Looked up before anything is written or takes long.
     space = space_for(config.search.space, config.data)
+    found = (Path(config.out) / "best.json").exists()
     goals_of(config.search)
     if config.search.arch is None:
         check_strategy(space, config.search)
-        if _asks_a_surrogate(config) and not (Path(config.out) / "best.json").exists():
+        if _asks_a_surrogate(config) and not found:
             # Found, not loaded: the search does that once.
             find_surrogate(config.search.surrogate, space)
     if not (Path(config.out) / "memory.yaml").exists():
         analog_spec(config.analog)
-    if config.search.arch is not None and not (Path(config.out) / "best.json").exists():
+    if config.search.arch is not None and not found:
         _read_arch(config.search.arch, space)
     select_device(config.device)
     measuring = config.search.measure > 0 and config.search.arch is None
     # What was found is found: the file of the proxy may be out of reach by now.
-    if measuring and not (Path(config.out) / "best.json").exists():
+    if measuring and not found:
         check_measured_search(config)
     folder = RunFolder(without_password(config), free=(CHIPS,))
     job = Job(config, folder, progress)

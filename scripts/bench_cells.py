@@ -9,8 +9,8 @@ same command continues; several processes share the work with ``--shard 0/4`` to
 ``--seed 1``, ``--seed 2`` all are trained once more into the same folder.
 
 ``compare`` runs DARTS on the images, and searches that measure on the table, and says which share
-of the architectures each one's choice beats in the mean of all trainings. A measurement is the
-look-up of one training, never of their mean: what a search would have seen.
+of the architectures each one's choice beats. A measurement is the look-up of one training, never of
+the mean of several; the choice is ranked by the mean of the others.
 """
 
 from __future__ import annotations
@@ -333,11 +333,10 @@ def read_runs(out: Path, options: argparse.Namespace, table: pd.DataFrame) -> pd
     Raises:
         ConfigError: there are supernets of others, which took long.
     """
-    rows = len(table)
     settings = {
         "darts": {key: getattr(options, f"darts_{key}") for key in ("epochs", "candidates")},
         "darts_noise": options.darts_noise,
-        "table": {"score": options.score, "queries": options.queries, "trainings": rows},
+        "table": {"score": options.score, "queries": options.queries, "trainings": len(table)},
     }
     none = pd.DataFrame(columns=["strategy", "seed", "arch_id", "seconds"])
     file, known = out / "runs.csv", out / "compare.json"
@@ -382,10 +381,15 @@ def _darts(
     return search
 
 
+def training_of(table: pd.DataFrame, seed: int) -> int:
+    """Seed of the trainings that a search with this seed sees: each in turn."""
+    trainings = sorted(table["seed"].unique())
+    return int(trainings[seed % len(trainings)])
+
+
 def seen(table: pd.DataFrame, truth: pd.DataFrame, seed: int) -> pd.DataFrame:
     """What a search with this seed measures: of every architecture the training with one seed."""
-    trainings = sorted(table["seed"].unique())
-    one = table[table["seed"] == trainings[seed % len(trainings)]]
+    one = table[table["seed"] == training_of(table, seed)]
     return one[one["arch_id"].isin(truth["arch_id"])].reset_index(drop=True)
 
 
@@ -517,9 +521,8 @@ def placed(
 ) -> dict[str, float]:
     """Percentile and mean score of what a search chose, on each side, by trainings that it has not
     seen where there are any; nothing where its choice is not in the table."""
-    trainings = sorted(table["seed"].unique())
-    if len(trainings) > 1 and not run.strategy.startswith("darts"):
-        unseen = table[table["seed"] != trainings[run.seed % len(trainings)]]
+    unseen = table[table["seed"] != training_of(table, run.seed)]
+    if len(unseen) and not run.strategy.startswith("darts"):
         truth = averaged(unseen[unseen["arch_id"].isin(truth["arch_id"])])
     rows = np.flatnonzero(truth["arch_id"] == run.arch_id)
     found: dict[str, float] = {}
