@@ -334,7 +334,11 @@ def read_runs(out: Path, options: argparse.Namespace, table: pd.DataFrame) -> pd
         ConfigError: there are supernets of others, which took long.
     """
     settings = {
-        "darts": {key: getattr(options, f"darts_{key}") for key in ("epochs", "candidates")},
+        "darts": {
+            "epochs": options.darts_epochs,
+            "candidates": options.darts_candidates,
+            "score": options.score,
+        },
         "darts_noise": options.darts_noise,
         "table": {"score": options.score, "queries": options.queries, "trainings": len(table)},
     }
@@ -363,7 +367,8 @@ def _darts(
     data = _images(DataConfig(**settings["data"]))
     if data.fingerprint != settings["fingerprint"]:
         raise DataError(f"{data.source} has changed since the table in {out} was made")
-    train = TrainConfig(**settings["train"])
+    # Searches on the table see this score, so DARTS does.
+    train = TrainConfig(**{**settings["train"], "monitor": options.score})
     device = select_device(options.device)
     config = SearchConfig(
         strategy="darts", space="cells", darts_epochs=options.darts_epochs,

@@ -43,7 +43,7 @@ def main(words: list[str] | None = None) -> int:
         sys.stdout.write(format_comparison(found) + "\n")
     except (NassegError, OSError) as error:
         sys.stderr.write(f"bench_classification: error: {error}\n")
-        return 1
+        return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; the same command continues\n")
         return 130

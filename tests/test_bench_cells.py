@@ -160,6 +160,24 @@ def test_searches_on_the_table_see_what_they_ask_for_and_the_report_ranks_them(
     assert (tmp_path / "runs.csv").read_bytes() == before
 
 
+def test_darts_is_led_by_the_score_that_choices_are_ranked_by(bench, tmp_path, monkeypatch):
+    assert enumerate_(bench, tmp_path, "--limit", "1") == 0  # makes settings.json
+    made_up(tmp_path)
+    arch, monitors = next(iter(SPACE.enumerate())), []
+
+    def search(space, data, task, *_, **__):
+        monitors.append(task.monitor)
+        return types.SimpleNamespace(arch=arch)
+
+    monkeypatch.setattr(bench, "search_darts", search)
+    words = ["compare", "--out", str(tmp_path), "--partial", "--seeds", "1", "--queries", "12"]
+    words += ["--device", "cpu", "--strategies", "darts"]
+    assert bench.main([*words, "--score", "auc"]) == 0
+    assert monitors == ["auc"]
+    # What it saw is part of what it was.
+    assert bench.main([*words, "--score", "accuracy"]) == 2
+
+
 def test_a_choice_is_ranked_by_trainings_that_its_search_has_not_seen(bench, tmp_path):
     first, second = made_up(tmp_path), made_up(tmp_path, seed=1)
     # Of the first training the best is what is worst in the second.

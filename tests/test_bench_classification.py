@@ -100,7 +100,7 @@ def test_networks_of_one_name_are_refused_and_a_run_in_use_is_left_to_its_proces
         (tmp_path / folder / "best.json").write_text("{}")
     words = ["--config", str(settings(tmp_path)), "--out", str(tmp_path / "runs")]
     both = [str(tmp_path / folder / "best.json") for folder in ("a", "b")]
-    assert bench.main([*words, "--networks", *both]) == 1
+    assert bench.main([*words, "--networks", *both]) == 2
     assert "two networks are called 'best'" in capsys.readouterr().err
     assert not ran
 
