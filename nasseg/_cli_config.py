@@ -302,11 +302,20 @@ def with_network(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[st
 
     A recipe with a search can so be run with a network that is given (``search.arch``) or with
     another way of finding one (``search.strategy``), without a flag for each setting of its search.
+
+    Raises:
+        ConfigError: the flags both give a network and say how to measure others.
     """
     arch = flags.get("search.arch")
     given = arch is not None and str(arch).lower() not in NONE
     if not given and "search.strategy" not in flags:
         return dict(values)
+    for key in MEASURING:
+        if given and str(flags.get(key, 0)).lower() not in {*NONE, "0"}:
+            raise ConfigError(
+                f"{key} is {flags[key]!r}, but search.arch gives the network: {arch!r}; allowed: "
+                "one of the two"
+            )
     kept = {key: value for key, value in values.items() if key not in MEASURING}
     space = _space_of(str(arch)) if given else None
     if space is not None:

@@ -510,3 +510,10 @@ def test_an_architecture_brings_its_space_without_a_recipe_too(tmp_path):
     assert read_config(RunConfig, words, RUN_ALIASES)[0].search.space == "cells"
     best.write_text("no JSON")
     assert read_config(RunConfig, words, RUN_ALIASES)[0].search.space == "resnet"
+
+
+def test_a_network_given_and_others_to_be_measured_are_refused():
+    words = ["--task", "classification", "--arch", "resnet18", "--measure"]
+    with pytest.raises(ConfigError, match="search.measure is '5', but search.arch gives"):
+        read_config(RunConfig, [*words, "5"], RUN_ALIASES)
+    assert read_config(RunConfig, [*words, "0"], RUN_ALIASES)[0].search.arch == "resnet18"
