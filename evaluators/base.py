@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,8 @@ class Evaluator(ABC):
     def _member(self, member: Sequence[Arch]) -> Arch:
         if isinstance(member, Mapping) or len(member) != 1 or not isinstance(member[0], Mapping):
             raise ArchError(
-                f"a population member is {member!r}; allowed: a list of one architecture"
+                f"a population member is {reprlib.repr(member)}; allowed: a list of one "
+                "architecture"
             )
         try:
             return self.space.canonical(member[0])

@@ -514,6 +514,6 @@ def test_an_architecture_brings_its_space_without_a_recipe_too(tmp_path):
 
 def test_a_network_given_and_others_to_be_measured_are_refused():
     words = ["--task", "classification", "--arch", "resnet18", "--measure"]
-    with pytest.raises(ConfigError, match="search.measure is '5', but search.arch gives"):
+    with pytest.raises(ConfigError, match=r"search\.measure is '5', but search\.arch gives"):
         read_config(RunConfig, [*words, "5"], RUN_ALIASES)
     assert read_config(RunConfig, [*words, "0"], RUN_ALIASES)[0].search.arch == "resnet18"
