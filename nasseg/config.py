@@ -233,9 +233,9 @@ class SearchConfig:
     darts_noise: float = 0.0
     """Standard deviation of the noise on the supernet's weights, as a fraction of the largest
     weight of the layer; 0 = none. ``analog.weight_noise`` has the same unit."""
-    darts_candidates: int = 20
-    """Most probable architectures that are scored with the supernet's weights; the best is
-    taken."""
+    darts_candidates: int = 150
+    """Architectures that are scored with the supernet's weights, half of them the most probable
+    ones; what they say of each choice decides."""
     pick: Literal["knee", "best"] = "knee"
     """Which compromise is trained: the front's knee, or the best in the first objective."""
     hardware: str | None = None

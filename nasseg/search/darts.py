@@ -5,13 +5,15 @@ every choice: the weights on one half of the training images, the logits on the 
 updates in turn). Where it is known to go wrong, this does otherwise:
 
 - Mixtures of all blocks train other weights than the one block that is kept in the end, and the
-  widest and parameter-free choices win early. Here weights are trained along single paths, first
-  drawn evenly (Guo et al., ECCV 2020), later as the logits say. Logits get their gradient
-  straight through a hard Gumbel-softmax draw (Jang et al., ICLR 2017; Dong and Yang, CVPR 2019),
-  so that what they are judged by is a network of the space, too.
+  widest and parameter-free choices win early. Here weights are trained along single paths that are
+  drawn evenly to the end (Guo et al., ECCV 2020): no choice is judged by weights that were trained
+  less. Logits get their gradient straight through a hard Gumbel-softmax draw (Jang et al., ICLR
+  2017; Dong and Yang, CVPR 2019), so that what they are judged by is a network of the space, too.
 - A skip competes with no block: it is a choice of its own, on or off.
-- The most probable architecture is not taken at its word: the most probable ones are scored with
-  the shared weights on images that these have not seen, and the best is taken.
+- The most probable architecture is not taken at its word: probable ones and others are scored with
+  the shared weights on images that these have not seen. What shared weights make of one
+  architecture owes much to chance, what a choice changes over many of them little; so effects of
+  the choices are fitted to all the losses, and the architecture that they say is best is taken.
 
 With weight noise in the supernet the search is for networks that bear it.
 """
@@ -29,7 +31,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -68,11 +72,15 @@ DRAWN = 3
 """Architectures drawn after each epoch, whose mean score the history shows."""
 NOISE_DRAWS = 3
 """Draws of the weight noise under which each architecture is scored."""
+PROBABLE = 0.5
+"""Share of the scored architectures that are the most probable ones; others are drawn evenly."""
+RIDGE = 2.0
+"""Penalty of the effects of choices, in architectures."""
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 2.0, 0.3
 """Of the Gumbel-softmax, from the first epoch of the logits to the last."""
 MOST_GRADIENT = 5.0
 """Norm to which gradients of the weights are clipped: consecutive paths differ."""
-_CHECKPOINT_VERSION = 2
+_CHECKPOINT_VERSION = 3
 _SEED_SPLIT, _SEED_WEIGHTS, _SEED_LOGITS, _SEED_INIT = 40, 41, 42, 43
 _SEED_PATHS, _SEED_NOISE, _SEED_SCORE = 44, 45, 46
 
@@ -87,7 +95,9 @@ class Ranked:
     score: float
     """The task's metric on images that the weights have not seen."""
     loss: float
-    """Cross-entropy there; settles equal scores."""
+    """Cross-entropy there."""
+    expected_loss: float
+    """What the effects of its choices say that it should be."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,7 @@ class DartsResult:
     probabilities: dict[str, dict[str, float]]
     """Hyperparameter to choice to its final probability."""
     ranked: tuple[Ranked, ...]
-    """The most probable architectures within the bounds, best first."""
+    """The scored architectures, the one with the least expected loss first."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry an epoch, with the keys of a generation."""
 
@@ -118,6 +128,7 @@ class DartsResult:
                         "probability": entry.probability,
                         "score": entry.score,
                         "loss": entry.loss,
+                        "expected_loss": entry.expected_loss,
                     }
                     for entry in self.ranked
                 ],
@@ -183,8 +194,8 @@ def search_darts(
         progress: show a bar with the metric of the most probable architecture.
 
     Returns:
-        The best of the most probable architectures. Interrupted and continued searches are equal
-        to others, bit for bit on a CPU.
+        The architecture that the effects of its choices make the best of all within the bounds.
+        Interrupted and continued searches are equal to others, bit for bit on a CPU.
 
     Raises:
         ConfigError: no architecture is within the bounds, or too few images to halve.
@@ -317,7 +328,7 @@ class _Search:
         lr = self.train.lr * warmup_cosine(self.step, steps, self.train.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        loss = self._loss(self.net(self._images(batch), self._draw(rng)), batch, "weights")
+        loss = self._loss(self.net(self._images(batch), self._draw_evenly(rng)), batch, "weights")
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.net.parameters(), MOST_GRADIENT)
@@ -362,10 +373,17 @@ class _Search:
         return loss
 
     def _draw(self, rng: torch.Generator) -> dict[str, int]:
-        """A path, drawn as the logits say; evenly as long as they are all 0."""
+        """A path, drawn as the logits say."""
         return {
             name: int(torch.multinomial(logits.detach().softmax(0), 1, generator=rng))
             for name, logits in self.logits.items()
+        }
+
+    def _draw_evenly(self, rng: torch.Generator) -> dict[str, int]:
+        """A path; all are equally probable."""
+        return {
+            name: int(torch.randint(len(choices), (), generator=rng))
+            for name, choices in self.choices.items()
         }
 
     def _set_noise(self, seed: int) -> None:
@@ -429,7 +447,7 @@ class _Search:
         return self.space.canonical({name: self.choices[name][k] for name, k in path.items()})
 
     def derive(self, within: Sequence[dict[str, Any]]) -> DartsResult:
-        """Score the most probable architectures and take the best."""
+        """Score architectures, fit the effects of the choices, and take what these say is best."""
         probabilities = self.probabilities()
         named = {
             name: dict(zip(self.choices[name], values, strict=True))
@@ -439,22 +457,58 @@ class _Search:
         def probability(arch: Mapping[str, Any]) -> float:
             return math.prod(named[name][value] for name, value in arch.items())
 
-        likely = sorted(within, key=probability, reverse=True)[: self.config.darts_candidates]
-        ranked = []
-        for arch in likely:
-            nets = self.networks(arch)
-            loss = float(np.mean([self.unseen_loss(net) for net in nets]))
-            ranked.append(Ranked(arch, probability(arch), self.score(nets, self.unseen), loss))
-        ranked.sort(key=lambda entry: (-entry.score, entry.loss))
+        # The most probable first, which settles equal expectations.
+        archs = sorted(within, key=probability, reverse=True)
+        losses: dict[int, float] = {}
+        scores: dict[int, float] = {}
+
+        def look(k: int) -> None:
+            nets = self.networks(archs[k])
+            losses[k] = float(np.mean([self.unseen_loss(net) for net in nets]))
+            scores[k] = self.score(nets, self.unseen)
+
+        for k in self._candidates(len(archs)):
+            look(k)
+        design = self._design(archs)
+        effects = Ridge(alpha=RIDGE).fit(design[list(losses)], np.log(list(losses.values())))
+        expected = np.exp(effects.predict(design))
+        best = int(np.argmin(expected.round(12)))
+        if best not in losses:
+            look(best)
+        ranked = [
+            Ranked(archs[k], probability(archs[k]), scores[k], losses[k], float(expected[k]))
+            for k in sorted(losses, key=lambda k: (k != best, expected[k]))
+        ]
         return DartsResult(
-            arch=ranked[0].arch,
-            score=ranked[0].score,
+            arch=archs[best],
+            score=scores[best],
             probabilities={
                 name: {str(choice): p for choice, p in values.items()}
                 for name, values in named.items()
             },
             ranked=tuple(ranked),
             history=self.history,
+        )
+
+    def _candidates(self, total: int) -> list[int]:
+        """Which of so many architectures, the most probable first, are scored."""
+        count = min(self.config.darts_candidates, total)
+        first = math.ceil(PROBABLE * count)
+        rng = np.random.default_rng(derive_seed(self.seed, _SEED_SCORE, 0, 2))
+        others = rng.choice(total - first, count - first, replace=False) + first
+        return [*range(first), *sorted(others.tolist())]
+
+    def _design(self, archs: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
+        """A column of 0 and 1 for each choice, (architectures, choices)."""
+        return np.array(
+            [
+                [
+                    float(arch[name] == choice)
+                    for name, choices in self.choices.items()
+                    for choice in choices
+                ]
+                for arch in archs
+            ]
         )
 
     # --- checkpoints ----------------------------------------------------------------------
