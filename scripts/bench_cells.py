@@ -55,7 +55,8 @@ from nasseg.training.recipe import initialise, select_device, train_digital
 ORDER_SEED = 0
 """Of the order in which architectures are trained."""
 SCORES = ("accuracy", "auc")
-SIDES = ("val", "test")
+SIDE_NAMES = {"val": "validation", "test": "test"}
+SIDES = tuple(SIDE_NAMES)
 LABELS = {
     "random": "random",
     "evolution": "evolution on a surrogate",
@@ -459,6 +460,11 @@ def report(
         else "with one training, a search that looks up owes some of its validation percentile "
         "to luck"
     )
+    darts = (
+        f"; DARTS sees the images for {options.darts_epochs} epochs"
+        if runs["strategy"].str.startswith("darts").any()
+        else ""
+    )
     lines = [
         "# Searches compared on the whole space `cells`\n",
         "```",
@@ -466,8 +472,8 @@ def report(
         "```\n",
         f"{len(truth)} architectures, each trained alone {_times(trainings)}; {options.seeds} "
         f"seeds. Searches on the table look up the validation {score} of "
-        f"{min(options.queries, len(truth))} single trainings; DARTS sees the images for "
-        f"{options.darts_epochs} epochs. Percentile: share of the architectures that the choice "
+        f"{min(options.queries, len(truth))} single trainings{darts}. Percentile: share of "
+        f"the architectures that the choice "
         f"beats in the mean {score} of trainings (ties count half; {lucky}).\n",
         told_of_noise(table, truth, score),
     ]
@@ -506,7 +512,8 @@ def report(
         seconds = runs[runs["strategy"] == name]["seconds"].mean()
         lines.append(f"| {LABELS[name]} | {' | '.join(cells)} | {seconds:.0f} |")
     for side, axis in zip(sides, axes[0], strict=True):
-        axis.set(xlabel=f"percentile of the {side} {score}", xlim=(-2, 102))
+        name = score.upper() if score == "auc" else score
+        axis.set(xlabel=f"percentile of the {SIDE_NAMES[side]} {name}", xlim=(-2, 102))
         axis.axvline(50, color="0.8", linewidth=1, zorder=0)
         axis.axvline(TOP, color="0.8", linewidth=1, linestyle=":", zorder=0)
         axis.set_yticks(range(len(shown)), [LABELS[name] for name in shown])
