@@ -156,7 +156,6 @@ def test_the_result_is_an_architecture_with_its_evidence():
         assert sum(said.values()) == pytest.approx(1)
     assert len(result.ranked) in (4, 5)  # what is best may be none of those scored before
     assert result.ranked[0].arch == result.arch
-    assert result.ranked[0].score == result.score
     expected = [entry.expected_loss for entry in result.ranked]
     assert expected == sorted(expected)
 
@@ -206,10 +205,8 @@ def test_the_history_is_scored_on_a_part_of_what_candidates_are_scored_on(monkey
 
     monkeypatch.setattr(darts._Search, "score", score)
     run(search={"darts_epochs": 1})
-    # The most probable one and three drawn; then four candidates, and maybe what is best, on all
-    # that the weights saw not.
-    assert seen[:8] == [7] * 4 + [16 + 24] * 4
-    assert set(seen[8:]) <= {16 + 24}
+    # The most probable one and three drawn; then what was found, on all that the weights saw not.
+    assert seen == [7] * 4 + [16 + 24]
 
 
 def test_logits_stay_as_they_are_during_the_warm_up():

@@ -92,10 +92,8 @@ class Ranked:
     arch: dict[str, Any]
     probability: float
     """Product over its choices."""
-    score: float
-    """The task's metric on images that the weights have not seen."""
     loss: float
-    """Cross-entropy there."""
+    """With the shared weights, on images that these have not seen."""
     expected_loss: float
     """What the effects of its choices say that it should be."""
 
@@ -126,7 +124,6 @@ class DartsResult:
                     {
                         "arch_id": space.arch_id(entry.arch),
                         "probability": entry.probability,
-                        "score": entry.score,
                         "loss": entry.loss,
                         "expected_loss": entry.expected_loss,
                     }
@@ -460,12 +457,10 @@ class _Search:
         # The most probable first, which settles equal expectations.
         archs = sorted(within, key=probability, reverse=True)
         losses: dict[int, float] = {}
-        scores: dict[int, float] = {}
 
         def look(k: int) -> None:
             nets = self.networks(archs[k])
             losses[k] = float(np.mean([self.unseen_loss(net) for net in nets]))
-            scores[k] = self.score(nets, self.unseen)
 
         for k in self._candidates(len(archs)):
             look(k)
@@ -476,12 +471,12 @@ class _Search:
         if best not in losses:
             look(best)
         ranked = [
-            Ranked(archs[k], probability(archs[k]), scores[k], losses[k], float(expected[k]))
+            Ranked(archs[k], probability(archs[k]), losses[k], float(expected[k]))
             for k in sorted(losses, key=lambda k: (k != best, expected[k]))
         ]
         return DartsResult(
             arch=archs[best],
-            score=scores[best],
+            score=self.score(self.networks(archs[best]), self.unseen),
             probabilities={
                 name: {str(choice): p for choice, p in values.items()}
                 for name, values in named.items()
