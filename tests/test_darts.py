@@ -273,6 +273,14 @@ def test_the_effects_of_choices_decide_and_not_the_luck_of_one_architecture(monk
     assert len(result.ranked) <= 200
 
 
+def test_losses_of_nothing_are_ranked_and_those_that_are_no_number_refused(monkeypatch):
+    monkeypatch.setattr(darts._Search, "unseen_loss", lambda self, net: 0.0)
+    assert all(np.isfinite(entry.expected_loss) for entry in run().ranked)
+    monkeypatch.setattr(darts._Search, "unseen_loss", lambda self, net: float("nan"))
+    with pytest.raises(RunError, match=r"with the shared weights is nan; lower the learning rate"):
+        run()
+
+
 def test_what_is_returned_is_within_the_bounds():
     result = run(search={"max_params": 3000, "max_macs_per_pixel": 500})
     for entry in result.ranked:

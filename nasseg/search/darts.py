@@ -74,6 +74,8 @@ NOISE_DRAWS = 3
 """Draws of the weight noise under which each architecture is scored."""
 PROBABLE = 0.5
 """Share of the scored architectures that are the most probable ones; others are drawn evenly."""
+LEAST_LOSS = 1e-6
+"""Below it, losses count as equal."""
 RIDGE = 2.0
 """Penalty of the effects of choices, in architectures."""
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 2.0, 0.3
@@ -461,11 +463,18 @@ class _Search:
         def look(k: int) -> None:
             nets = self.networks(archs[k])
             losses[k] = float(np.mean([self.unseen_loss(net) for net in nets]))
+            if not math.isfinite(losses[k]):
+                raise RunError(
+                    f"darts: the loss of {self.space.arch_id(archs[k])} with the shared weights is "
+                    f"{losses[k]}; lower the learning rate (train.lr {self.train.lr:g}) or the "
+                    f"noise (search.darts_noise {self.config.darts_noise:g})"
+                )
 
         for k in self._candidates(len(archs)):
             look(k)
         design = self._design(archs)
-        effects = Ridge(alpha=RIDGE).fit(design[list(losses)], np.log(list(losses.values())))
+        logs = np.log(np.maximum(list(losses.values()), LEAST_LOSS))
+        effects = Ridge(alpha=RIDGE).fit(design[list(losses)], logs)
         expected = np.exp(effects.predict(design))
         best = int(np.argmin(expected.round(12)))
         if best not in losses:
