@@ -6,9 +6,10 @@ updates in turn). Where it is known to go wrong, this does otherwise:
 
 - Mixtures of all blocks train other weights than the one block that is kept in the end, and the
   widest and parameter-free choices win early. Here weights are trained along single paths that are
-  drawn evenly to the end (Guo et al., ECCV 2020): no choice is judged by weights that were trained
-  less. Logits get their gradient straight through a hard Gumbel-softmax draw (Jang et al., ICLR
-  2017; Dong and Yang, CVPR 2019), so that what they are judged by is a network of the space, too.
+  drawn evenly to the end (Guo et al., ECCV 2020), so that every choice is trained equally often (of
+  a wide stage, the last channels at a third of the steps). Logits get their gradient straight
+  through a hard Gumbel-softmax draw (Jang et al., ICLR 2017; Dong and Yang, CVPR 2019), so that
+  what they are judged by is a network of the space, too.
 - A skip competes with no block: it is a choice of its own, on or off.
 - The most probable architecture is not taken at its word: probable ones and others are scored with
   the shared weights on images that these have not seen. What shared weights make of one
