@@ -310,8 +310,8 @@ def with_network(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[st
     given = arch is not None and str(arch).lower() not in NONE
     if not given and "search.strategy" not in flags:
         return dict(values)
-    for key in MEASURING:
-        if given and str(flags.get(key, 0)).lower() not in {*NONE, "0"}:
+    for key in MEASURING if given else ():
+        if str(flags.get(key, 0)).lower() not in {*NONE, "0"}:
             raise ConfigError(
                 f"{key} is {flags[key]!r}, but search.arch gives the network: {arch!r}; allowed: "
                 "one of the two"

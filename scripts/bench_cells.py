@@ -368,7 +368,7 @@ def _darts(
     data = _images(DataConfig(**settings["data"]))
     if data.fingerprint != settings["fingerprint"]:
         raise DataError(f"{data.source} has changed since the table in {out} was made")
-    # Searches on the table see this score, so DARTS does.
+    # What its history and result are scored by; its choice is decided by the loss.
     train = TrainConfig(**{**settings["train"], "monitor": options.score})
     device = select_device(options.device)
     config = SearchConfig(
@@ -473,8 +473,8 @@ def report(
         f"{len(truth)} architectures, each trained alone {_times(trainings)}; {options.seeds} "
         f"seeds. Searches on the table look up the validation {score} of "
         f"{min(options.queries, len(truth))} single trainings{darts}. Percentile: share of "
-        f"the architectures that the choice "
-        f"beats in the mean {score} of trainings (ties count half; {lucky}).\n",
+        f"the architectures that the choice beats in the mean {score} of trainings (ties count "
+        f"half; {lucky}).\n",
         told_of_noise(table, truth, score),
     ]
     head = [f"{side} percentile, median (quartiles)" for side in sides]

@@ -160,7 +160,7 @@ def test_searches_on_the_table_see_what_they_ask_for_and_the_report_ranks_them(
     assert (tmp_path / "runs.csv").read_bytes() == before
 
 
-def test_darts_is_led_by_the_score_that_choices_are_ranked_by(bench, tmp_path, monkeypatch):
+def test_darts_is_scored_by_what_choices_are_ranked_by(bench, tmp_path, monkeypatch):
     assert enumerate_(bench, tmp_path, "--limit", "1") == 0  # makes settings.json
     made_up(tmp_path)
     arch, monitors = next(iter(SPACE.enumerate())), []
@@ -174,7 +174,6 @@ def test_darts_is_led_by_the_score_that_choices_are_ranked_by(bench, tmp_path, m
     words += ["--device", "cpu", "--strategies", "darts"]
     assert bench.main([*words, "--score", "auc"]) == 0
     assert monitors == ["auc"]
-    # What it saw is part of what it was.
     assert bench.main([*words, "--score", "accuracy"]) == 2
 
 

@@ -32,9 +32,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.linear_model import Ridge
+from sklearn.preprocessing import OneHotEncoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -364,13 +364,16 @@ class _Search:
 
     def _loss(self, logits: Tensor, batch: Batch, what: str) -> Tensor:
         loss: Tensor = self.loss(logits, batch[1].to(self.device))
-        if not math.isfinite(float(loss.detach())):
-            raise RunError(
-                f"darts: the loss of the {what} is {float(loss.detach())} at epoch "
-                f"{self.epoch + 1}; lower the learning rate (train.lr {self.train.lr:g}) or the "
-                f"noise (search.darts_noise {self.config.darts_noise:g})"
-            )
+        value = float(loss.detach())
+        self._check_finite(value, f"the {what} is {value} at epoch {self.epoch + 1}")
         return loss
+
+    def _check_finite(self, loss: float, said: str) -> None:
+        if not math.isfinite(loss):
+            raise RunError(
+                f"darts: the loss of {said}; lower the learning rate (train.lr {self.train.lr:g}) "
+                f"or the noise (search.darts_noise {self.config.darts_noise:g})"
+            )
 
     def _draw(self, rng: torch.Generator) -> dict[str, int]:
         """A path, drawn as the logits say."""
@@ -425,6 +428,12 @@ class _Search:
         )
         return total / sum(len(image) for image, _ in self.unseen)
 
+    def _loss_of(self, arch: Mapping[str, Any]) -> float:
+        """Mean over the draws of the noise."""
+        loss = float(np.mean([self.unseen_loss(net) for net in self.networks(arch)]))
+        self._check_finite(loss, f"{self.space.arch_id(arch)} with the shared weights is {loss}")
+        return loss
+
     def _record(self, loss: float) -> None:
         rng = torch.Generator().manual_seed(derive_seed(self.seed, _SEED_SCORE, self.epoch, 1))
         likely = self._arch({name: int(v.argmax()) for name, v in self.logits.items()})
@@ -459,27 +468,14 @@ class _Search:
 
         # The most probable first, which settles equal expectations.
         archs = sorted(within, key=probability, reverse=True)
-        losses: dict[int, float] = {}
-
-        def look(k: int) -> None:
-            nets = self.networks(archs[k])
-            losses[k] = float(np.mean([self.unseen_loss(net) for net in nets]))
-            if not math.isfinite(losses[k]):
-                raise RunError(
-                    f"darts: the loss of {self.space.arch_id(archs[k])} with the shared weights is "
-                    f"{losses[k]}; lower the learning rate (train.lr {self.train.lr:g}) or the "
-                    f"noise (search.darts_noise {self.config.darts_noise:g})"
-                )
-
-        for k in self._candidates(len(archs)):
-            look(k)
-        design = self._design(archs)
+        losses = {k: self._loss_of(archs[k]) for k in self._candidates(len(archs))}
+        design = OneHotEncoder(sparse_output=False).fit_transform(self.space.encode(archs))
         logs = np.log(np.maximum(list(losses.values()), LEAST_LOSS))
         effects = Ridge(alpha=RIDGE).fit(design[list(losses)], logs)
         expected = np.exp(effects.predict(design))
         best = int(np.argmin(expected.round(12)))
         if best not in losses:
-            look(best)
+            losses[best] = self._loss_of(archs[best])
         ranked = [
             Ranked(archs[k], probability(archs[k]), losses[k], float(expected[k]))
             for k in sorted(losses, key=lambda k: (k != best, expected[k]))
@@ -502,19 +498,6 @@ class _Search:
         rng = np.random.default_rng(derive_seed(self.seed, _SEED_SCORE, 0, 2))
         others = rng.choice(total - first, count - first, replace=False) + first
         return [*range(first), *sorted(others.tolist())]
-
-    def _design(self, archs: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
-        """A column of 0 and 1 for each choice, (architectures, choices)."""
-        return np.array(
-            [
-                [
-                    float(arch[name] == choice)
-                    for name, choices in self.choices.items()
-                    for choice in choices
-                ]
-                for arch in archs
-            ]
-        )
 
     # --- checkpoints ----------------------------------------------------------------------
 
