@@ -42,6 +42,8 @@ FILE_KEYS = (
 """Settings that name, or may name, a file or a folder."""
 MEASURING = ("search.measure", "search.proxy")
 """Settings of how a network is found, which mean nothing where it is given or found otherwise."""
+FINDING = ("search.strategy", *MEASURING)
+"""Flags that ask for a network to be found."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,26 +303,35 @@ def with_network(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[st
     """The settings of a YAML file under flags that say where the network comes from.
 
     A recipe with a search can so be run with a network that is given (``search.arch``) or with
-    another way of finding one (``search.strategy``), without a flag for each setting of its search.
+    another way of finding one (``search.strategy``), without a flag for each setting of its search;
+    and one with a network can be made to search.
 
     Raises:
-        ConfigError: the flags both give a network and say how to measure others.
+        ConfigError: the flags both give a network and say how to find one.
     """
     arch = flags.get("search.arch")
-    given = arch is not None and str(arch).lower() not in NONE
-    if not given and "search.strategy" not in flags:
-        return dict(values)
-    for key in MEASURING if given else ():
-        if str(flags.get(key, 0)).lower() not in {*NONE, "0"}:
-            raise ConfigError(
-                f"{key} is {flags[key]!r}, but search.arch gives the network: {arch!r}; allowed: "
-                "one of the two"
-            )
-    kept = {key: value for key, value in values.items() if key not in MEASURING}
+    given = _says(arch)
+    asked = [key for key in FINDING if _says(flags.get(key))]
+    if given and asked:
+        raise ConfigError(
+            f"{asked[0]} is {flags[asked[0]]!r}, but search.arch gives the network: {arch!r}; "
+            "allowed: one of the two"
+        )
+    aside: set[str] = set()
+    if given or ("search.strategy" in asked and "search.measure" not in asked):
+        aside |= set(MEASURING)
+    if asked:
+        aside.add("search.arch")
+    kept = {key: value for key, value in values.items() if key not in aside}
     space = _space_of(str(arch)) if given else None
     if space is not None:
         kept["search.space"] = space
     return kept
+
+
+def _says(value: Any) -> bool:
+    """Whether a flag asks for something: neither it nor what it says is nothing."""
+    return value is not None and str(value).lower() not in {*NONE, "0"}
 
 
 def _space_of(arch: str) -> str | None:

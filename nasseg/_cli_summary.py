@@ -60,7 +60,11 @@ def format_measured(best: Mapping[str, Any], monitor: str | None = None) -> str:
         )
         if isinstance(measured.get(key), float)
     ]
-    how = f"{budget.get('measure')} architectures asked for, sampler {budget.get('sampler')}"
+    how = f"{budget.get('measure')} architectures asked for, "
+    if budget.get("strategy") == "darts":
+        how += "proposed by a supernet"
+    else:
+        how += f"sampler {budget.get('sampler')}"
     return f"best measured: {best.get('arch_id')}: {', '.join(parts)} ({how}; short training)"
 
 

@@ -78,7 +78,7 @@ class RunFolder:
                 raise RunError(f"{file} cannot be read: {error}") from None
             if not isinstance(saved, dict):
                 raise RunError(f"{file} is not a run's configuration")
-            saved = _with_younger(saved, type(config)())
+            saved = _with_idle(_with_younger(saved, type(config)()), wanted)
             absent = _absent(_fixed(saved, free), _fixed(wanted, free))
             if absent:
                 raise RunError(
@@ -245,6 +245,18 @@ def _with_younger(saved: dict[str, Any], default: Any) -> dict[str, Any]:
     groups = [key for key in ("data", "search", "train") if isinstance(known.get(key), dict)]
     whole = [key for key in groups if isinstance(saved.get(key), dict)]
     return {**saved, **{key: {**known[key], **saved[key]} for key in whole}}
+
+
+def _with_idle(saved: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Saved settings with those of a search that neither run has, as the other has them.
+
+    Their defaults may change from one version to the next.
+    """
+    own, other = (config.get("search") or {} for config in (saved, wanted))
+    if "darts" in (own.get("strategy"), other.get("strategy")):
+        return saved
+    idle = {key: value for key, value in other.items() if key.startswith("darts_")}
+    return {**saved, "search": {**own, **idle}} if idle else saved
 
 
 def _fixed(config: dict[str, Any], free: Sequence[str], prefix: str = "") -> dict[str, Any]:

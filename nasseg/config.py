@@ -195,7 +195,8 @@ class SearchConfig:
     ``resnet`` for classification (``cells`` with the strategy ``darts``)."""
     strategy: Literal["evolution", "random", "darts"] = "evolution"
     """How the surrogate is searched: by evolution, or by as many random architectures. ``darts``
-    needs no surrogate: it trains a supernet of the space (``cells``) and takes what it prefers."""
+    needs no surrogate: it trains a supernet of the space (``cells``) and takes what its shared
+    weights make the best or, of so many, what ``measure`` finds to be."""
     surrogate: str = "auto"
     """Folder of a fitted surrogate, or ``auto``: the one shipped for the space."""
     arch: str | None = None
@@ -225,7 +226,7 @@ class SearchConfig:
     darts_epochs: int = 60
     """``darts``: passes over the training images, one half for weights, one for choices."""
     darts_warmup: float = 0.4
-    """Share of these in which only the weights learn, on architectures drawn evenly."""
+    """Share of these in which only the weights learn, and no choice."""
     darts_alpha_lr: float = 0.02
     """Learning rate of the choices' logits (Adam); that of the weights is ``train.lr``."""
     darts_entropy: float = 0.05
@@ -242,11 +243,12 @@ class SearchConfig:
     """Chip that energy and time are estimated for: a name (``nasseg cost --help`` lists them) or a
     YAML file; none = crossbars as the layers are put onto, with the circuits of ``hermes``."""
     measure: int = 0
-    """Architectures to train, put onto chips and measure, instead of asking the surrogate; 0 =
-    ask the surrogate."""
+    """Architectures to train, put onto chips and measure, instead of asking the surrogate (with
+    ``darts``: those that it proposes); 0 = measure none."""
     sampler: str = "surrogate"
-    """What proposes the architectures that are measured: ``surrogate`` (an ensemble fitted to
-    what was measured), ``analognas``, ``tpe``, ``nsgaii``, ``gp``, ``random`` or ``lhs``."""
+    """What proposes the architectures that are measured, but for ``darts``: ``surrogate`` (an
+    ensemble fitted to what was measured), ``analognas``, ``tpe``, ``nsgaii``, ``gp``, ``random`` or
+    ``lhs``."""
     stop_gain: float = 0.0
     """A measured search with the sampler ``surrogate`` ends early once five proposals in a row are
     expected to beat the best by less than this; the spread of the score over seeds is a good value.

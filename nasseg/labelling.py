@@ -530,13 +530,17 @@ def check_measured_search(config: RunConfig) -> None:
     _check(proxy_config(config))
 
 
-def measured_search(config: RunConfig, data: Data, progress: bool = True) -> dict[str, Any]:
+def measured_search(
+    config: RunConfig, data: Data, progress: bool = True, archs: Path | None = None
+) -> dict[str, Any]:
     """Measure ``config.search.measure`` architectures, with whoever else works on the study.
 
     Args:
         config: of the run.
         data: the run's images; where the proxy has others, they are loaded here.
         progress: show a bar.
+        archs: table of the architectures to measure, in its order, instead of what a sampler
+            proposes.
 
     Returns:
         What was found, as ``best.json`` holds it.
@@ -545,7 +549,9 @@ def measured_search(config: RunConfig, data: Data, progress: bool = True) -> dic
         RunError: the study has other settings, or nothing could be measured.
         ConfigError: a setting that is not possible.
     """
-    proxy = proxy_config(config)
+    proxy = dataclasses.replace(
+        proxy_config(config), archs=None if archs is None else str(archs.resolve())
+    )
     space = space_for(proxy.space, proxy.data)
     if proxy.data != config.data:
         data = load_data(proxy.data)
@@ -562,7 +568,7 @@ def measured_search(config: RunConfig, data: Data, progress: bool = True) -> dic
         "measured": {key: value for key, value in best.items() if key not in ("arch_id", "arch")},
         "budget": {
             "measure": config.search.measure,
-            "sampler": config.search.sampler,
+            **({"sampler": config.search.sampler} if archs is None else {}),
             "train_epochs": proxy.train.epochs,
             "analog_epochs": proxy.analog.epochs,
             "chips": proxy.drift.chips,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -70,12 +70,17 @@ from nasseg.training.recipe import (
     train_digital,
 )
 
+if TYPE_CHECKING:
+    from nasseg.search.darts import DartsResult
+
 __all__ = ["STAGES", "Job", "draw_architectures", "label", "plan", "read_drift", "run"]
 
 log = logging.getLogger(__name__)
 
 STAGES = ("search", "train", "analog", "drift", "report")
 """Stages of a run, in order."""
+PROPOSED = "proposed.csv"
+"""Architectures that a supernet proposed to measure."""
 CHIPS = "drift.chips"
 """A setting that may change: chips are added, and none that was measured is thrown away."""
 
@@ -290,7 +295,7 @@ class Job:
             found, seconds = self.measured
             timer.tick(seconds)
         elif config.search.strategy == "darts":
-            found = self._darts(timer)
+            found = self._darts(timer).to_dict(self.space, config.search)
         else:
             found = self._evolve()
         arch = found["arch"]
@@ -320,14 +325,52 @@ class Job:
     def measure(self) -> tuple[dict[str, Any], float]:
         """The measured search and the seconds it took here; in a folder that workers share."""
         start = time.monotonic()
+        proposed: dict[str, Any] | None = None
         with self.folder.locked(wait=True):
             # The data are looked at before anything takes long, and bind the folder.
             data = self.data
-        found = measured_search(self.config, data, self.progress)
+            if self.config.search.strategy == "darts":
+                proposed = self._proposed()
+                start = time.monotonic()
+        table = None if proposed is None else self.folder / PROPOSED
+        found = measured_search(self.config, data, self.progress, table)
+        if proposed is not None:
+            budget = {**proposed["budget"], **found["budget"]}
+            # The course of the supernet: what was measured afterwards had none.
+            found |= {"darts": proposed["darts"], "history": proposed["history"], "budget": budget}
         self.measured = found, time.monotonic() - start
         return self.measured
 
-    def _darts(self, timer: Timer) -> dict[str, Any]:
+    def _proposed(self) -> dict[str, Any]:
+        """What DARTS found, and in ``proposed.csv`` which architectures are to be measured.
+
+        One worker searches, in the folder that it holds; the others find the files.
+        """
+        file = self.folder / "darts.json"
+        if not file.exists():
+            with self.folder.timed("search") as timer:
+                result = self._darts(timer)
+            ranked = result.ranked[: self.config.search.measure]
+            # The table first: whoever finds darts.json goes on with it.
+            write_csv(
+                self.folder / PROPOSED,
+                [
+                    {
+                        "arch_id": self.space.arch_id(entry.arch),
+                        "arch": self.space.to_json(entry.arch),
+                        "expected_loss": entry.expected_loss,
+                    }
+                    for entry in ranked
+                ],
+            )
+            write_json(file, result.to_dict(self.space, self.config.search))
+        try:
+            found: dict[str, Any] = read_json(file)
+        except ValueError as error:
+            raise RunError(f"{file} cannot be read: {error}") from None
+        return found
+
+    def _darts(self, timer: Timer) -> DartsResult:
         from nasseg.search.darts import check_darts, search_darts
 
         config = self.config
@@ -336,7 +379,7 @@ class Job:
                 f"search.strategy is 'darts', but data.task is {config.data.task!r}; allowed: "
                 "classification"
             )
-        found = search_darts(
+        return search_darts(
             check_darts(self.space, config.search),
             self.data,
             self.task,
@@ -346,9 +389,9 @@ class Job:
             device=self.device,
             checkpoint=self.folder / "search.ckpt",
             on_epoch=_ticking(timer),
+            propose=max(1, config.search.measure),
             progress=self.progress,
         )
-        return found.to_dict(self.space, config.search)
 
     def _evolve(self) -> dict[str, Any]:
         from nasseg.evaluators import CostEvaluator, Hardware, load_surrogate

@@ -10,7 +10,8 @@ same command continues; several processes share the work with ``--shard 0/4`` to
 
 ``compare`` runs DARTS on the images, and searches that measure on the table, and says which share
 of the architectures each one's choice beats. A measurement is the look-up of one training, never of
-the mean of several; the choice is ranked by the mean of the others.
+the mean of several; the choice is ranked by the mean of the others. DARTS looks up the few that its
+supernet proposes (``nasseg run --strategy darts --measure N``), beside as many random ones.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ SCORES = ("accuracy", "auc")
 SIDE_NAMES = {"val": "validation", "test": "test"}
 SIDES = tuple(SIDE_NAMES)
 LABELS = {
+    "few": "random, as few as DARTS",
     "random": "random",
     "evolution": "evolution on a surrogate",
     "regularized": "regularised evolution",
@@ -66,7 +68,7 @@ LABELS = {
     "darts": "DARTS",
     "darts_noise": "DARTS, weight noise",
 }
-COLOURS = dict(zip(LABELS, ("0.55", "C5", "C1", "C2", "C3", "C0", "C4"), strict=True))
+COLOURS = dict(zip(LABELS, ("0.7", "0.45", "C5", "C1", "C2", "C3", "C0", "C4"), strict=True))
 GENERATIONS = 40
 """Of the evolution on a surrogate."""
 TOP = 95.0
@@ -119,6 +121,13 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=SearchConfig().darts_candidates,
         help="architectures that DARTS scores at the end",
+    )
+    both.add_argument(
+        "--darts-measure",
+        type=int,
+        default=10,
+        help="of these, how many it looks up and takes the best of (and 'few' of random ones); "
+        "0 = the best by the supernet",
     )
     both.add_argument("--partial", action="store_true", help="take a table that is not complete")
     both.set_defaults(work=compare)
@@ -283,7 +292,7 @@ def _scored(table: pd.DataFrame) -> list[str]:
 def compare(options: argparse.Namespace) -> None:
     """Every strategy and seed that ``runs.csv`` does not have; then the table and the picture."""
     out, space = Path(options.out), CellsSpace()
-    table = read_tables(out)
+    every = table = read_tables(out)
     if not len(table) or not (out / "settings.json").exists():
         raise DataError(f"{out} has no table; make one with: bench_cells.py enumerate --out {out}")
     if not options.partial:
@@ -314,18 +323,21 @@ def compare(options: argparse.Namespace) -> None:
         begun = time.perf_counter()
         if name.startswith("darts") and darts is not None:
             noise = options.darts_noise if name == "darts_noise" else 0.0
-            arch_id = darts(noise, seed, out / f"{name}_{seed}.ckpt")
-            seconds = time.perf_counter() - begun
+            proposed = darts(noise, seed, out / f"{name}_{seed}.ckpt")
+            own = seen(table, truth, seed)
+            arch_id, more = best_of(own, proposed[: options.darts_measure], options.score)
+            arch_id, seconds = arch_id or proposed[0], more + time.perf_counter() - begun
         else:
+            queries = options.queries if name != "few" else options.darts_measure
             arch_id, seconds = look_up(
-                name, space, seen(table, truth, seed), options.score, options.queries, seed
+                name, space, seen(table, truth, seed), options.score, queries, seed
             )
         row = {"strategy": name, "seed": seed, "arch_id": arch_id, "seconds": round(seconds, 1)}
         new = pd.DataFrame([row])
         runs = pd.concat([runs, new], ignore_index=True) if len(runs) else new
         write_text(out / "runs.csv", runs.to_csv(index=False))
         (out / f"{name}_{seed}.ckpt").unlink(missing_ok=True)
-    report(table, truth, runs, options)
+    report(table, truth, runs, options, told_of_noise(every, truth, options.score))
 
 
 def read_runs(out: Path, options: argparse.Namespace, table: pd.DataFrame) -> pd.DataFrame:
@@ -338,10 +350,16 @@ def read_runs(out: Path, options: argparse.Namespace, table: pd.DataFrame) -> pd
         "darts": {
             "epochs": options.darts_epochs,
             "candidates": options.darts_candidates,
+            "measured": options.darts_measure,
             "score": options.score,
         },
         "darts_noise": options.darts_noise,
-        "table": {"score": options.score, "queries": options.queries, "trainings": len(table)},
+        "table": {
+            "score": options.score,
+            "queries": options.queries,
+            "few": options.darts_measure,
+            "trainings": len(table),
+        },
     }
     none = pd.DataFrame(columns=["strategy", "seed", "arch_id", "seconds"])
     file, known = out / "runs.csv", out / "compare.json"
@@ -362,13 +380,14 @@ def read_runs(out: Path, options: argparse.Namespace, table: pd.DataFrame) -> pd
 
 def _darts(
     out: Path, space: CellsSpace, options: argparse.Namespace
-) -> Callable[[float, int, Path], str]:
-    """A function of noise, seed and checkpoint that searches the images of the table."""
+) -> Callable[[float, int, Path], list[str]]:
+    """A function of noise, seed and checkpoint that searches the images of the table, and gives
+    what is best by the supernet, the best first."""
     settings = read_json(out / "settings.json")
     data = _images(DataConfig(**settings["data"]))
     if data.fingerprint != settings["fingerprint"]:
         raise DataError(f"{data.source} has changed since the table in {out} was made")
-    # What its history and result are scored by; its choice is decided by the loss.
+    # What its history is scored by, and what is looked up; its proposals are decided by the loss.
     train = TrainConfig(**{**settings["train"], "monitor": options.score})
     device = select_device(options.device)
     config = SearchConfig(
@@ -376,13 +395,14 @@ def _darts(
         darts_candidates=options.darts_candidates,
     )  # fmt: skip
 
-    def search(noise: float, seed: int, checkpoint: Path) -> str:
+    def search(noise: float, seed: int, checkpoint: Path) -> list[str]:
         own = dataclasses.replace(config, darts_noise=noise)
         task = task_for(data, train)
         found = search_darts(
-            space, data, task, own, train, seed=seed, device=device, checkpoint=checkpoint
-        )
-        return space.arch_id(found.arch)
+            space, data, task, own, train, seed=seed, device=device, checkpoint=checkpoint,
+            propose=max(1, options.darts_measure),
+        )  # fmt: skip
+        return [space.arch_id(entry.arch) for entry in found.ranked]
 
     return search
 
@@ -397,6 +417,15 @@ def seen(table: pd.DataFrame, truth: pd.DataFrame, seed: int) -> pd.DataFrame:
     """What a search with this seed measures: of every architecture the training with one seed."""
     one = table[table["seed"] == training_of(table, seed)]
     return one[one["arch_id"].isin(truth["arch_id"])].reset_index(drop=True)
+
+
+def best_of(table: pd.DataFrame, arch_ids: list[str], score: str) -> tuple[str | None, float]:
+    """The best of these on the table, and what measuring them would take; none of none."""
+    own = table[table["arch_id"].isin(arch_ids)]
+    if not len(own):
+        return None, 0.0
+    best = own["arch_id"][own[f"val_{score}"].idxmax()]
+    return str(best), float(own["seconds"].sum())
 
 
 def look_up(
@@ -414,15 +443,15 @@ def look_up(
         arch = evolved(space, [archs[row] for row in asked], value[asked], seed)
         return space.arch_id(arch), float(table["seconds"].to_numpy()[asked].sum())
     domain = TableDomain(space.encode(archs), space.feature_names)
-    strategy = STRATEGIES[name](domain)
+    strategy = STRATEGIES["random" if name == "few" else name](domain)
     asked = []
     while len(asked) < min(queries, len(table)):
         rng = np.random.default_rng([seed, len(asked)])
         count = 1 if asked else min(INITIAL, queries, len(table))
         rows = strategy.propose(History(domain.X[asked], value[asked]), count, rng)
         asked += [domain.row_of[key] for key in row_keys(rows)]
-    best = max(asked, key=lambda row: value[row])
-    return str(table["arch_id"][best]), float(table["seconds"].to_numpy()[asked].sum())
+    arch_id, seconds = best_of(table, table["arch_id"][asked].tolist(), score)
+    return str(arch_id), seconds
 
 
 def evolved(
@@ -445,7 +474,11 @@ def percentiles(values: Any) -> np.ndarray[Any, Any]:
 
 
 def report(
-    table: pd.DataFrame, truth: pd.DataFrame, runs: pd.DataFrame, options: argparse.Namespace
+    table: pd.DataFrame,
+    truth: pd.DataFrame,
+    runs: pd.DataFrame,
+    options: argparse.Namespace,
+    noise: str,
 ) -> None:
     """``README.md`` and ``ranks.png``; the same on the terminal."""
     out, score = Path(options.out), options.score
@@ -461,7 +494,8 @@ def report(
         "to luck"
     )
     darts = (
-        f"; DARTS sees the images for {options.darts_epochs} epochs"
+        f"; DARTS sees the images for {options.darts_epochs} epochs and looks up "
+        f"{options.darts_measure}"
         if runs["strategy"].str.startswith("darts").any()
         else ""
     )
@@ -475,7 +509,7 @@ def report(
         f"{min(options.queries, len(truth))} single trainings{darts}. Percentile: share of "
         f"the architectures that the choice beats in the mean {score} of trainings (ties count "
         f"half; {lucky}).\n",
-        told_of_noise(table, truth, score),
+        noise,
     ]
     head = [f"{side} percentile, median (quartiles)" for side in sides]
     head += [f"of the best {100 - TOP:.0f} %, {side}" for side in sides]
@@ -534,7 +568,7 @@ def placed(
     """Percentile and mean score of what a search chose, on each side, by trainings that it has not
     seen where there are any; nothing where its choice is not in the table."""
     unseen = table[table["seed"] != training_of(table, run.seed)]
-    if len(unseen) and not run.strategy.startswith("darts"):
+    if len(unseen):
         truth = averaged(unseen[unseen["arch_id"].isin(truth["arch_id"])])
     rows = np.flatnonzero(truth["arch_id"] == run.arch_id)
     found: dict[str, float] = {}
@@ -546,17 +580,21 @@ def placed(
 
 
 def told_of_noise(table: pd.DataFrame, truth: pd.DataFrame, score: str) -> str:
-    """How far the order of the architectures can be trusted, in words."""
+    """How far the order of the architectures can be trusted, in words.
+
+    ``table`` may have trainings of seeds that are not complete: these tell of the noise, too.
+    """
     column = f"val_{score}"
-    by_seed = table.pivot(index="arch_id", columns="seed", values=column).loc[truth["arch_id"]]
+    by_seed = table.pivot(index="arch_id", columns="seed", values=column).dropna()
     said = []
-    if by_seed.shape[1] > 1:
+    if by_seed.shape[1] > 1 and len(by_seed) > 1:
         pairs = [kendalltau(by_seed[a], by_seed[b]).statistic for a, b in combinations(by_seed, 2)]
         within = by_seed.var(axis=1, ddof=1).mean()
         # What is left of the differences of means without what trainings add to them.
         among = max(0.0, by_seed.mean(axis=1).var(ddof=1) - within / by_seed.shape[1])
         said.append(
-            f"Kendall tau of the validation {score} of two trainings {np.mean(pairs):.2f}; "
+            f"Kendall tau of the validation {score} of two trainings of the same "
+            f"{len(by_seed)} architectures {np.mean(pairs):.2f}; "
             f"standard deviation over architectures {np.sqrt(among):.4f}, over the trainings of "
             f"one {np.sqrt(within):.4f}"
         )

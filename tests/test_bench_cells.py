@@ -138,7 +138,7 @@ def test_searches_on_the_table_see_what_they_ask_for_and_the_report_ranks_them(
     text = (tmp_path / "README.md").read_text()
     assert "| random |" in text
     assert "| DARTS |" in text
-    assert "Kendall tau of the validation accuracy of two trainings 1.00" in text
+    assert "accuracy of two trainings of the same 40 architectures 1.00" in text
     assert "trained alone twice" in text
     assert (tmp_path / "ranks.png").stat().st_size > 0
     assert not list(tmp_path.glob("*.ckpt"))
@@ -160,20 +160,39 @@ def test_searches_on_the_table_see_what_they_ask_for_and_the_report_ranks_them(
     assert (tmp_path / "runs.csv").read_bytes() == before
 
 
-def test_darts_is_scored_by_what_choices_are_ranked_by(bench, tmp_path, monkeypatch):
+def test_darts_takes_the_best_of_what_it_proposes_and_as_few_random_ones_stand_beside(
+    bench, tmp_path, monkeypatch
+):
     assert enumerate_(bench, tmp_path, "--limit", "1") == 0  # makes settings.json
-    made_up(tmp_path)
-    arch, monitors = next(iter(SPACE.enumerate())), []
+    table = made_up(tmp_path)
+    # The best of all is proposed last, and something that the table lacks first.
+    order = table.sort_values("val_auc")["arch_id"].tolist()
+    known = {SPACE.arch_id(arch): arch for arch in SPACE.enumerate()}
+    lacking = next(i for i in known if i not in order)
+    proposed = [types.SimpleNamespace(arch=known[i]) for i in [lacking, *order[5:9], order[-1]]]
+    monitors = []
 
-    def search(space, data, task, *_, **__):
-        monitors.append(task.monitor)
-        return types.SimpleNamespace(arch=arch)
+    def search(space, data, task, *_, propose, **__):
+        monitors.append((task.monitor, propose))
+        return types.SimpleNamespace(ranked=tuple(proposed))
 
     monkeypatch.setattr(bench, "search_darts", search)
     words = ["compare", "--out", str(tmp_path), "--partial", "--seeds", "1", "--queries", "12"]
-    words += ["--device", "cpu", "--strategies", "darts"]
-    assert bench.main([*words, "--score", "auc"]) == 0
-    assert monitors == ["auc"]
+    words += ["--device", "cpu", "--strategies", "darts", "few"]
+
+    def chosen(*more):
+        for file in ("compare.json", "runs.csv"):
+            (tmp_path / file).unlink(missing_ok=True)
+        assert bench.main([*words, "--score", "auc", *more]) == 0
+        runs = pd.read_csv(tmp_path / "runs.csv", dtype={"arch_id": str})
+        return runs.set_index("strategy")
+
+    runs = chosen("--darts-measure", "6")
+    assert runs["arch_id"]["darts"] == order[-1]
+    assert runs["seconds"]["few"] == 12.0
+    assert chosen("--darts-measure", "5")["arch_id"]["darts"] == order[8]
+    assert chosen("--darts-measure", "1")["arch_id"]["darts"] == lacking
+    assert monitors == [("auc", 6), ("auc", 5), ("auc", 1)]
     assert bench.main([*words, "--score", "accuracy"]) == 2
 
 
@@ -193,7 +212,6 @@ def test_a_choice_is_ranked_by_trainings_that_its_search_has_not_seen(bench, tmp
 
     assert place("random", 0) < 5
     assert place("random", 1) == 100
-    assert place("darts", 0) == 100  # it saw neither, so that both count
     chosen = "none"
     assert np.isnan(place("random", 0))
 

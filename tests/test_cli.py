@@ -501,6 +501,8 @@ def test_a_recipe_with_a_search_takes_a_network_or_another_way_of_finding_one(re
     assert read("--arch", str(best), "--search.space", "resnet").search.space == "resnet"
     darts = read("--strategy", "darts").search
     assert (darts.space, darts.measure, darts.proxy) == ("cells", 0, None)
+    darts = read("--strategy", "darts", "--measure", "3").search
+    assert (darts.space, darts.measure, darts.proxy) == ("cells", 3, plain.proxy)
 
 
 def test_an_architecture_brings_its_space_without_a_recipe_too(tmp_path):
@@ -512,8 +514,23 @@ def test_an_architecture_brings_its_space_without_a_recipe_too(tmp_path):
     assert read_config(RunConfig, words, RUN_ALIASES)[0].search.space == "resnet"
 
 
-def test_a_network_given_and_others_to_be_measured_are_refused():
-    words = ["--task", "classification", "--arch", "resnet18", "--measure"]
-    with pytest.raises(ConfigError, match=r"search\.measure is '5', but search\.arch gives"):
-        read_config(RunConfig, [*words, "5"], RUN_ALIASES)
-    assert read_config(RunConfig, [*words, "0"], RUN_ALIASES)[0].search.arch == "resnet18"
+@pytest.mark.parametrize(
+    ("flag", "value", "key"),
+    [("--measure", "5", "measure"), ("--strategy", "darts", "strategy")],
+)
+def test_a_network_given_and_one_to_be_found_are_refused(flag, value, key, tmp_path):
+    words = ["--task", "classification", "--arch", "resnet18", flag, value]
+    with pytest.raises(ConfigError, match=rf"search\.{key} is '{value}', but search\.arch gives"):
+        read_config(RunConfig, words, RUN_ALIASES)
+    # A flag comes before the file.
+    file = tmp_path / "recipe.yaml"
+    file.write_text("data: {task: classification}\nsearch: {arch: resnet18}\n")
+    words = ["--config", str(file), flag, value]
+    search = read_config(RunConfig, words, RUN_ALIASES)[0].search
+    assert (search.arch, str(getattr(search, key))) == (None, value)
+    assert search.space in ("resnet", "cells")
+
+
+def test_nothing_to_measure_goes_with_a_network():
+    words = ["--task", "classification", "--arch", "resnet18", "--measure", "0"]
+    assert read_config(RunConfig, words, RUN_ALIASES)[0].search.arch == "resnet18"

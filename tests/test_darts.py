@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from nasseg import pipeline
+from nasseg import labelling, pipeline
 from nasseg.analog.noise import NoiseSource
 from nasseg.cli import main
 from nasseg.config import DataConfig, RunConfig, SearchConfig, TrainConfig
@@ -273,17 +273,111 @@ def test_the_effects_of_choices_decide_and_not_the_luck_of_one_architecture(monk
     assert {name: result.arch[name] for name in best} == best
     looked = {SPACE.arch_id(entry.arch) for entry in result.ranked}
     assert len(looked) == len(result.ranked) in (200, 201)
-    # Within bounds too, and where there are fewer architectures than shall be scored.
-    result = run(search={"darts_epochs": 1, "darts_candidates": 200, "max_params": 3000})
-    assert len(result.ranked) <= 200
+    # Proposals are the best of all, whether they were among those scored or not.
+    result = run(search=search, propose=6)
+    first = [entry.arch for entry in result.ranked[:6]]
+    assert all(all(arch[name] == best[name] for name in best) for arch in first)
+    assert len({SPACE.arch_id(arch) for arch in first}) == 6
+    # Within bounds too, and where there are fewer architectures than shall be scored or proposed.
+    within = darts._within_bounds(SPACE, SearchConfig(max_params=3000), 1, 2)
+    search = {"darts_epochs": 1, "darts_candidates": 200, "max_params": 3000}
+    result = run(search=search, propose=200)
+    assert len(result.ranked) == len(within) < 200
 
 
-def test_losses_of_nothing_are_ranked_and_those_that_are_no_number_refused(monkeypatch):
+def test_scored_are_the_most_probable_half_and_an_even_draw_of_the_others(monkeypatch):
+    """Logits lean to one choice, which the drawn half must not."""
+    looked = []
+
+    def loss_of(self, arch):
+        with torch.no_grad():
+            for name, logits in self.logits.items():
+                logits.copy_(torch.linspace(0, -9, len(logits)) * (1 + len(name)))
+        looked.append(arch)
+        return 1.0
+
+    def search(candidates):
+        looked.clear()
+        config = {"darts_epochs": 1, "darts_candidates": candidates, "darts_warmup": 0.0}
+        state = darts._Search(
+            SPACE, stripes(), task_for(stripes()), dataclasses.replace(SHORT, **config), TRAIN, 0,
+            torch.device("cpu"),
+        )  # fmt: skip
+        loss_of(state, None)
+        looked.clear()
+        result = state.derive(list(SPACE.enumerate()))
+        return list(looked), {SPACE.arch_id(e.arch): e.probability for e in result.ranked}
+
+    monkeypatch.setattr(darts._Search, "_loss_of", loss_of)
+    monkeypatch.setattr(darts._Search, "score", lambda self, nets, images: 0.5)
+    scored, probability = search(300)
+    assert len(scored) == 300
+    likely, drawn = scored[:150], scored[150:]
+    least = min(probability[SPACE.arch_id(arch)] for arch in likely)
+    assert least >= max(probability[SPACE.arch_id(arch)] for arch in drawn)
+    # Of the others every choice is about as frequent as every other.
+    for h in SPACE.hyperparameters:
+        counts = [sum(arch[h.name] == choice for arch in drawn) for choice in h.choices]
+        expected = len(drawn) / len(h.choices)
+        assert all(0.6 * expected < count < 1.5 * expected for count in counts), h.name
+    assert len(search(1)[0]) == 1
+
+
+def test_weights_are_trained_on_paths_that_are_drawn_evenly_whatever_the_logits_say(monkeypatch):
+    paths = []
+    forward = Supernet.forward
+
+    class Watched(Supernet):
+        def forward(self, x, path, weights=None):
+            if weights is None and self.training:
+                paths.append(dict(path))
+            return forward(self, x, path, weights)
+
+    class Decided(darts._Search):
+        def train_epoch(self):
+            with torch.no_grad():
+                for logits in self.logits.values():
+                    logits[1:] = -20.0
+            super().train_epoch()
+
+    monkeypatch.setattr(darts, "Supernet", Watched)
+    monkeypatch.setattr(darts, "_Search", Decided)
+    data = stripes(160)
+    config = dataclasses.replace(SHORT, darts_epochs=8, darts_candidates=1, darts_warmup=0.0)
+    search_darts(
+        SPACE, data, task_for(data), config, dataclasses.replace(TRAIN, batch_size=4), seed=0
+    )
+    assert len(paths) == 8 * 18
+    for h in SPACE.hyperparameters:
+        counts = np.bincount([path[h.name] for path in paths], minlength=len(h.choices))
+        expected = len(paths) / len(h.choices)
+        assert (counts > 0.6 * expected).all(), h.name
+
+
+def test_losses_of_nothing_and_of_no_number_are_ranked_and_none_at_all_is_refused(monkeypatch):
     monkeypatch.setattr(darts._Search, "unseen_loss", lambda self, net: 0.0)
     assert all(np.isfinite(entry.expected_loss) for entry in run().ranked)
     monkeypatch.setattr(darts._Search, "unseen_loss", lambda self, net: float("nan"))
     with pytest.raises(RunError, match=r"with the shared weights is nan; lower the learning rate"):
         run()
+
+
+@pytest.mark.parametrize("exploded", [1e9, float("inf"), float("nan")])
+def test_one_exploded_loss_decides_nothing(monkeypatch, exploded):
+    seen = []
+
+    def loss_of(self, arch):
+        if arch["block1"] != "c3c3c3":
+            return 1.0
+        seen.append(arch)
+        return exploded if len(seen) == 1 else 0.5
+
+    monkeypatch.setattr(darts._Search, "_loss_of", loss_of)
+    result = run(search={"darts_epochs": 1, "darts_candidates": 100})
+    assert len(seen) > 5
+    assert result.arch["block1"] == "c3c3c3"
+    assert all(np.isfinite(entry.expected_loss) for entry in result.ranked)
+    json.dumps(result.to_dict(SPACE, SHORT), allow_nan=False)
 
 
 def test_what_is_returned_is_within_the_bounds():
@@ -330,6 +424,10 @@ def test_a_checkpoint_of_another_search_and_a_damaged_one_are_refused(tmp_path):
     with pytest.raises(RunError, match="another search"):
         run(checkpoint=file, seed=1)
     saved = load_checkpoint(file)
+    older = {**saved, "identity": {**saved["identity"], "version": 1}}
+    save_checkpoint(file, older)
+    with pytest.raises(RunError, match=r"another version of nasseg \(format 1, .*delete it"):
+        run(checkpoint=file)
     saved["net"].pop("hidden.bias")
     save_checkpoint(file, saved)
     with pytest.raises(RunError, match=r"hidden\.bias: missing"):
@@ -409,11 +507,92 @@ def test_a_run_interrupted_within_its_search_continues_to_the_same_choice(tmp_pa
     assert (broken / "best.json").read_bytes() == (whole / "best.json").read_bytes()
 
 
+def measured(monkeypatch, out, **search):
+    """A run whose supernet proposes three; the last of them measures best."""
+    asked = []
+
+    def measure(space, arch, data, task, budget):
+        asked.append(space.arch_id(arch))
+        return {
+            "arch_id": asked[-1],
+            "arch": space.to_json(arch),
+            "day1": 0.5 + 0.1 * len(asked),
+            "avm": 0.0,
+            "std": 0.01,
+            "digital": 0.9,
+        }
+
+    monkeypatch.setattr(labelling, "measure", measure)
+    pipeline.run(settings(out, measure=3, **search), stages=("search",), progress=False)
+    return asked
+
+
+@pytest.mark.usefixtures("drawn")
+def test_what_the_supernet_proposes_is_measured_and_the_best_of_it_taken(tmp_path, monkeypatch):
+    asked = measured(monkeypatch, tmp_path / "run")
+    best = json.loads((tmp_path / "run" / "best.json").read_text())
+    ranked = [entry["arch_id"] for entry in best["darts"]["ranked"]]
+    assert asked == ranked[:3]
+    assert best["arch_id"] == asked[-1]
+    assert best["measured"]["day1"] == pytest.approx(0.8)
+    assert best["runs"]["best"] == [[asked[-1], pytest.approx(0.8)]]
+    assert (best["budget"]["strategy"], best["budget"]["measure"]) == ("darts", 3)
+    assert "sampler" not in best["budget"]
+    assert [entry["generation"] for entry in best["history"]] == [0, 1, 2, 3]
+    assert len((tmp_path / "run" / "proposed.csv").read_text().splitlines()) == 4
+    # Alone, the supernet takes the first.
+    pipeline.run(settings(tmp_path / "alone"), stages=("search",), progress=False)
+    assert json.loads((tmp_path / "alone" / "best.json").read_text())["arch_id"] == asked[0]
+
+
+@pytest.mark.usefixtures("drawn")
+def test_measuring_proposals_continues_without_a_second_supernet(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            pipeline, "measured_search", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(settings(out, measure=3), stages=("search",), progress=False)
+    monkeypatch.setattr(darts._Search, "train_epoch", None)
+    assert len(measured(monkeypatch, out)) == 3
+    (out / "best.json").unlink()
+    (out / "stages.json").unlink()
+    (out / "darts.json").write_text("{")
+    with pytest.raises(RunError, match=r"darts\.json cannot be read"):
+        measured(monkeypatch, out)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--strategy", "darts"], "search.space is 'unet'.*allowed: cells"),
-        (["--strategy", "darts", "--measure", "3"], "search.measure is 3"),
+        (
+            [
+                "--strategy",
+                "darts",
+                "--measure",
+                "3",
+                "--sampler",
+                "tpe",
+                "--task",
+                "classification",
+            ],
+            "search.sampler is 'tpe'.*which proposes what is.*allowed: the default, 'surrogate'",
+        ),
+        (
+            [
+                "--strategy",
+                "darts",
+                "--measure",
+                "3",
+                "--search.stop-gain",
+                "0.1",
+                "--task",
+                "classification",
+            ],
+            "search.stop_gain is 0.1.*allowed: the default, 0.0",
+        ),
         (["--strategy", "random", "--maximize", "day1"], r"objectives or constraints \(day1\)"),
         (["--strategy", "random", "--measure", "3"], "search.measure is 3"),
         (["--strategy", "lucky"], "strategy"),

@@ -172,6 +172,18 @@ def test_a_changed_setting_is_refused_with_the_difference(tmp_path, arch_file):
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
 
 
+def test_settings_of_a_search_that_the_run_does_not_have_may_change(tmp_path, arch_file):
+    def with_candidates(out, n, strategy="evolution"):
+        search = SearchConfig(arch=str(arch_file), strategy=strategy, darts_candidates=n)
+        return config(tmp_path / out, search=search)
+
+    for n in (20, 150):
+        pipeline.run(with_candidates("run", n), stages=("search",), progress=False)
+    pipeline.run(with_candidates("darts", 20, "darts"), stages=("search",), progress=False)
+    with pytest.raises(RunError, match=r"darts_candidates: 20 -> 150"):
+        pipeline.run(with_candidates("darts", 150, "darts"), stages=("search",), progress=False)
+
+
 def test_other_images_are_refused(tmp_path, arch_file, monkeypatch):
     out = tmp_path / "run"
     pipeline.run(config(out, arch_file), stages=("search",), progress=False)

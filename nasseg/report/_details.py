@@ -207,6 +207,9 @@ def _search_budget(run: RunFiles) -> str:
         return f"architecture given: {setting('search.arch')}"
     if setting("search.measure"):
         how = f"{setting('search.measure')} architectures measured"
+        if setting("search.strategy") == "darts":
+            epochs = setting("search.darts_epochs")
+            return f"{how}, proposed by a supernet of {epochs} epochs, {space}"
         return f"{how}, sampler {setting('search.sampler')}, {space}"
     if setting("search.strategy") == "darts":
         return f"a supernet, {setting('search.darts_epochs')} epochs, {space}"

@@ -63,8 +63,7 @@ RANKING_IMAGES = 2048
 RECORDED_IMAGES = 256
 """Of these, how many the scores of the history are of: a look at every epoch shall cost little."""
 FEW_STEPS = 1000
-"""Updates of the shared weights below which a search warns. On BreastMNIST, 60 epochs make 480, and
-all that it then scores say the more frequent class."""
+"""Updates of the shared weights below which a search warns. On BreastMNIST, 60 epochs make 480."""
 ENOUGH_STEPS = 2000
 """What is advised then."""
 STATISTICS_IMAGES = 512
@@ -77,6 +76,9 @@ PROBABLE = 0.5
 """Share of the scored architectures that are the most probable ones; others are drawn evenly."""
 LEAST_LOSS = 1e-6
 """Below it, losses count as equal."""
+MOST_LOSS = 10.0
+"""Times the median: losses above it, and those that are no number, count as that. Shared weights
+under weight noise may explode in one architecture, which says little of its choices."""
 RIDGE = 2.0
 """Penalty of the effects of choices, in architectures."""
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 2.0, 0.3
@@ -111,7 +113,8 @@ class DartsResult:
     probabilities: dict[str, dict[str, float]]
     """Hyperparameter to choice to its final probability."""
     ranked: tuple[Ranked, ...]
-    """The scored architectures, the one with the least expected loss first."""
+    """The scored architectures, the one with the least expected loss first. It begins with as many
+    as were to be proposed, the best of all within the bounds."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry an epoch, with the keys of a generation."""
 
@@ -127,7 +130,8 @@ class DartsResult:
                     {
                         "arch_id": space.arch_id(entry.arch),
                         "probability": entry.probability,
-                        "loss": entry.loss,
+                        # JSON has no infinity.
+                        "loss": entry.loss if math.isfinite(entry.loss) else None,
                         "expected_loss": entry.expected_loss,
                     }
                     for entry in self.ranked
@@ -159,7 +163,7 @@ def check_darts(space: SearchSpace, config: SearchConfig) -> CellsSpace:
         if getattr(config, key):
             raise ConfigError(
                 f"search.{key} is {', '.join(getattr(config, key))!r}, but search.strategy is "
-                "'darts', which has the task's metric as its one objective; allowed: nothing"
+                "'darts', which has the loss as its one objective; allowed: nothing"
             )
     return space
 
@@ -176,6 +180,7 @@ def search_darts(
     checkpoint: Path | None = None,
     on_epoch: Callable[[int], object] | None = None,
     stop_after: int | None = None,
+    propose: int = 1,
     progress: bool = False,
 ) -> DartsResult:
     """Train a supernet and its choices, and derive an architecture.
@@ -191,7 +196,9 @@ def search_darts(
         checkpoint: written after each epoch, and continued from if it exists.
         on_epoch: called with the number of each epoch (from 0) before it starts.
         stop_after: return after this many epochs, as an interruption would.
-        progress: show a bar with the metric of the most probable architecture.
+        propose: architectures that ``ranked`` begins with, for whoever measures them.
+        progress: show a bar with the metric of the most probable architecture, and one of those
+            that are scored.
 
     Returns:
         The architecture that the effects of its choices make the best of all within the bounds.
@@ -199,7 +206,8 @@ def search_darts(
 
     Raises:
         ConfigError: no architecture is within the bounds, or too few images to halve.
-        RunError: the checkpoint is damaged or of another search, or the loss is not finite.
+        RunError: the checkpoint is damaged or of another search, or the loss is not finite (at the
+            end: of no architecture).
     """
     within = _within_bounds(space, config, data.in_channels, task.out_channels)
     search = _Search(space, data, task, config, train, seed, device or torch.device("cpu"))
@@ -228,7 +236,7 @@ def search_darts(
             bar.update()
             if stop_after is not None and search.epoch >= stop_after:
                 break
-    return search.derive(within)
+    return search.derive(within, propose, progress)
 
 
 class _Search:
@@ -365,15 +373,15 @@ class _Search:
     def _loss(self, logits: Tensor, batch: Batch, what: str) -> Tensor:
         loss: Tensor = self.loss(logits, batch[1].to(self.device))
         value = float(loss.detach())
-        self._check_finite(value, f"the {what} is {value} at epoch {self.epoch + 1}")
+        if not math.isfinite(value):
+            raise self._not_finite(f"the {what} is {value} at epoch {self.epoch + 1}")
         return loss
 
-    def _check_finite(self, loss: float, said: str) -> None:
-        if not math.isfinite(loss):
-            raise RunError(
-                f"darts: the loss of {said}; lower the learning rate (train.lr {self.train.lr:g}) "
-                f"or the noise (search.darts_noise {self.config.darts_noise:g})"
-            )
+    def _not_finite(self, said: str) -> RunError:
+        return RunError(
+            f"darts: the loss of {said}; lower the learning rate (train.lr {self.train.lr:g}) "
+            f"or the noise (search.darts_noise {self.config.darts_noise:g})"
+        )
 
     def _draw(self, rng: torch.Generator) -> dict[str, int]:
         """A path, drawn as the logits say."""
@@ -430,9 +438,7 @@ class _Search:
 
     def _loss_of(self, arch: Mapping[str, Any]) -> float:
         """Mean over the draws of the noise."""
-        loss = float(np.mean([self.unseen_loss(net) for net in self.networks(arch)]))
-        self._check_finite(loss, f"{self.space.arch_id(arch)} with the shared weights is {loss}")
-        return loss
+        return float(np.mean([self.unseen_loss(net) for net in self.networks(arch)]))
 
     def _record(self, loss: float) -> None:
         rng = torch.Generator().manual_seed(derive_seed(self.seed, _SEED_SCORE, self.epoch, 1))
@@ -455,7 +461,9 @@ class _Search:
     def _arch(self, path: Mapping[str, int]) -> dict[str, Any]:
         return self.space.canonical({name: self.choices[name][k] for name, k in path.items()})
 
-    def derive(self, within: Sequence[dict[str, Any]]) -> DartsResult:
+    def derive(
+        self, within: Sequence[dict[str, Any]], propose: int = 1, progress: bool = False
+    ) -> DartsResult:
         """Score architectures, fit the effects of the choices, and take what these say is best."""
         probabilities = self.probabilities()
         named = {
@@ -468,21 +476,25 @@ class _Search:
 
         # The most probable first, which settles equal expectations.
         archs = sorted(within, key=probability, reverse=True)
-        losses = {k: self._loss_of(archs[k]) for k in self._candidates(len(archs))}
+        chosen = tqdm(
+            self._candidates(len(archs)), desc="scored", unit="arch", disable=not progress
+        )
+        losses = {k: self._loss_of(archs[k]) for k in chosen}
         design = OneHotEncoder(sparse_output=False).fit_transform(self.space.encode(archs))
-        logs = np.log(np.maximum(list(losses.values()), LEAST_LOSS))
-        effects = Ridge(alpha=RIDGE).fit(design[list(losses)], logs)
-        expected = np.exp(effects.predict(design))
-        best = int(np.argmin(expected.round(12)))
-        if best not in losses:
-            losses[best] = self._loss_of(archs[best])
+        effects = Ridge(alpha=RIDGE).fit(design[list(losses)], self._logs(list(losses.values())))
+        # Rounded, so that what differs by the order of a sum is equal.
+        expected = effects.predict(design).round(9)
+        order = np.argsort(expected, kind="stable").tolist()
+        losses |= {k: self._loss_of(archs[k]) for k in order[:propose] if k not in losses}
         ranked = [
-            Ranked(archs[k], probability(archs[k]), losses[k], float(expected[k]))
-            for k in sorted(losses, key=lambda k: (k != best, expected[k]))
+            Ranked(archs[k], probability(archs[k]), losses[k], math.exp(expected[k]))
+            for k in order
+            if k in losses
         ]
+        best = ranked[0].arch
         return DartsResult(
-            arch=archs[best],
-            score=self.score(self.networks(archs[best]), self.unseen),
+            arch=best,
+            score=self.score(self.networks(best), self.unseen),
             probabilities={
                 name: {str(choice): p for choice, p in values.items()}
                 for name, values in named.items()
@@ -490,6 +502,16 @@ class _Search:
             ranked=tuple(ranked),
             history=self.history,
         )
+
+    def _logs(self, losses: Sequence[float]) -> np.ndarray[Any, Any]:
+        """Logarithms of losses, none of which decides a regression by itself."""
+        known = [loss for loss in losses if math.isfinite(loss)]
+        if not known:
+            raise self._not_finite(f"every architecture with the shared weights is {losses[0]}")
+        most = MOST_LOSS * max(float(np.median(known)), LEAST_LOSS)
+        # fmin takes the number where the other is none.
+        found: np.ndarray[Any, Any] = np.log(np.fmin(np.maximum(losses, LEAST_LOSS), most))
+        return found
 
     def _candidates(self, total: int) -> list[int]:
         """Which of so many architectures, the most probable first, are scored."""
@@ -517,6 +539,12 @@ class _Search:
 
     def load(self, saved: dict[str, Any], path: Path) -> None:
         """Go on from :meth:`dump`."""
+        version = (saved.get("identity") or {}).get("version")
+        if version != _CHECKPOINT_VERSION:
+            raise RunError(
+                f"{path} was written by another version of nasseg (format {version}, this one "
+                f"continues {_CHECKPOINT_VERSION}); delete it to search anew"
+            )
         if saved.get("identity") != self.identity:
             raise RunError(
                 f"{path} is of another search ({saved.get('identity')}); this one is "

@@ -129,16 +129,25 @@ def check_strategy(space: SearchSpace, config: SearchConfig) -> None:
     """
     if config.strategy == "evolution":
         return
-    if config.measure:
-        raise ConfigError(
-            f"search.strategy is {config.strategy!r}, but search.measure is {config.measure}: "
-            "search.sampler proposes what is measured; allowed with it: evolution, the default"
-        )
     if config.strategy == "darts":
         from nasseg.search.darts import check_darts
 
         check_darts(space, config)
+        plain = SearchConfig()
+        for key in ("sampler", "stop_gain") if config.measure else ():
+            if getattr(config, key) != getattr(plain, key):
+                raise ConfigError(
+                    f"search.{key} is {getattr(config, key)!r}, but search.strategy is 'darts', "
+                    "which proposes what is measured; allowed: the default, "
+                    f"{getattr(plain, key)!r}"
+                )
         return
+    if config.measure:
+        raise ConfigError(
+            f"search.strategy is {config.strategy!r}, but search.measure is {config.measure}: "
+            "search.sampler proposes what is measured; allowed with it: evolution, the default, "
+            "and darts"
+        )
     asked = (*config.maximize, *config.minimize, *config.constraints)
     if asked:
         raise ConfigError(
