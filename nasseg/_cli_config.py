@@ -323,9 +323,12 @@ def with_network(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[st
     if asked:
         aside.add("search.arch")
     kept = {key: value for key, value in values.items() if key not in aside}
-    space = _space_of(str(arch)) if given else None
-    if space is not None:
-        kept["search.space"] = space
+    # A file may name one beside its space; a flag comes before what the file says.
+    named = arch if given else kept.get("search.arch")
+    if given or (_says(named) and kept.get("search.space", "auto") == "auto"):
+        space = _space_of(str(named))
+        if space is not None:
+            kept["search.space"] = space
     return kept
 
 

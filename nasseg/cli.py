@@ -165,11 +165,11 @@ def read_config(
         file = str(saved)
     values: dict[str, Any] = read_yaml(file, config) if file is not None else {}
     if file != str(saved):
+        if file is not None:
+            values = files_beside(file, values)
         # Not over what a folder was begun with.
         values = with_network(values, flags)
-    if file is not None and file != str(saved):
-        values = files_beside(file, values)
-        if saved.is_file() and _bound(out):
+        if file is not None and saved.is_file() and _bound(out):
             # What follows from others may follow otherwise in this version than when it was begun.
             values = {**followed(config, read_yaml(saved, config)), **values}
     if file == str(saved):

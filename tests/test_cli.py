@@ -510,6 +510,12 @@ def test_an_architecture_brings_its_space_without_a_recipe_too(tmp_path):
     best.write_text(json.dumps({"space": "cells", "arch": {}}))
     words = ["--task", "classification", "--arch", str(best)]
     assert read_config(RunConfig, words, RUN_ALIASES)[0].search.space == "cells"
+    file = tmp_path / "run.yaml"
+    file.write_text("data: {task: classification}\nsearch: {arch: best.json}\n")
+    search = read_config(RunConfig, ["--config", str(file)], RUN_ALIASES)[0].search
+    assert (search.arch, search.space) == (str(best), "cells")
+    file.write_text("data: {task: classification}\nsearch: {arch: best.json, space: resnet}\n")
+    assert read_config(RunConfig, ["--config", str(file)], RUN_ALIASES)[0].search.space == "resnet"
     best.write_text("no JSON")
     assert read_config(RunConfig, words, RUN_ALIASES)[0].search.space == "resnet"
 
