@@ -26,6 +26,8 @@ _FREE_KEYS = (
     "search.study",
     "search.workers",
 )
+YOUNGER_ANALOG = ("class_weights",)
+"""Settings of the retraining that were added with a default that leaves everything as it was."""
 
 
 def read_run_config(run: str | Path, **changes: Any) -> RunConfig:
@@ -242,6 +244,9 @@ def _with_younger(saved: dict[str, Any], default: Any) -> dict[str, Any]:
     may have changed meaning, and is not filled in.
     """
     known = to_dict(default)
+    if isinstance(saved.get("analog"), dict):
+        younger = {key: known["analog"][key] for key in YOUNGER_ANALOG}
+        saved = {**saved, "analog": {**younger, **saved["analog"]}}
     groups = [key for key in ("data", "search", "train") if isinstance(known.get(key), dict)]
     whole = [key for key in groups if isinstance(saved.get(key), dict)]
     return {**saved, **{key: {**known[key], **saved[key]} for key in whole}}

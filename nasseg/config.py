@@ -444,6 +444,9 @@ class AnalogConfig:
     """Weights that the retraining starts from: the digital network's, or new ones."""
     distill: float = 0.5
     """Weight of the digital network's own output as a target beside the label, 0 to 1."""
+    class_weights: Literal["as_train", "none", "balanced"] = "as_train"
+    """Classification: weights of the classes in the loss of the retraining. ``balanced`` is for
+    rare classes, which weight noise costs first; ``as_train`` = those of ``train.class_weights``."""
     min_mac_fraction: float = 0.99
     """Least share of the multiply-accumulates that must run on tiles, of those not kept digital
     by ``digital_layers``; less is an error."""
@@ -493,6 +496,12 @@ class AnalogConfig:
         )
         _check(0 <= self.noise_ramp <= 1, "analog.noise_ramp", self.noise_ramp, "0 to 1")
         _check(0 <= self.distill <= 1, "analog.distill", self.distill, "0 to 1")
+        _check(
+            self.class_weights in ("as_train", "none", "balanced"),
+            "analog.class_weights",
+            self.class_weights,
+            "as_train, none or balanced",
+        )
         _check(
             0 <= self.min_mac_fraction <= 1,
             "analog.min_mac_fraction",
@@ -553,19 +562,17 @@ def named_space(name: str) -> str | None:
     return None if found is None else found[0]
 
 
-def _check_classes_only(data: DataConfig, train: TrainConfig) -> None:
+def _check_classes_only(data: DataConfig, train: TrainConfig, analog: AnalogConfig) -> None:
     """Refuse settings of classification where something else is learned."""
     if data.kind == "classification":
         return
-    plain = TrainConfig()
-    for name in ("monitor", "class_weights", "label_smoothing", "sampling", "tta"):
-        value = getattr(train, name)
-        _check(
-            value == getattr(plain, name),
-            f"train.{name}",
-            value,
-            f"not for {data.task}, only for classification",
-        )
+    said = {
+        f"train.{name}": (getattr(train, name), getattr(TrainConfig(), name))
+        for name in ("monitor", "class_weights", "label_smoothing", "sampling", "tta")
+    }
+    said["analog.class_weights"] = (analog.class_weights, AnalogConfig().class_weights)
+    for key, (value, plain) in said.items():
+        _check(value == plain, key, value, f"not for {data.task}, only for classification")
 
 
 def default_space(kind: str, strategy: str = "evolution") -> str:
@@ -625,7 +632,7 @@ class RunConfig:
             self.train.freeze_until,
             "none without train.weights: layers would be frozen as they are drawn",
         )
-        _check_classes_only(self.data, self.train)
+        _check_classes_only(self.data, self.train, self.analog)
         _check(self.seed >= 0, "seed", self.seed, "0 or more")
         _check_device(self.device)
         _check(self.threads >= 0, "threads", self.threads, "0 or more")
@@ -691,7 +698,7 @@ class LabelConfig:
         for name in ("weights", "freeze_until"):
             value = getattr(self.train, name)
             _check(value is None, f"train.{name}", value, "none, where many networks are trained")
-        _check_classes_only(self.data, self.train)
+        _check_classes_only(self.data, self.train, self.analog)
         _check(
             not self.stop_gain or self.sampler == "surrogate",
             "stop_gain",

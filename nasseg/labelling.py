@@ -22,10 +22,11 @@ import yaml
 from tqdm import tqdm
 
 from nasseg._cli_config import build_config, files_beside, flatten, read_yaml
-from nasseg._run import RunFolder
+from nasseg._run import YOUNGER_ANALOG, RunFolder
 from nasseg.config import (
     NATIVE_SCALE,
     STUDY_KEYS,
+    AnalogConfig,
     DataConfig,
     LabelConfig,
     RunConfig,
@@ -236,6 +237,7 @@ def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredS
         defaults={
             "data": {k: v for k, v in to_dict(DataConfig()).items() if k != "path"},
             "train": to_dict(TrainConfig()),
+            "analog": {key: getattr(AnalogConfig(), key) for key in YOUNGER_ANALOG},
         },
     )
 

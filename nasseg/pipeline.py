@@ -61,6 +61,7 @@ from nasseg.training.recipe import (
     SEED_PLAN,
     SEED_SENSITIVITY,
     analog_spec,
+    analog_task,
     drift_metrics,
     initialise,
     recalibration_loader,
@@ -286,6 +287,7 @@ class Job:
         config = self.config
         # The data are looked at before anything takes long, so that a bad folder is said first.
         channels = self.data.in_channels
+        analog_task(self.data, self.task, config.train, config.analog)
         if config.search.arch is not None:
             arch = _read_arch(config.search.arch, self.space)
             found: dict[str, Any] = {"arch": arch, "runs": {}, "history": []}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -13,17 +14,19 @@ from PIL import Image
 
 from nasseg.cli import main
 from nasseg.compare import compare, format_comparison
-from nasseg.config import DataConfig, RunConfig, TrainConfig
+from nasseg.config import AnalogConfig, DataConfig, RunConfig, TrainConfig
 from nasseg.data import ClassificationData, load_data
 from nasseg.errors import ConfigError, RunError
 from nasseg.report._classes import calibration_error, confusion, reliability
 from nasseg.search_spaces import get_space
 from nasseg.tasks import balanced_weights, classification_task, semantic_task, task_for
+from nasseg.training import recipe
 from nasseg.training.classification import (
     class_aucs,
     classification_metrics,
     predict_probabilities,
 )
+from nasseg.training.recipe import analog_task, train_analog
 
 TINY = [
     "--data.image_size=16",
@@ -94,6 +97,10 @@ def test_the_space_follows_from_the_task_unless_it_is_named():
         (["--train.label_smoothing", "1"], "train.label_smoothing is 1.0"),
         (["--data.folds", "5"], "folds is 5; allowed: not for segmentation"),
         (["--class-weights", "balanced"], "train.class_weights is 'balanced'; allowed: not for"),
+        (
+            ["--analog.class_weights", "balanced"],
+            "analog.class_weights is 'balanced'; allowed: not",
+        ),
         (["--task", "classification"], "no surrogate is shipped for the space 'resnet'"),
         (["--weights", "x.pt"], "unless search.arch says which network"),
     ],
@@ -223,6 +230,33 @@ def test_the_task_is_made_from_the_data():
     assert isinstance(data, ClassificationData)
     task = task_for(data, TrainConfig(class_weights="balanced", monitor="auc"))
     assert (task.out_channels, task.monitor) == (len(data.classes), "auc")
+
+
+def test_the_retraining_weighs_classes_as_training_does_or_as_it_is_told(monkeypatch):
+    data = load_data(
+        DataConfig(task="classification", image_size=16, synthetic_train=16, synthetic_val=8)
+    )
+    train = TrainConfig(monitor="auc", tta=True)
+    task = task_for(data, train)
+    assert analog_task(data, task, train, AnalogConfig()) is task
+    own = analog_task(data, task, train, AnalogConfig(class_weights="balanced"))
+    assert task.loss().weight is None
+    assert len(own.loss().weight) == len(data.classes)
+    assert own.monitor == "auc"
+    weighted = TrainConfig(class_weights="balanced")
+    plain = analog_task(
+        data, task_for(data, weighted), weighted, AnalogConfig(class_weights="none")
+    )
+    assert plain.loss().weight is None
+    # It is what the retraining minimises.
+    seen = []
+    monkeypatch.setattr(recipe, "fit", lambda net, *args, **_: seen.append(args[2].loss().weight))
+    net = get_space("cells").build(get_space("cells").default(), 3, len(data.classes))
+    for config in (AnalogConfig(), AnalogConfig(class_weights="balanced")):
+        config = dataclasses.replace(config, statistics_chips=0)
+        train_analog(net, data, task, train, config, seed=0)
+    assert seen[0] is None
+    assert torch.equal(seen[1], own.loss().weight)
 
 
 # --- a run ----------------------------------------------------------------------------------

@@ -147,7 +147,10 @@ def test_wrong_commands_say_what_is_allowed(run, images, words, message, capsys)
 def test_an_older_run_predicts_but_is_not_continued(run, images, tmp_path, capsys):
     old = tmp_path / "old"
     shutil.copytree(run, old)
-    settings = (old / "config.yaml").read_text().replace("  clip_sigma: 2.5\n", "")
+    settings = (old / "config.yaml").read_text().replace("  class_weights: as_train\n", "")
+    (old / "config.yaml").write_text(settings)
+    assert main(["drift", "--out", str(old), "--quiet"]) == 0  # which leaves all as it was
+    settings = settings.replace("  clip_sigma: 2.5\n", "")
     (old / "config.yaml").write_text(settings)
     assert main(["predict", str(old), str(images), "--out", str(tmp_path / "o"), "--quiet"]) == 0
     assert main(["drift", "--out", str(old), "--quiet"]) == 1

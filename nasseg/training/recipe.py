@@ -26,7 +26,7 @@ from nasseg.analog.chips import all_tiles
 from nasseg.analog.noise import derive_seed, seeded
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
 from nasseg.data import ClassificationData, Data
-from nasseg.tasks import Task
+from nasseg.tasks import Task, task_for
 from nasseg.training.loop import EpochLoader, FitResult, fit
 
 # Branches of a run's seed: what is drawn under one is independent of the others.
@@ -204,7 +204,7 @@ def train_analog(
         analog,
         training_batches(data, train, stage_seed),
         data.val_loader(train.batch_size),
-        task,
+        analog_task(data, task, train, config),
         schedule,
         seed=stage_seed,
         teacher=copy.deepcopy(digital) if config.distill else None,
@@ -226,6 +226,17 @@ def train_analog(
         chips = config.statistics_chips if spec.memory != "ideal" else 0
         average_batch_norms(analog, statistics, chips=chips, seed=derive_seed(stage_seed, 4))
     return analog, coverage, result
+
+
+def analog_task(data: Data, task: Task, train: TrainConfig, config: AnalogConfig) -> Task:
+    """The task as the retraining learns it, with its own weights of the classes.
+
+    Raises:
+        ConfigError: these data have no classes that can be weighted.
+    """
+    if config.class_weights == "as_train":
+        return task
+    return task_for(data, dataclasses.replace(train, class_weights=config.class_weights))
 
 
 def _anew(net: nn.Module, seed: int) -> nn.Module:
