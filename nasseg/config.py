@@ -446,7 +446,7 @@ class AnalogConfig:
     """Weight of the digital network's own output as a target beside the label, 0 to 1."""
     class_weights: Literal["as_train", "none", "balanced"] = "as_train"
     """Classification: weights of the classes in the loss of the retraining. ``balanced`` is for
-    rare classes, which weight noise costs first; ``as_train`` = those of ``train.class_weights``."""
+    rare classes, which noise costs first; ``as_train`` = those of ``train.class_weights``."""
     min_mac_fraction: float = 0.99
     """Least share of the multiply-accumulates that must run on tiles, of those not kept digital
     by ``digital_layers``; less is an error."""
