@@ -42,8 +42,10 @@ FILE_KEYS = (
 """Settings that name, or may name, a file or a folder."""
 MEASURING = ("search.measure", "search.proxy")
 """Settings of how a network is found, which mean nothing where it is given or found otherwise."""
-FINDING = ("search.strategy", *MEASURING)
+FINDING = ("search.strategy", "search.measure")
 """Flags that ask for a network to be found."""
+PROPOSING = ("search.sampler", "search.stop_gain")
+"""Settings of a measured search that only its samplers have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -311,20 +313,27 @@ def with_network(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[st
     """
     arch = flags.get("search.arch")
     given = _says(arch)
+    for key in dict.fromkeys((*FINDING, *MEASURING)) if given else ():
+        if _says(flags.get(key)):
+            raise ConfigError(
+                f"{key} is {flags[key]!r}, but search.arch gives the network: {arch!r}; allowed: "
+                "one of the two"
+            )
     asked = [key for key in FINDING if _says(flags.get(key))]
-    if given and asked:
-        raise ConfigError(
-            f"{asked[0]} is {flags[asked[0]]!r}, but search.arch gives the network: {arch!r}; "
-            "allowed: one of the two"
-        )
-    aside: set[str] = set()
-    if given or ("search.strategy" in asked and "search.measure" not in asked):
-        aside |= set(MEASURING)
-    if asked:
+    aside: set[str] = set(MEASURING) if given else set()
+    strategy = flags.get("search.strategy")
+    if "search.strategy" in asked and strategy != values.get("search.strategy"):
+        # Asked to measure after all, it measures as the recipe says.
+        aside |= set() if "search.measure" in asked else set(MEASURING)
+        aside |= set(PROPOSING) if strategy != "evolution" else set()
+    before = values.get("search.arch")
+    if asked and _says(before):
         aside.add("search.arch")
+        if values.get("search.space") == _space_of(str(before)):
+            aside.add("search.space")
     kept = {key: value for key, value in values.items() if key not in aside}
-    # A file may name one beside its space; a flag comes before what the file says.
-    named = arch if given else kept.get("search.arch")
+    # A file may name an architecture beside its space; a flag comes before what the file says.
+    named = flags.get("search.arch", kept.get("search.arch"))
     if given or (_says(named) and kept.get("search.space", "auto") == "auto"):
         space = _space_of(str(named))
         if space is not None:
@@ -333,7 +342,7 @@ def with_network(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[st
 
 
 def _says(value: Any) -> bool:
-    """Whether a flag asks for something: neither it nor what it says is nothing."""
+    """Whether a setting asks for anything: it does not where it is unset, none or 0."""
     return value is not None and str(value).lower() not in {*NONE, "0"}
 
 

@@ -238,7 +238,7 @@ def _absent(saved: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> 
 
 
 def _with_younger(saved: dict[str, Any], default: Any) -> dict[str, Any]:
-    """Saved settings with those of data, search and training that are younger than the run.
+    """Saved settings with those of data, search and both trainings that are younger than the run.
 
     These are added with a default that leaves everything as it was; what chips are simulated with
     may have changed meaning, and is not filled in.
@@ -258,7 +258,7 @@ def _with_idle(saved: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     Their defaults may change from one version to the next.
     """
     own, other = (config.get("search") or {} for config in (saved, wanted))
-    if "darts" in (own.get("strategy"), other.get("strategy")):
+    if any(c.get("strategy") == "darts" and c.get("arch") is None for c in (own, other)):
         return saved
     idle = {key: value for key, value in other.items() if key.startswith("darts_")}
     return {**saved, "search": {**own, **idle}} if idle else saved

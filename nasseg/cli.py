@@ -164,7 +164,13 @@ def read_config(
     if file is None and saved.is_file():
         file = str(saved)
     values: dict[str, Any] = read_yaml(file, config) if file is not None else {}
-    if file != str(saved):
+    if file == str(saved):
+        # The folder may have been moved since its settings were written.
+        values["out"] = str(out)
+        if not _bound(out):
+            # What followed from other settings follows anew: these may have been a slip.
+            values = with_network(said_only(config, values), flags)
+    else:
         if file is not None:
             values = files_beside(file, values)
         # Not over what a folder was begun with.
@@ -172,12 +178,6 @@ def read_config(
         if file is not None and saved.is_file() and _bound(out):
             # What follows from others may follow otherwise in this version than when it was begun.
             values = {**followed(config, read_yaml(saved, config)), **values}
-    if file == str(saved):
-        # The folder may have been moved since its settings were written.
-        values["out"] = str(out)
-        if not _bound(out):
-            # What followed from other settings follows anew: these may have been a slip.
-            values = said_only(config, values)
     origins = {key: file for key in values if key not in flags and file is not None}
     return build_config(config, {**values, **flags}, origins), other
 

@@ -445,8 +445,9 @@ class AnalogConfig:
     distill: float = 0.5
     """Weight of the digital network's own output as a target beside the label, 0 to 1."""
     class_weights: Literal["as_train", "none", "balanced"] = "as_train"
-    """Classification: weights of the classes in the loss of the retraining. ``balanced`` is for
-    rare classes, which noise costs first; ``as_train`` = those of ``train.class_weights``."""
+    """Classification: weights of the classes in the loss of the retraining, as far as that is of
+    labels (``distill``). ``balanced`` is for rare classes, which noise costs first; ``as_train`` =
+    those of ``train.class_weights``."""
     min_mac_fraction: float = 0.99
     """Least share of the multiply-accumulates that must run on tiles, of those not kept digital
     by ``digital_layers``; less is an error."""

@@ -44,7 +44,7 @@ from nasseg.search.sampler import POPULATION, SAMPLERS
 from nasseg.search.storage import shown
 from nasseg.search_spaces import SearchSpace, get_space, list_spaces
 from nasseg.tasks import task_for
-from nasseg.training.recipe import analog_spec, select_device
+from nasseg.training.recipe import analog_spec, analog_task, select_device
 
 if TYPE_CHECKING:
     from nasseg.data import Data
@@ -222,7 +222,10 @@ def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredS
 
     Raises:
         DataError: ``config.archs`` is no table of architectures of the space.
+        ConfigError: the retraining asks for what the data cannot have.
     """
+    # No architecture is to blame for this.
+    analog_task(data, task_for(data, config.train), config.train, config.analog)
     archs = None if config.archs is None else read_archs(config.archs, space)
     storage = config.storage or f"sqlite:///{Path(config.out).resolve() / 'study.db'}"
     return MeasuredStudy(

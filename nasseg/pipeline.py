@@ -328,9 +328,10 @@ class Job:
         """The measured search and the seconds it took here; in a folder that workers share."""
         start = time.monotonic()
         proposed: dict[str, Any] | None = None
-        with self.folder.locked(wait=True):
+        with self.folder.locked(wait=True), _unbound_if_refused(self.folder, "search"):
             # The data are looked at before anything takes long, and bind the folder.
             data = self.data
+            analog_task(data, self.task, self.config.train, self.config.analog)
             if self.config.search.strategy == "darts":
                 proposed = self._proposed()
                 start = time.monotonic()
@@ -368,9 +369,11 @@ class Job:
             write_json(file, result.to_dict(self.space, self.config.search))
         try:
             found: dict[str, Any] = read_json(file)
-        except ValueError as error:
-            raise RunError(f"{file} cannot be read: {error}") from None
-        return found
+            return {key: found[key] for key in ("darts", "history", "budget")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{file} cannot be used: {error!r}; delete it, and the supernet proposes again"
+            ) from None
 
     def _darts(self, timer: Timer) -> DartsResult:
         from nasseg.search.darts import check_darts, search_darts

@@ -71,6 +71,11 @@ LABELS = {
 COLOURS = dict(zip(LABELS, ("0.7", "0.45", "C5", "C1", "C2", "C3", "C0", "C4"), strict=True))
 GENERATIONS = 40
 """Of the evolution on a surrogate."""
+LEAST_SHARED = 10
+"""Architectures that two seeds must share to tell how well they agree."""
+PROPOSED = 50
+"""Architectures that are kept of a supernet's ranking, so that it need not be trained again to look
+up more of them or fewer."""
 TOP = 95.0
 """Percentile from which on a choice is one of the best."""
 
@@ -127,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=10,
         help="of these, how many it looks up and takes the best of (and 'few' of random ones); "
-        "0 = the best by the supernet",
+        f"0 = the best by the supernet; at most {PROPOSED}",
     )
     both.add_argument("--partial", action="store_true", help="take a table that is not complete")
     both.set_defaults(work=compare)
@@ -311,32 +316,35 @@ def compare(options: argparse.Namespace) -> None:
             "architectures that were trained with every seed there; allowed: 1 or more seeds, "
             f"{LEAST_ROWS} or more of the others"
         )
+    if not 0 <= options.darts_measure <= PROPOSED:
+        raise ConfigError(f"--darts-measure is {options.darts_measure}; allowed: 0 to {PROPOSED}")
     runs = read_runs(out, options, table)
     todo = [
         (name, seed)
         for name in options.strategies
+        if name != "few" or options.darts_measure
         for seed in range(options.seeds)
         if not ((runs["strategy"] == name) & (runs["seed"] == seed)).any()
     ]
     darts = _darts(out, space, options) if any(n.startswith("darts") for n, _ in todo) else None
     for name, seed in tqdm(todo, desc="searches"):
         begun = time.perf_counter()
+        row: dict[str, Any] = {"strategy": name, "seed": seed}
         if name.startswith("darts") and darts is not None:
             noise = options.darts_noise if name == "darts_noise" else 0.0
-            proposed = darts(noise, seed, out / f"{name}_{seed}.ckpt")
-            own = seen(table, truth, seed)
-            arch_id, more = best_of(own, proposed[: options.darts_measure], options.score)
-            arch_id, seconds = arch_id or proposed[0], more + time.perf_counter() - begun
+            ranked = darts(noise, seed, out / f"{name}_{seed}.ckpt")
+            row |= {"arch_id": ranked[0], "seconds": round(time.perf_counter() - begun, 1)}
+            row["proposed"] = " ".join(ranked)
         else:
             queries = options.queries if name != "few" else options.darts_measure
-            arch_id, seconds = look_up(
-                name, space, seen(table, truth, seed), options.score, queries, seed
-            )
-        row = {"strategy": name, "seed": seed, "arch_id": arch_id, "seconds": round(seconds, 1)}
+            own = seen(table, truth, seed)
+            arch_id, seconds = look_up(name, space, own, options.score, queries, seed)
+            row |= {"arch_id": arch_id, "seconds": round(seconds, 1)}
         new = pd.DataFrame([row])
         runs = pd.concat([runs, new], ignore_index=True) if len(runs) else new
         write_text(out / "runs.csv", runs.to_csv(index=False))
         (out / f"{name}_{seed}.ckpt").unlink(missing_ok=True)
+    runs = measured(runs, table, truth, options)
     report(table, truth, runs, options, told_of_noise(every, truth, options.score))
 
 
@@ -350,7 +358,6 @@ def read_runs(out: Path, options: argparse.Namespace, table: pd.DataFrame) -> pd
         "darts": {
             "epochs": options.darts_epochs,
             "candidates": options.darts_candidates,
-            "measured": options.darts_measure,
             "score": options.score,
         },
         "darts_noise": options.darts_noise,
@@ -361,9 +368,9 @@ def read_runs(out: Path, options: argparse.Namespace, table: pd.DataFrame) -> pd
             "trainings": len(table),
         },
     }
-    none = pd.DataFrame(columns=["strategy", "seed", "arch_id", "seconds"])
+    none = pd.DataFrame(columns=["strategy", "seed", "arch_id", "seconds", "proposed"])
     file, known = out / "runs.csv", out / "compare.json"
-    runs = pd.read_csv(file, dtype={"arch_id": str}) if file.exists() else none
+    runs = pd.read_csv(file, dtype={"arch_id": str, "proposed": str}) if file.exists() else none
     before = read_json(known) if known.exists() else settings
     long = runs["strategy"].str.startswith("darts") if len(runs) else []
     keys = ("darts", "darts_noise")
@@ -400,9 +407,9 @@ def _darts(
         task = task_for(data, train)
         found = search_darts(
             space, data, task, own, train, seed=seed, device=device, checkpoint=checkpoint,
-            propose=max(1, options.darts_measure),
+            propose=PROPOSED,
         )  # fmt: skip
-        return [space.arch_id(entry.arch) for entry in found.ranked]
+        return [space.arch_id(entry.arch) for entry in found.ranked[:PROPOSED]]
 
     return search
 
@@ -419,13 +426,26 @@ def seen(table: pd.DataFrame, truth: pd.DataFrame, seed: int) -> pd.DataFrame:
     return one[one["arch_id"].isin(truth["arch_id"])].reset_index(drop=True)
 
 
-def best_of(table: pd.DataFrame, arch_ids: list[str], score: str) -> tuple[str | None, float]:
-    """The best of these on the table, and what measuring them would take; none of none."""
-    own = table[table["arch_id"].isin(arch_ids)]
-    if not len(own):
-        return None, 0.0
-    best = own["arch_id"][own[f"val_{score}"].idxmax()]
-    return str(best), float(own["seconds"].sum())
+def measured(
+    runs: pd.DataFrame, table: pd.DataFrame, truth: pd.DataFrame, options: argparse.Namespace
+) -> pd.DataFrame:
+    """The runs, those of DARTS with the best of the first that they proposed, and its seconds."""
+    rows = runs.to_dict("records")
+    for row in rows if options.darts_measure else ():
+        if row["strategy"].startswith("darts"):
+            proposed = str(row["proposed"]).split()[: options.darts_measure]
+            own = seen(table, truth, row["seed"])
+            if own["arch_id"].isin(proposed).any():
+                row["arch_id"], more = best_of(own, proposed, options.score)
+                row["seconds"] += more
+    return pd.DataFrame(rows, columns=runs.columns)
+
+
+def best_of(table: pd.DataFrame, arch_ids: list[str], score: str) -> tuple[str, float]:
+    """The best of these that the table has, of equals the first; and what measuring would take."""
+    own = table.set_index("arch_id")
+    own = own.loc[[arch_id for arch_id in arch_ids if arch_id in own.index]]
+    return str(own[f"val_{score}"].idxmax()), float(own["seconds"].sum())
 
 
 def look_up(
@@ -450,8 +470,7 @@ def look_up(
         count = 1 if asked else min(INITIAL, queries, len(table))
         rows = strategy.propose(History(domain.X[asked], value[asked]), count, rng)
         asked += [domain.row_of[key] for key in row_keys(rows)]
-    arch_id, seconds = best_of(table, table["arch_id"][asked].tolist(), score)
-    return str(arch_id), seconds
+    return best_of(table, table["arch_id"][asked].tolist(), score)
 
 
 def evolved(
@@ -493,9 +512,12 @@ def report(
         else "with one training, a search that looks up owes some of its validation percentile "
         "to luck"
     )
+    few = (
+        f" ({options.darts_measure} where few are random)" if "few" in set(runs["strategy"]) else ""
+    )
     darts = (
-        f"; DARTS sees the images for {options.darts_epochs} epochs and looks up "
-        f"{options.darts_measure}"
+        f"; DARTS sees the images for {options.darts_epochs} epochs and looks up the "
+        f"{options.darts_measure} that it expects most of"
         if runs["strategy"].str.startswith("darts").any()
         else ""
     )
@@ -506,7 +528,7 @@ def report(
         "```\n",
         f"{len(truth)} architectures, each trained alone {_times(trainings)}; {options.seeds} "
         f"seeds. Searches on the table look up the validation {score} of "
-        f"{min(options.queries, len(truth))} single trainings{darts}. Percentile: share of "
+        f"{min(options.queries, len(truth))} single trainings{few}{darts}. Percentile: share of "
         f"the architectures that the choice beats in the mean {score} of trainings (ties count "
         f"half; {lucky}).\n",
         noise,
@@ -585,18 +607,22 @@ def told_of_noise(table: pd.DataFrame, truth: pd.DataFrame, score: str) -> str:
     ``table`` may have trainings of seeds that are not complete: these tell of the noise, too.
     """
     column = f"val_{score}"
-    by_seed = table.pivot(index="arch_id", columns="seed", values=column).dropna()
+    by_seed = table.pivot(index="arch_id", columns="seed", values=column)
+    shared = [by_seed[[a, b]].dropna() for a, b in combinations(by_seed, 2)]
+    pairs = [pair for pair in shared if len(pair) >= LEAST_SHARED]
     said = []
-    if by_seed.shape[1] > 1 and len(by_seed) > 1:
-        pairs = [kendalltau(by_seed[a], by_seed[b]).statistic for a, b in combinations(by_seed, 2)]
-        within = by_seed.var(axis=1, ddof=1).mean()
+    if pairs:
+        taus = [kendalltau(pair.iloc[:, 0], pair.iloc[:, 1]).statistic for pair in pairs]
+        # Of those trained more than once: one-way analysis of variance.
+        often = by_seed[by_seed.count(axis=1) > 1]
+        times = often.count(axis=1)
+        within = float((often.var(axis=1, ddof=1) * (times - 1)).sum() / (times - 1).sum())
         # What is left of the differences of means without what trainings add to them.
-        among = max(0.0, by_seed.mean(axis=1).var(ddof=1) - within / by_seed.shape[1])
+        among = max(0.0, often.mean(axis=1).var(ddof=1) - within * (1 / times).mean())
         said.append(
-            f"Kendall tau of the validation {score} of two trainings of the same "
-            f"{len(by_seed)} architectures {np.mean(pairs):.2f}; "
+            f"Kendall tau of the validation {score} of two trainings {np.mean(taus):.2f}; "
             f"standard deviation over architectures {np.sqrt(among):.4f}, over the trainings of "
-            f"one {np.sqrt(within):.4f}"
+            f"one {np.sqrt(within):.4f} ({len(often)} architectures)"
         )
     if f"test_{score}" in truth:
         tau = kendalltau(truth[column], truth[f"test_{score}"]).statistic

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import types
 from pathlib import Path
 
@@ -138,7 +139,8 @@ def test_searches_on_the_table_see_what_they_ask_for_and_the_report_ranks_them(
     text = (tmp_path / "README.md").read_text()
     assert "| random |" in text
     assert "| DARTS |" in text
-    assert "accuracy of two trainings of the same 40 architectures 1.00" in text
+    assert "accuracy of two trainings 1.00" in text
+    assert "(40 architectures)" in text
     assert "trained alone twice" in text
     assert (tmp_path / "ranks.png").stat().st_size > 0
     assert not list(tmp_path.glob("*.ckpt"))
@@ -177,23 +179,50 @@ def test_darts_takes_the_best_of_what_it_proposes_and_as_few_random_ones_stand_b
         return types.SimpleNamespace(ranked=tuple(proposed))
 
     monkeypatch.setattr(bench, "search_darts", search)
+    seen = []
+    monkeypatch.setattr(bench, "report", lambda table, truth, runs, *_: seen.append(runs))
     words = ["compare", "--out", str(tmp_path), "--partial", "--seeds", "1", "--queries", "12"]
     words += ["--device", "cpu", "--strategies", "darts", "few"]
 
-    def chosen(*more):
-        for file in ("compare.json", "runs.csv"):
-            (tmp_path / file).unlink(missing_ok=True)
-        assert bench.main([*words, "--score", "auc", *more]) == 0
-        runs = pd.read_csv(tmp_path / "runs.csv", dtype={"arch_id": str})
-        return runs.set_index("strategy")
+    def chosen(n):
+        assert bench.main([*words, "--score", "auc", "--darts-measure", str(n)]) == 0
+        return seen[-1].set_index("strategy")
 
-    runs = chosen("--darts-measure", "6")
+    runs = chosen(6)
     assert runs["arch_id"]["darts"] == order[-1]
+    assert runs["seconds"]["darts"] >= 10.0  # five look-ups of two seconds, one not in the table
     assert runs["seconds"]["few"] == 12.0
-    assert chosen("--darts-measure", "5")["arch_id"]["darts"] == order[8]
-    assert chosen("--darts-measure", "1")["arch_id"]["darts"] == lacking
-    assert monitors == [("auc", 6), ("auc", 5), ("auc", 1)]
+    assert chosen(5)["arch_id"]["darts"] == order[8]
+    assert chosen(1)["arch_id"]["darts"] == lacking
+    assert list(chosen(0).index) == ["darts"]
+    assert chosen(0)["arch_id"]["darts"] == lacking
+    assert monitors == [("auc", 50)]  # once: how many are looked up is decided afterwards
     assert bench.main([*words, "--score", "accuracy"]) == 2
+    assert bench.main([*words, "--score", "auc", "--darts-measure", "-1"]) == 2
+
+
+def test_of_equals_the_first_is_the_best(bench):
+    table = pd.DataFrame({"arch_id": list("abcd"), "val_auc": [0.5, 0.7, 0.7, 0.1], "seconds": 1.0})
+    assert bench.best_of(table, ["d", "c", "b", "none"], "auc") == ("c", 3.0)
+    assert bench.best_of(table, ["b", "c"], "auc") == ("b", 2.0)
+
+
+def test_a_seed_that_has_begun_tells_of_the_noise_and_takes_nothing_from_what_is_known(bench):
+    rng = np.random.default_rng(0)
+    made = rng.normal(0.9, 0.03, 400)
+    rows = [
+        {"arch_id": f"{k:03}", "seed": seed, "val_auc": made[k] + rng.normal(0, 0.01)}
+        for seed, n in ((0, 400), (1, 400), (2, 3))
+        for k in range(n)
+    ]
+    table = pd.DataFrame(rows)
+    truth = table.groupby("arch_id", as_index=False)["val_auc"].mean()
+    said = bench.told_of_noise(table, truth, "auc")
+    found = re.search(r"over architectures ([\d.]+), over the trainings of one ([\d.]+)", said)
+    assert float(found[1]) == pytest.approx(0.03, rel=0.1)
+    assert float(found[2]) == pytest.approx(0.01, rel=0.1)
+    assert "(400 architectures)" in said
+    assert bench.told_of_noise(table[table["seed"] == 0], truth, "auc") == ""
 
 
 def test_a_choice_is_ranked_by_trainings_that_its_search_has_not_seen(bench, tmp_path):
@@ -224,6 +253,8 @@ def test_a_seed_that_is_not_complete_does_not_count_but_with_partial(bench, tmp_
     words = ["compare", "--out", str(tmp_path), "--seeds", "1", "--queries", "10"]
     words += ["--strategies", "random"]
     assert bench.main(words) == 0
-    assert "1800 architectures, each trained alone once" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1800 architectures, each trained alone once" in said
+    assert "(40 architectures)" in said  # the noise is told of with what there is
     assert bench.main([*words, "--partial"]) == 0
     assert "40 architectures, each trained alone twice" in capsys.readouterr().out

@@ -173,15 +173,21 @@ def test_a_changed_setting_is_refused_with_the_difference(tmp_path, arch_file):
 
 
 def test_settings_of_a_search_that_the_run_does_not_have_may_change(tmp_path, arch_file):
-    def with_candidates(out, n, strategy="evolution"):
-        search = SearchConfig(arch=str(arch_file), strategy=strategy, darts_candidates=n)
-        return config(tmp_path / out, search=search)
+    def folder(name, n, **search):
+        own = config(tmp_path / name, search=SearchConfig(darts_candidates=n, **search))
+        RunFolder(own).check_data("fingerprint", "source", {})
 
-    for n in (20, 150):
-        pipeline.run(with_candidates("run", n), stages=("search",), progress=False)
-    pipeline.run(with_candidates("darts", 20, "darts"), stages=("search",), progress=False)
+    for name, search in (
+        ("evolution", {}),
+        ("given", {"strategy": "darts", "arch": str(arch_file)}),
+    ):
+        for n in (20, 150):
+            folder(name, n, **search)
+    folder("darts", 20, strategy="darts")
     with pytest.raises(RunError, match=r"darts_candidates: 20 -> 150"):
-        pipeline.run(with_candidates("darts", 150, "darts"), stages=("search",), progress=False)
+        folder("darts", 150, strategy="darts")
+    with pytest.raises(RunError, match=r"(?s)darts_candidates: 20 -> 150.*strategy"):
+        folder("darts", 150)
 
 
 def test_other_images_are_refused(tmp_path, arch_file, monkeypatch):

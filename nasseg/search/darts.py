@@ -130,8 +130,7 @@ class DartsResult:
                     {
                         "arch_id": space.arch_id(entry.arch),
                         "probability": entry.probability,
-                        # JSON has no infinity.
-                        "loss": entry.loss if math.isfinite(entry.loss) else None,
+                        "loss": entry.loss,
                         "expected_loss": entry.expected_loss,
                     }
                     for entry in self.ranked
@@ -206,8 +205,8 @@ def search_darts(
 
     Raises:
         ConfigError: no architecture is within the bounds, or too few images to halve.
-        RunError: the checkpoint is damaged or of another search, or the loss is not finite (at the
-            end: of no architecture).
+        RunError: the checkpoint is damaged or of another search, a loss is not finite in training,
+            or those of all architectures scored at the end are not.
     """
     within = _within_bounds(space, config, data.in_channels, task.out_channels)
     search = _Search(space, data, task, config, train, seed, device or torch.device("cpu"))
@@ -230,7 +229,9 @@ def search_darts(
             if on_epoch is not None:
                 on_epoch(search.epoch)
             search.train_epoch()
-            bar.set_postfix({task.monitor: f"{search.history[-1]['best']:.4f}"}, refresh=False)
+            best = search.history[-1]["best"]
+            said = "diverged" if best is None else f"{best:.4f}"
+            bar.set_postfix({task.monitor: said}, refresh=False)
             if checkpoint is not None:
                 save_checkpoint(checkpoint, search.dump())
             bar.update()
@@ -440,17 +441,26 @@ class _Search:
         """Mean over the draws of the noise."""
         return float(np.mean([self.unseen_loss(net) for net in self.networks(arch)]))
 
+    def _looked_at(self, arch: Mapping[str, Any]) -> float | None:
+        """Its score on a few images; none where its weights have exploded, which others' have not
+        by that."""
+        try:
+            return self.score(self.networks(arch), self.few)
+        except RunError:
+            return None
+
     def _record(self, loss: float) -> None:
         rng = torch.Generator().manual_seed(derive_seed(self.seed, _SEED_SCORE, self.epoch, 1))
         likely = self._arch({name: int(v.argmax()) for name, v in self.logits.items()})
-        drawn = [self._arch(self._draw(rng)) for _ in range(DRAWN)]
+        drawn = [self._looked_at(self._arch(self._draw(rng))) for _ in range(DRAWN)]
+        known = [score for score in drawn if score is not None]
         entropy = torch.stack([_entropy(logits) for logits in self.logits.values()]).mean()
         self.history.append(
             {
                 "run": 0,
                 "generation": self.epoch - 1,
-                "best": self.score(self.networks(likely), self.few),
-                "mean": float(np.mean([self.score(self.networks(a), self.few) for a in drawn])),
+                "best": self._looked_at(likely),
+                "mean": float(np.mean(known)) if known else None,
                 "queries": self.paths,
                 "feasible": 1.0,
                 "loss": loss,
@@ -485,11 +495,17 @@ class _Search:
         # Rounded, so that what differs by the order of a sum is equal.
         expected = effects.predict(design).round(9)
         order = np.argsort(expected, kind="stable").tolist()
-        losses |= {k: self._loss_of(archs[k]) for k in order[:propose] if k not in losses}
+        proposed = 0
+        for k in order:
+            if proposed >= propose:
+                break
+            losses[k] = losses[k] if k in losses else self._loss_of(archs[k])
+            proposed += math.isfinite(losses[k])
+        # Without those that exploded, whatever their choices promise.
         ranked = [
             Ranked(archs[k], probability(archs[k]), losses[k], math.exp(expected[k]))
             for k in order
-            if k in losses
+            if math.isfinite(losses.get(k, math.nan))
         ]
         best = ranked[0].arch
         return DartsResult(
@@ -539,15 +555,16 @@ class _Search:
 
     def load(self, saved: dict[str, Any], path: Path) -> None:
         """Go on from :meth:`dump`."""
-        version = (saved.get("identity") or {}).get("version")
+        known = saved.get("identity")
+        version = known.get("version") if isinstance(known, dict) else None
         if version != _CHECKPOINT_VERSION:
             raise RunError(
                 f"{path} was written by another version of nasseg (format {version}, this one "
                 f"continues {_CHECKPOINT_VERSION}); delete it to search anew"
             )
-        if saved.get("identity") != self.identity:
+        if known != self.identity:
             raise RunError(
-                f"{path} is of another search ({saved.get('identity')}); this one is "
+                f"{path} is of another search ({known}); this one is "
                 f"{self.identity}. Choose another folder, or delete it to search anew"
             )
         load_tensors(self.net, saved["net"], str(path))

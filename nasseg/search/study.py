@@ -134,7 +134,8 @@ def check_strategy(space: SearchSpace, config: SearchConfig) -> None:
 
         check_darts(space, config)
         plain = SearchConfig()
-        for key in ("sampler", "stop_gain") if config.measure else ():
+        for key in ("sampler", "stop_gain", "storage") if config.measure else ():
+            # Nor a storage: another folder's supernet would propose others to the same study.
             if getattr(config, key) != getattr(plain, key):
                 raise ConfigError(
                     f"search.{key} is {getattr(config, key)!r}, but search.strategy is 'darts', "

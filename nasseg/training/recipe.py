@@ -26,6 +26,7 @@ from nasseg.analog.chips import all_tiles
 from nasseg.analog.noise import derive_seed, seeded
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
 from nasseg.data import ClassificationData, Data
+from nasseg.errors import ConfigError
 from nasseg.tasks import Task, task_for
 from nasseg.training.loop import EpochLoader, FitResult, fit
 
@@ -36,8 +37,6 @@ SEED_SENSITIVITY, SEED_PLAN = 15, 16
 
 def select_device(name: str) -> torch.device:
     """``auto`` is CUDA where there is one. An explicit ``cuda`` without one is an error."""
-    from nasseg.errors import ConfigError
-
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(
             f"device is {name!r}, but this torch finds no CUDA device; allowed here: auto, cpu"
@@ -229,14 +228,21 @@ def train_analog(
 
 
 def analog_task(data: Data, task: Task, train: TrainConfig, config: AnalogConfig) -> Task:
-    """The task as the retraining learns it, with its own weights of the classes.
+    """The task as the retraining learns it: with its own weights of the classes in the loss.
 
     Raises:
         ConfigError: these data have no classes that can be weighted.
     """
     if config.class_weights == "as_train":
         return task
-    return task_for(data, dataclasses.replace(train, class_weights=config.class_weights))
+    one_each = isinstance(data, ClassificationData) and not data.multilabel
+    if config.class_weights == "balanced" and not one_each:
+        raise ConfigError(
+            "analog.class_weights is 'balanced', but these data do not have one class an image; "
+            "allowed: as_train, none"
+        )
+    own = task_for(data, dataclasses.replace(train, class_weights=config.class_weights))
+    return dataclasses.replace(task, loss=own.loss)
 
 
 def _anew(net: nn.Module, seed: int) -> nn.Module:
