@@ -232,6 +232,29 @@ def test_the_task_is_made_from_the_data():
     assert (task.out_channels, task.monitor) == (len(data.classes), "auc")
 
 
+@pytest.mark.parametrize("words", [("label", "--count", "2"), ("search", "--measure", "2")])
+def test_classes_that_cannot_be_weighed_are_said_before_anything_is_trained(
+    words, tmp_path, monkeypatch, capsys
+):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (40, 14))
+    sides = {
+        f"{side}_{what}": values[rows]
+        for side, rows in (("train", slice(0, 24)), ("val", slice(24, 32)), ("test", slice(32, 40)))
+        for what, values in (
+            ("images", rng.integers(0, 255, (40, 28, 28)).astype(np.uint8)),
+            ("labels", labels),
+        )
+    }
+    np.savez(tmp_path / "chestmnist.npz", **sides)
+    monkeypatch.setattr(recipe, "fit", None)
+    given = [*words, "--task", "chestmnist", "--data", str(tmp_path / "chestmnist.npz")]
+    given += ["--channels", "1", "--image-size", "28", "--analog.class_weights", "balanced"]
+    assert main([*given, "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert "analog.class_weights is 'balanced', but these data do not have one class" in said
+
+
 def test_the_retraining_weighs_classes_as_training_does_or_as_it_is_told(monkeypatch):
     data = load_data(
         DataConfig(task="classification", image_size=16, synthetic_train=16, synthetic_val=8)
@@ -248,6 +271,9 @@ def test_the_retraining_weighs_classes_as_training_does_or_as_it_is_told(monkeyp
         data, task_for(data, weighted), weighted, AnalogConfig(class_weights="none")
     )
     assert plain.loss().weight is None
+    # What else the task is stays as it is.
+    other = dataclasses.replace(task, monitor="f1")
+    assert analog_task(data, other, train, AnalogConfig(class_weights="balanced")).monitor == "f1"
     # It is what the retraining minimises.
     seen = []
     monkeypatch.setattr(recipe, "fit", lambda net, *args, **_: seen.append(args[2].loss().weight))

@@ -537,6 +537,44 @@ def test_a_network_given_and_one_to_be_found_are_refused(flag, value, key, tmp_p
     assert search.space in ("resnet", "cells")
 
 
+def test_what_a_recipe_says_of_its_search_holds_where_a_flag_does_not_change_it(tmp_path):
+    file, best = tmp_path / "recipe.yaml", tmp_path / "best.json"
+    best.write_text(json.dumps({"space": "cells", "arch": {}}))
+
+    def read(search, *words):
+        file.write_text(f"data: {{task: classification}}\nsearch: {{{search}}}\n")
+        return read_config(RunConfig, ["--config", str(file), *words], RUN_ALIASES)[0].search
+
+    # The strategy that it has already changes nothing; another one puts its samplers aside.
+    found = read("strategy: darts, measure: 10", "--strategy", "darts")
+    assert (found.strategy, found.measure) == ("darts", 10)
+    recipe = "measure: 20, sampler: tpe"
+    found = read(recipe, "--strategy", "darts", "--measure", "10")
+    assert (found.measure, found.sampler) == (10, "surrogate")
+    assert read(recipe, "--measure", "10").sampler == "tpe"
+    # An architecture goes with its space.
+    for words, space in ((["--strategy", "darts"], "cells"), (["--measure", "5"], "resnet")):
+        found = read("arch: resnet18, space: reference", *words)
+        assert (found.arch, found.space) == (None, space)
+    found = read("arch: best.json", "--arch", "none")
+    assert (found.arch, found.space) == (None, "resnet")
+    # A proxy is how, not whether.
+    found = read("arch: resnet18", "--search.proxy", str(file))
+    assert found.arch == "resnet18"
+
+
+def test_flags_decide_over_a_folder_in_which_nothing_was_made_yet(tmp_path):
+    words = ["--task", "classification", "--out", str(tmp_path)]
+    config = read_config(RunConfig, [*words, "--arch", "resnet18"], RUN_ALIASES)[0]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
+    found = read_config(RunConfig, [*words, "--strategy", "darts", "--measure", "3"], RUN_ALIASES)
+    assert (found[0].search.arch, found[0].search.space) == (None, "cells")
+    # Where something was, it is for the run to refuse.
+    (tmp_path / "stages.json").write_text(json.dumps({"data": {"fingerprint": "f"}}))
+    found = read_config(RunConfig, [*words, "--strategy", "darts"], RUN_ALIASES)
+    assert found[0].search.arch == "resnet18"
+
+
 def test_nothing_to_measure_goes_with_a_network():
     words = ["--task", "classification", "--arch", "resnet18", "--measure", "0"]
     assert read_config(RunConfig, words, RUN_ALIASES)[0].search.arch == "resnet18"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -380,6 +382,25 @@ def test_one_exploded_loss_decides_nothing(monkeypatch, exploded):
     json.dumps(result.to_dict(SPACE, SHORT), allow_nan=False)
 
 
+def test_what_exploded_is_not_proposed_and_does_not_end_the_search(monkeypatch):
+    """Half of all networks are not finite, and nobody looks at them twice."""
+    networks = darts._Search.networks
+
+    def half(self, arch):
+        nets = networks(self, arch)
+        if arch["skip1"] == "add":
+            with torch.no_grad():
+                nets[0].head.weight.fill_(float("nan"))
+        return nets
+
+    monkeypatch.setattr(darts._Search, "networks", half)
+    result = run(search={"darts_candidates": 40}, propose=60)
+    assert len(result.ranked) >= 60
+    assert {entry.arch["skip1"] for entry in result.ranked} == {"none"}
+    assert all(np.isfinite(entry.loss) for entry in result.ranked)
+    json.dumps(result.to_dict(SPACE, SHORT), allow_nan=False)
+
+
 def test_what_is_returned_is_within_the_bounds():
     result = run(search={"max_params": 3000, "max_macs_per_pixel": 500})
     for entry in result.ranked:
@@ -545,22 +566,82 @@ def test_what_the_supernet_proposes_is_measured_and_the_best_of_it_taken(tmp_pat
     assert json.loads((tmp_path / "alone" / "best.json").read_text())["arch_id"] == asked[0]
 
 
+def stopped(*_, **__):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.usefixtures("drawn")
-def test_measuring_proposals_continues_without_a_second_supernet(tmp_path, monkeypatch):
+@pytest.mark.parametrize("at", ["measured_search", "write_json"])
+def test_measuring_proposals_continues_without_a_second_supernet(tmp_path, monkeypatch, at):
+    """Interrupted while they are measured, or between the two files that say what they are."""
+    whole = measured(monkeypatch, tmp_path / "whole")
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(
-            pipeline, "measured_search", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
+        patch.setattr(pipeline, at, stopped)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(settings(out, measure=3), stages=("search",), progress=False)
-    monkeypatch.setattr(darts._Search, "train_epoch", None)
-    assert len(measured(monkeypatch, out)) == 3
-    (out / "best.json").unlink()
-    (out / "stages.json").unlink()
-    (out / "darts.json").write_text("{")
-    with pytest.raises(RunError, match=r"darts\.json cannot be read"):
+    assert (out / "proposed.csv").exists()
+    assert (out / "darts.json").exists() == (at == "measured_search")
+    with monkeypatch.context() as patch:
+        patch.setattr(darts._Search, "train_epoch", None)
+        if at == "measured_search":
+            patch.setattr(darts._Search, "derive", None)
+        assert measured(monkeypatch, out) == whole
+    both = [json.loads((folder / "best.json").read_text()) for folder in (tmp_path / "whole", out)]
+    assert both[0]["arch_id"] == both[1]["arch_id"]
+    assert both[0]["darts"] == both[1]["darts"]
+
+
+@pytest.mark.usefixtures("drawn")
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_proposals_that_cannot_be_read_are_said_with_what_to_do(tmp_path, monkeypatch, text):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "measured_search", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(settings(out, measure=3), stages=("search",), progress=False)
+    (out / "darts.json").write_text(text)
+    with pytest.raises(RunError, match=r"darts\.json cannot be used: .*delete it"):
         measured(monkeypatch, out)
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_bound_that_nothing_keeps_does_not_bind_the_folder(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with pytest.raises(ConfigError, match=r"search\.max_params 1 "):
+        measured(monkeypatch, out, max_params=1)
+    assert len(measured(monkeypatch, out)) == 3
+
+
+@pytest.mark.usefixtures("drawn")
+def test_two_workers_in_one_folder_train_one_supernet_and_share_its_proposals(
+    tmp_path, monkeypatch
+):
+    out, asked = tmp_path / "run", []
+    second = []
+
+    def and_another(self, within, propose, progress):
+        # The other worker begins while this one holds the folder.
+        monkeypatch.setattr(darts._Search, "derive", derive)
+        second.append(threading.Thread(target=lambda: asked.extend(measured(monkeypatch, out))))
+        second[0].start()
+        time.sleep(0.3)
+        assert not asked
+        return derive(self, within, propose, progress)
+
+    derive = darts._Search.derive
+    epochs = []
+    trained = darts._Search.train_epoch
+    monkeypatch.setattr(
+        darts._Search, "train_epoch", lambda self: (epochs.append(self.epoch), trained(self))
+    )
+    monkeypatch.setattr(darts._Search, "derive", and_another)
+    first = measured(monkeypatch, out)
+    second[0].join()
+    assert epochs == [0, 1, 2, 3]
+    best = json.loads((out / "best.json").read_text())
+    ranked = [entry["arch_id"] for entry in best["darts"]["ranked"]]
+    assert set(first) | set(asked) == set(ranked[:3])
 
 
 @pytest.mark.parametrize(
@@ -592,6 +673,15 @@ def test_measuring_proposals_continues_without_a_second_supernet(tmp_path, monke
                 "classification",
             ],
             "search.stop_gain is 0.1.*allowed: the default, 0.0",
+        ),
+        (
+            [
+                "--strategy=darts",
+                "--measure=3",
+                "--task=classification",
+                "--storage=sqlite:///s.db",
+            ],
+            "search.storage is 'sqlite:///s.db'.*allowed: the default, None",
         ),
         (["--strategy", "random", "--maximize", "day1"], r"objectives or constraints \(day1\)"),
         (["--strategy", "random", "--measure", "3"], "search.measure is 3"),
