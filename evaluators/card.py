@@ -42,11 +42,13 @@ def write_card(evaluator: XGBoostEvaluator, table: Table, folder: str | Path) ->
         repeats=max(1, schema["cross_validation"]["repeats"]),
         params={**schema["hyperparameters"], "objective": "rank:pairwise"},
     )[0]
+    metric = schema.get("metric")
+    said = f" `day1`, `std` and `p05` are of the metric `{metric}`." if metric else ""
     lines = [
         f"# Surrogate of `{schema['space']['name']}`, version {schema['space']['version']}\n",
         f"Fitted to {schema['n']} measured architectures (their table is "
         f"`{(schema['table'] or {}).get('file', 'not kept')}`), by gradient-boosted trees "
-        f"(xgboost {schema['xgboost']}).\n",
+        f"(xgboost {schema['xgboost']}).{said}\n",
         "| | range in the table | Kendall's tau, held out |",
         "|---|---|---|",
     ]

@@ -86,7 +86,8 @@ def measure(
     Returns:
         One row of a table: ``arch_id``, ``arch`` (canonical JSON), the scores of
         :class:`Scores` that this gives, the same ``_uncalibrated``, every digital metric, MACs
-        of one image, and ``seconds``. A function of its arguments but for ``seconds``.
+        of one image, the name of the scores' ``metric``, and ``seconds``. A function of its
+        arguments but for ``seconds``.
 
     Raises:
         NassegError: the architecture cannot be built, converted or trained.
@@ -126,6 +127,7 @@ def measure(
         "params": params,
         "macs": coverage.macs,
         "tiles": coverage.tiles,
+        "metric": task.monitor,
         "space_version": space.version,
         "seconds": round(time.perf_counter() - start, 1),
     }

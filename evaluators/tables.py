@@ -46,6 +46,8 @@ class Table:
     """The file as it was read."""
     noise: Noise = NOTHING_REPEATED
     """How well repeated measurements of ``day1`` agree."""
+    metric: str = ""
+    """What ``day1`` is of (``dice``, ``auc`` ...); empty where the table does not say."""
 
     @property
     def sha256(self) -> str:
@@ -58,7 +60,8 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
 
     One row an architecture: either a column ``arch`` with its canonical JSON, or one column for
     every name in ``space.feature_names``; and the columns ``day1``, ``avm`` and ``std``. ``p05`` is
-    read where it is a column, other columns are ignored. A Parquet file is a bench
+    read where it is a column, and so is ``metric``, the name of what ``day1`` is of; other columns
+    are ignored. A Parquet file is a bench
     (:class:`~nasseg.evaluators.NASSegBench`), of which the proxy budget is read.
 
     Raises:
@@ -81,7 +84,21 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
         noise = NASSegBench(file).noise()
     else:
         noise = _noise_of(X, known["day1"])
-    return Table(X, Scores.of(len(body), **known), data, noise)
+    return Table(X, Scores.of(len(body), **known), data, noise, _metric(file, header, body))
+
+
+def _metric(file: Path, header: Sequence[str], body: _Body) -> str:
+    cells = _column(header, body, "metric") if "metric" in header else []
+    return _one_metric({cell for _, cell in cells}, str(file))
+
+
+def _one_metric(said: set[str], where: str) -> str:
+    known = sorted(said - {""})
+    if len(known) > 1:
+        raise DataError(
+            f"{where}: day1 is of several metrics ({', '.join(known)}); one surrogate learns one"
+        )
+    return known[0] if known else ""
 
 
 def _noise_of(X: Matrix, day1: Sequence[float]) -> Noise:
@@ -190,7 +207,8 @@ def read_tables(paths: Sequence[str | Path], space: SearchSpace) -> Table:
     for arch, row, more in zip(archs, rows, cells, strict=True):
         writer.writerow([space.to_json(arch), *(row[name] for name in TARGETS), *more])
     noise = _noise_of(X, [row["day1"] for row in rows])
-    return Table(X, Scores.from_rows(rows), text.getvalue().encode("utf-8"), noise)
+    metric = _one_metric({table.metric for table in tables}, ", ".join(map(str, paths)))
+    return Table(X, Scores.from_rows(rows), text.getvalue().encode("utf-8"), noise, metric)
 
 
 def _shared_columns(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]]:

@@ -326,6 +326,8 @@ def fit_table(
     evaluator = XGBoostEvaluator(space, low_fidelity=short).fit(
         table.X, table.scores, seed, tuned=tuned
     )
+    if table.metric:
+        evaluator.schema["metric"] = table.metric
     if out is not None:
         from nasseg.evaluators.card import write_card
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
 import math
 import time
@@ -24,7 +25,7 @@ from nasseg.evaluators._boosting import GRID
 from nasseg.evaluators._shipped import WEIGHTS
 from nasseg.evaluators.card import importance
 from nasseg.evaluators.tables import read_table
-from nasseg.evaluators.xgboost import cross_validate
+from nasseg.evaluators.xgboost import cross_validate, read_schema
 from nasseg.search_spaces import get_space
 
 CIFAR10 = Path(__file__).parents[2] / "shared/data/analognas/cifar10_dataset.csv"
@@ -264,6 +265,27 @@ def test_the_card_says_what_the_surrogate_rests_on(tmp_path):
     shares = importance(fitted)
     assert sum(shares.values()) == pytest.approx(1)
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
+
+
+def test_a_table_may_say_what_its_scores_are_of_and_so_says_the_surrogate(tmp_path):
+    space = get_space("unet")
+    plain = write_table(tmp_path / "t.csv", space)
+    header, *rows = csv.reader(plain.open())
+
+    def named(name, *metrics):
+        cells = itertools.cycle(metrics)
+        write_csv(tmp_path / name, [*header, "metric"], [[*row, next(cells)] for row in rows])
+        return tmp_path / name
+
+    fit_table(plain, space, tmp_path / "plain")
+    assert "metric" not in read_schema(tmp_path / "plain")
+    fit_table([named("a.csv", "auc"), plain], space, tmp_path / "s")
+    assert read_schema(tmp_path / "s")["metric"] == "auc"
+    assert "are of the metric `auc`" in (tmp_path / "s/card.md").read_text()
+    other = named("b.csv", "dice")
+    for tables in ([named("c.csv", "auc", "dice")], [tmp_path / "a.csv", other]):
+        with pytest.raises(DataError, match=r"day1 is of several metrics \(auc, dice\)"):
+            fit_table(tables, space)
 
 
 def test_repeated_rows_of_one_architecture_do_not_leak_between_folds():

@@ -21,7 +21,8 @@ from nasseg.config import DRIFT_TIMES, DataConfig, RunConfig, TrainConfig, to_di
 from nasseg.errors import RunError
 from nasseg.report import write_report
 from nasseg.report._architecture import draw_architecture, plan_unet
-from nasseg.report._details import command_words
+from nasseg.report._details import command_words, search_facts
+from nasseg.report._figures import draw_search
 from nasseg.report._load import chip_statistics, load_run
 from nasseg.report._panels import FALSE_POSITIVE, MISSED, dice, error_picture
 from nasseg.report._write import render
@@ -185,6 +186,20 @@ def test_report_holds_every_part(written: Path) -> None:
         assert part in text, part
     assert 'class="missing"' not in text
     assert parse(text).seen.count("svg") == 4
+
+
+def test_a_prediction_is_named_after_what_the_surrogate_learned(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    assert "Dice after a day 0.810" in search_facts(load_run(run))
+    best = json.loads((run / "best.json").read_text())
+    best["surrogate"]["metric"] = "auc"
+    (run / "best.json").write_text(json.dumps(best))
+    said = search_facts(load_run(run))
+    assert "AUC after a day 0.810" in said
+    assert "Dice" not in said
+    figure = draw_search(load_run(run))
+    assert figure is not None
+    assert figure.axes[0].get_title() == "predicted AUC after a day"
 
 
 def test_pictures_are_written_as_files(written: Path) -> None:

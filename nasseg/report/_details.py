@@ -35,12 +35,13 @@ def search_facts(run: RunFiles) -> str:
         ("measured", "measured of the winner, after short training"),
     ):
         predicted = best.get(key)
+        metric = run.predicted_title if key == "predicted" else run.main_metric[1]
         if not isinstance(predicted, dict):
             continue
         parts = [
             f"{name} {number(predicted.get(score), digits)}"
             for score, name, digits in (
-                ("day1", f"{run.main_metric[1]} after a day", 3),
+                ("day1", f"{metric} after a day", 3),
                 ("avm", "one-month variation (points)", 2),
                 ("std", "chip-to-chip std", 3),
             )

@@ -144,7 +144,7 @@ def draw_search(run: RunFiles) -> Figure | None:
     elif isinstance(best.get("measured"), dict):
         title = f"measured {run.main_metric[1]} after a day, short training"
     else:
-        title = f"predicted {run.main_metric[1]} after a day"
+        title = f"predicted {run.predicted_title} after a day"
     ax.set_title(title)
     ax.set_xlabel("epoch" if supernet else "generation")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import yaml
 
 from nasseg._cli_pareto import Front, read_front
-from nasseg._cli_summary import metrics_of
+from nasseg._cli_summary import metrics_of, score_name
 from nasseg.errors import RunError
 
 Array = npt.NDArray[Any]
@@ -68,6 +68,13 @@ class RunFiles:
     def main_metric(self) -> tuple[str, str]:
         """The metric that the run is scored by, and its title."""
         return self.shown_metrics[0]
+
+    @property
+    def predicted_title(self) -> str:
+        """Title of the metric that the surrogate predicts, which its table may say."""
+        surrogate = (self.best or {}).get("surrogate")
+        known = surrogate.get("metric") if isinstance(surrogate, dict) else None
+        return score_name(known) if isinstance(known, str) else self.main_metric[1]
 
     @property
     def classified(self) -> bool:

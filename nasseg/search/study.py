@@ -266,4 +266,5 @@ def _surrogate(surrogate: Any) -> dict[str, Any]:
         "n": schema["n"],
         "tau": {name: entry["tau_mean"] for name, entry in schema["targets"].items()},
         "table": schema.get("table"),
+        "metric": schema.get("metric"),
     }

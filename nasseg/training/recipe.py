@@ -33,6 +33,9 @@ from nasseg.training.loop import EpochLoader, FitResult, fit
 # Branches of a run's seed: what is drawn under one is independent of the others.
 SEED_INIT, SEED_DIGITAL, SEED_ANALOG, SEED_DRIFT, SEED_RECALIBRATE = 10, 11, 12, 13, 14
 SEED_SENSITIVITY, SEED_PLAN = 15, 16
+STATISTICS_IMAGES = 1024
+"""Most training images that the BatchNorm statistics of the retrained network are averaged over.
+With each of ``analog.statistics_chips`` chips, a large set takes longer than its retraining."""
 
 
 def select_device(name: str) -> torch.device:
@@ -172,7 +175,7 @@ def train_analog(
         first = _anew(digital, stage_seed)
         # The ranges below are of activations as BatchNorm will scale them in training; without
         # statistics, those of a new network shrink from layer to layer.
-        recalibrate_batch_norms(first, recalibration_loader(data, train, DriftConfig(), seed) or ())
+        recalibrate_batch_norms(first, _statistics(data, train, seed) or ())
     analog, coverage = to_analog(
         first, config, channels=data.in_channels, size=data.size, seed=stage_seed
     )
@@ -220,11 +223,16 @@ def train_analog(
     _set_output_noise(analog, spec.out_noise)
     # Under the injected noise the statistics were wider than those of the target weights. The DAC
     # ranges stay those that the weights were trained under.
-    statistics = recalibration_loader(data, train, DriftConfig(), seed)
+    statistics = _statistics(data, train, seed)
     if statistics is not None:
         chips = config.statistics_chips if spec.memory != "ideal" else 0
         average_batch_norms(analog, statistics, chips=chips, seed=derive_seed(stage_seed, 4))
     return analog, coverage, result
+
+
+def _statistics(data: Data, train: TrainConfig, seed: int) -> list[tuple[Tensor, Tensor]] | None:
+    images = min(STATISTICS_IMAGES, len(data.train_ids))
+    return recalibration_loader(data, train, DriftConfig(recalibrate_images=images), seed)
 
 
 def analog_task(data: Data, task: Task, train: TrainConfig, config: AnalogConfig) -> Task:
