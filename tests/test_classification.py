@@ -101,13 +101,26 @@ def test_the_space_follows_from_the_task_unless_it_is_named():
             ["--analog.class_weights", "balanced"],
             "analog.class_weights is 'balanced'; allowed: not",
         ),
-        (["--task", "classification"], "no surrogate is shipped for the space 'resnet'"),
+        (
+            ["--task", "classification", "--search.space", "cells"],
+            "no surrogate is shipped for the space 'cells'",
+        ),
         (["--weights", "x.pt"], "unless search.arch says which network"),
     ],
 )
 def test_settings_that_cannot_be_are_named(words, said, tmp_path, capsys):
     assert main(["run", *words, "--out", str(tmp_path / "run")]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_default_search_asks_the_surrogate_that_ships(tmp_path):
+    words = ["--search.population_size=8", "--search.nb_iter=2", "--search.runs=1"]
+    given = ["search", "--task", "classification", *TINY, *words, "--out", str(tmp_path)]
+    assert main(given) == 0
+    best = json.loads((tmp_path / "best.json").read_text())
+    assert best["space"] == "resnet"
+    assert 0.4 < best["predicted"]["day1"] <= 1
+    assert best["surrogate"]["metric"] == "auc"
 
 
 # --- loss and metrics -----------------------------------------------------------------------
