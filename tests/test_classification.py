@@ -14,9 +14,10 @@ from PIL import Image
 
 from nasseg.cli import main
 from nasseg.compare import compare, format_comparison
-from nasseg.config import AnalogConfig, DataConfig, RunConfig, TrainConfig
+from nasseg.config import AnalogConfig, DataConfig, LabelConfig, RunConfig, TrainConfig
 from nasseg.data import ClassificationData, load_data
 from nasseg.errors import ConfigError, RunError
+from nasseg.labelling import open_study
 from nasseg.report._classes import calibration_error, confusion, reliability
 from nasseg.search_spaces import get_space
 from nasseg.tasks import balanced_weights, classification_task, semantic_task, task_for
@@ -455,3 +456,21 @@ def test_runs_of_different_tasks_are_not_compared(folder, tmp_path):
     (nuclei / "summary.json").write_text("{}")
     with pytest.raises(RunError, match="not trained"):
         compare([nuclei])
+
+
+def test_a_study_from_before_the_retraining_weighed_classes_goes_on(tmp_path):
+    data = load_data(
+        DataConfig(task="classification", image_size=16, synthetic_train=16, synthetic_val=8)
+    )
+    config = LabelConfig(
+        out=str(tmp_path), space="cells", data=DataConfig(task="classification", image_size=16)
+    )
+    space = get_space("cells")
+    study = open_study(config, space, data).study
+    settings = study.user_attrs["settings"]
+    del settings["analog"]["class_weights"]
+    study.set_user_attr("settings", settings)
+    assert open_study(config, space, data).study.study_name == study.study_name
+    weighed = dataclasses.replace(config, analog=AnalogConfig(epochs=4, class_weights="balanced"))
+    with pytest.raises(RunError, match=r"class_weights"):
+        open_study(weighed, space, data)
