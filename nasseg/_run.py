@@ -80,7 +80,8 @@ class RunFolder:
                 raise RunError(f"{file} cannot be read: {error}") from None
             if not isinstance(saved, dict):
                 raise RunError(f"{file} is not a run's configuration")
-            saved = _with_idle(_with_younger(saved, type(config)()), wanted)
+            saved = _with_younger(saved, type(config)())
+            free = (*free, *_idle(saved, wanted))
             absent = _absent(_fixed(saved, free), _fixed(wanted, free))
             if absent:
                 raise RunError(
@@ -252,16 +253,15 @@ def _with_younger(saved: dict[str, Any], default: Any) -> dict[str, Any]:
     return {**saved, **{key: {**known[key], **saved[key]} for key in whole}}
 
 
-def _with_idle(saved: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Saved settings with those of a search that neither run has, as the other has them.
+def _idle(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Dotted names of the settings of a search that neither run has.
 
     Their defaults may change from one version to the next.
     """
     own, other = (config.get("search") or {} for config in (saved, wanted))
     if any(c.get("strategy") == "darts" and c.get("arch") is None for c in (own, other)):
-        return saved
-    idle = {key: value for key, value in other.items() if key.startswith("darts_")}
-    return {**saved, "search": {**own, **idle}} if idle else saved
+        return []
+    return [f"search.{key}" for key in other if key.startswith("darts_")]
 
 
 def _fixed(config: dict[str, Any], free: Sequence[str], prefix: str = "") -> dict[str, Any]:
