@@ -1,5 +1,6 @@
 """The compiled kernels do what torch does step by step, and draw good normal deviates."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from scipy.stats import kstest
 from torch import nn
 
-from nasseg.analog import AnalogSpec, NoiseSource, convert
+from nasseg.analog import AnalogSpec, NoiseProfile, NoiseSource, convert
 from nasseg.analog import _elementwise as elementwise
 
 kernels = pytest.importorskip("nasseg.analog._kernels", reason="Numba is not installed")
@@ -218,3 +219,45 @@ def test_quantising_gives_the_same_in_either_memory_layout():
             elementwise.quantise_backward(grad.clone(), x, 1.0, 2.0),
             elementwise.quantise_backward(grad.clone(), given, 1.0, 2.0),
         )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (40, 61), (256, 512)])
+@pytest.mark.parametrize("compensation", ["global", "none"])
+def test_what_a_memory_makes_of_weights_is_that_of_torch(
+    shape, compensation, in_torch, monkeypatch
+):
+    profile = NoiseProfile.of(AnalogSpec.preset("pcm", drift_compensation=compensation))
+    profile = dataclasses.replace(profile, scale=0.7)
+    weight = normal(shape).clamp_(-2, 2)
+    draw = kernels.normal(weight.shape, NoiseSource(4).key())
+    ours = profile.disturb(weight, NoiseSource(4))
+
+    same = NoiseSource(4)
+    same.key()  # the one of the deviates
+    monkeypatch.setattr(same, "normal_like", lambda reference: draw.clone())
+    torch.testing.assert_close(ours, in_torch(profile.disturb, weight, same), atol=3e-6, rtol=0)
+    if weight.numel() > 1:
+        assert not torch.equal(ours, profile.disturb(weight, NoiseSource(5)))
+
+
+def test_disturbed_weights_depend_on_neither_threads_nor_layout():
+    profile = NoiseProfile.of(AnalogSpec.preset("pcm"))
+    weight = normal((300, 512))
+    before = profile.disturb(weight, NoiseSource(1))
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            assert torch.equal(profile.disturb(weight, NoiseSource(1)), before)
+    finally:
+        torch.set_num_threads(threads)
+    turned = weight.T.contiguous().T
+    assert torch.equal(profile.disturb(turned, NoiseSource(1)), before)
+
+
+def test_weights_of_zero_stay_near_it_and_not_a_number_stays_where_it_is():
+    profile = NoiseProfile.of(AnalogSpec.preset("pcm"))
+    assert float(profile.disturb(torch.zeros(8, 8), NoiseSource(0)).abs().max()) < 1e-6
+    weight = normal((8, 8))
+    weight[2, 3] = float("nan")
+    assert not bool(profile.disturb(weight, NoiseSource(0)).isfinite().all())

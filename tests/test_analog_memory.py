@@ -92,7 +92,7 @@ def test_a_profile_disturbs_weights_as_programmed_chips_do(memory, time_s):
             chips.append(tile.tile.weight.detach() * tile.alpha)
     profile = NoiseProfile.of(spec, times=(time_s,))
     source = NoiseSource(2)
-    drawn = [profile.disturb(weight, source.normal_like(weight), source) for _ in range(20)]
+    drawn = [profile.disturb(weight, source) for _ in range(20)]
     real, ours = (torch.stack(found) - weight for found in (chips, drawn))
     for low, high in ((0.0, 0.1), (0.1, 0.3), (0.3, 0.6), (0.6, 1.01)):
         among = (weight.abs() >= low) & (weight.abs() < high)
@@ -108,12 +108,12 @@ def test_a_profile_of_scale_zero_keeps_only_the_mean_and_a_seed_decides_the_rest
     weight = torch.linspace(-1, 1, 101)[None]
     source = NoiseSource(0)
     quiet = dataclasses.replace(profile, scale=0.0)
-    still = quiet.disturb(weight, source.normal_like(weight), source)
+    still = quiet.disturb(weight, source)
     torch.testing.assert_close(still, weight, atol=0.03, rtol=0)
 
     def draw(seed):
         source = NoiseSource(seed)
-        return profile.disturb(weight, source.normal_like(weight), source)
+        return profile.disturb(weight, source)
 
     assert torch.equal(draw(1), draw(1))
     assert not torch.equal(draw(1), draw(2))

@@ -462,3 +462,114 @@ def normal(shape: torch.Size, key: int) -> torch.Tensor:
         mark=False,
     )
     return out
+
+
+# ----------------------------------------------------------------------------------------------
+# Weights: what a memory may make of them, by tables over their size.
+
+
+@njit(inline="always")
+def _place(weight, top, last):
+    """Interval of a table and part of it; whole numbers are clamped, so that NaN finds one too."""
+    place = (weight / top + _f32(1)) * (_f32(last) / _f32(2))
+    below = min(max(_i32(place), _i32(0)), _i32(last - 1))
+    return below, place - _f32(below)
+
+
+@njit(inline="always")
+def _between(row, below, part):
+    return row[below] + part * (row[below + 1] - row[below])
+
+
+@njit(fastmath={"nsz", "contract", "reassoc"}, error_model="numpy")
+def _sum_part(weight, row, top):
+    total = _f32(0)
+    last = row.size - 1
+    for i in range(weight.size):
+        below, part = _place(weight[i], top, last)
+        total += _between(row, below, part)
+    return total
+
+
+@njit(fastmath={"nsz", "contract"}, error_model="numpy")
+def _disturb_part(weight, draw, means, sizes, top, factor, out):
+    last = means.size - 1
+    for i in range(weight.size):
+        below, part = _place(weight[i], top, last)
+        mean, size = _between(means, below, part), _between(sizes, below, part)
+        out[i] = (draw[i] * size + mean) * factor
+
+
+@cfunc(_worker, cache=True)
+def _sum_weights(address):
+    job = carray(address, 9, np.int64)
+    count, levels = job[3], job[5]
+    weight = carray(_pointer(job[1]), count, np.float32)
+    table = carray(_pointer(job[4]), (4, levels), np.float32)
+    top = carray(_pointer(job[8]), 2, np.float32)[0]
+    chunks = (count + CHUNK - 1) // CHUNK
+    # A sum a chunk: the total does not depend on the number of threads.
+    sums = carray(_pointer(job[7]), (2, chunks), np.float32)
+    first, last = _share(job, chunks)
+    for chunk in range(first, last):
+        part = weight[chunk * CHUNK : min((chunk + 1) * CHUNK, count)]
+        sums[0, chunk] = _sum_part(part, table[2], top)
+        sums[1, chunk] = _sum_part(part, table[3], top)
+
+
+@cfunc(_worker, cache=True)
+def _disturb_weights(address):
+    job = carray(address, 9, np.int64)
+    count, levels, key = job[3], job[5], job[6]
+    weight = carray(_pointer(job[1]), count, np.float32)
+    out = carray(_pointer(job[2]), count, np.float32)
+    table = carray(_pointer(job[4]), (4, levels), np.float32)
+    settings = carray(_pointer(job[8]), 2, np.float32)
+    bits, work = np.empty(CHUNK, _u32), np.empty(2 * LANE, _u32)
+    floats, draw = work.view(np.float32), np.empty(CHUNK, np.float32)
+    first, last = _share(job, (count + CHUNK - 1) // CHUNK)
+    for chunk in range(first, last):
+        begin = chunk * CHUNK
+        end = min(begin + CHUNK, count)
+        _normal_chunk(bits, work, floats, draw, chunk, key)
+        _disturb_part(
+            weight[begin:end], draw, table[0], table[1], settings[0], settings[1], out[begin:end]
+        )
+
+
+def disturb(
+    weight: torch.Tensor, table: np.ndarray, top: float, key: int, compensated: bool
+) -> torch.Tensor:
+    """Weights as a memory may hold them; a new tensor of the shape of ``weight``.
+
+    Args:
+        weight: contiguous target weights.
+        table: (4, L) float32, by weights from ``-top`` to ``top``: mean and deviation in units of
+            ``top``, and the magnitudes that drift compensation reads at first and then.
+        top: the largest size of a weight.
+        key: decides the deviates.
+        compensated: whether the ratio of the two sums of those magnitudes is undone.
+    """
+    out = torch.empty(weight.shape, dtype=torch.float32, device="cpu")
+    settings = np.array([top, top], dtype=np.float32)
+    sums = np.empty((2, -(-weight.numel() // CHUNK)), dtype=np.float32)
+    job = np.array(
+        [
+            1,
+            weight.data_ptr(),
+            out.data_ptr(),
+            weight.numel(),
+            table.ctypes.data,
+            table.shape[1],
+            key,
+            sums.ctypes.data,
+            settings.ctypes.data,
+        ],
+        dtype=np.int64,
+    )
+    if compensated:
+        _run(_sum_weights, job, weight.numel())
+        before, now = sums.sum(axis=1, dtype=np.float64)
+        settings[1] = top * before / max(now, 1e-7)
+    _run(_disturb_weights, job, weight.numel())
+    return out

@@ -44,7 +44,7 @@ from nasseg.analog.noise import NoiseSource
 def _noisy_weight(tile: TorchInferenceTile, weight: Tensor, noise: NoiseSource) -> Tensor:
     """The weight (out, in) of one training step, with what the modifier injects."""
     if noise.profile is not None:
-        return noise.profile.disturb(weight, normal_like(weight, noise), noise)
+        return noise.profile.disturb(weight, noise)
     modifier = tile.rpu_config.modifier
     if modifier.type in (WeightModifierType.NONE, WeightModifierType.COPY):
         return weight

@@ -14,13 +14,15 @@ profile from the noise model instead of a polynomial, are ours.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from nasseg.analog._elementwise import converter_step
+from nasseg.analog._elementwise import compiled, converter_step
 from nasseg.analog.noise import NoiseSource, seeded
 from nasseg.config import DRIFT_TIMES
 
@@ -115,32 +117,46 @@ class NoiseProfile:
             compensated=spec.drift_compensation != "none",
         )
 
+    @functools.cached_property
+    def _tables(self) -> np.ndarray:
+        """(T, 4, L) float32, contiguous: for each time what the compiled kernel takes."""
+        first = self.reading[:1].expand_as(self.mean)
+        parts = (self.mean, self.deviation * self.scale, first, self.reading[1:])
+        return np.ascontiguousarray(torch.stack(parts, dim=1).float().cpu().numpy())
+
     @torch.no_grad()
-    def disturb(self, weight: Tensor, draw: Tensor, source: NoiseSource) -> Tensor:
+    def disturb(self, weight: Tensor, source: NoiseSource) -> Tensor:
         """A weight (out, in) as a chip may hold it some time after programming.
 
         Args:
             weight: target weights.
-            draw: standard normal deviates of the same shape; they are overwritten.
-            source: decides the time.
+            source: decides the time, drawn evenly in logarithm, and the deviates.
 
         Returns:
-            A new tensor. The time is drawn evenly in logarithm.
+            A new tensor.
         """
-        top = weight.abs().max().clamp(min=1e-7)
+        kernels = compiled(weight)
+        if kernels is not None:
+            low, high = (float(end) for end in torch.aminmax(weight))
+            top, key = max(-low, high, 1e-7), source.key()
+            table = self._tables[source.key() % len(self._tables)]
+            out: Tensor = kernels.disturb(weight.contiguous(), table, top, key, self.compensated)
+            return out
+        draw = source.normal_like(weight)
+        index = source.key() % self.mean.shape[0]
+        most = weight.abs().max().clamp(min=1e-7)
         last = self.mean.shape[1] - 1
-        place = (weight / top).add_(1.0).mul_(last / 2)
+        place = (weight / most).add_(1.0).mul_(last / 2)
         below = place.long().clamp_(0, last - 1)
         part = place.sub_(below)
-        index = source.key() % self.mean.shape[0]
 
         def at(row: Tensor) -> Tensor:
             own = row.to(weight)
             return torch.lerp(own[below], own[below + 1], part)
 
-        factor = top
+        factor = most
         if self.compensated:
             now = at(self.reading[index + 1]).sum().clamp(min=1e-7)
-            factor = top * at(self.reading[0]).sum() / now
+            factor = most * at(self.reading[0]).sum() / now
         size = at(self.deviation[index]).mul_(self.scale)
         return draw.mul_(size).add_(at(self.mean[index])).mul_(factor)

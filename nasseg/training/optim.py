@@ -38,11 +38,15 @@ def make_optimizer(
         plain = [p for p in trained if p.dim() < 2]
         groups.append({"params": plain, "weight_decay": 0.0, **more})
     groups = [group for group in groups if group["params"]]
+    # One pass over memory a step; for weights beyond the caches that is what a step costs. On a
+    # GPU, torch's own choice.
+    fused = True if all(p.device.type == "cpu" for p in net.parameters()) else None
+    settings: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "fused": fused}
     if any(True for _ in fused_layers(net)):
-        optimizer = AnalogOptimizer(torch.optim.AdamW, groups, lr=lr, weight_decay=weight_decay)
+        optimizer = AnalogOptimizer(torch.optim.AdamW, groups, **settings)
         optimizer.regroup_param_groups(net)
     else:
-        optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
+        optimizer = torch.optim.AdamW(groups, **settings)
     result: torch.optim.Optimizer = optimizer
     return result
 
