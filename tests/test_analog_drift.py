@@ -17,7 +17,7 @@ from nasseg.analog import (
     recalibrate_batch_norms,
     summarise_drift,
 )
-from nasseg.analog.chips import all_tiles
+from nasseg.analog.chips import BLOCK, all_tiles
 from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.errors import ConfigError, ConversionError, RunError
 
@@ -85,10 +85,14 @@ def test_conductances_fall_with_time(analog):
     assert sizes[0] > sizes[1] > sizes[2]
 
 
+@pytest.mark.parametrize("block", [1, 200, BLOCK])
 @pytest.mark.parametrize("compensation", ["none", "global", "column"])
 @pytest.mark.parametrize("memory", ["pcm", "hermes", "reram"])
-def test_all_tiles_at_once_is_what_aihwkit_does_tile_by_tile(memory, compensation, monkeypatch):
+def test_all_tiles_at_once_is_what_aihwkit_does_tile_by_tile(
+    memory, compensation, block, monkeypatch
+):
     """With every random number the same, weights and compensation agree exactly."""
+    monkeypatch.setattr("nasseg.analog.chips.BLOCK", block)
     spec = AnalogSpec.preset(
         memory, out_noise=0.0, drift_compensation=compensation, tile_rows=20, tile_cols=6
     )
@@ -110,6 +114,22 @@ def test_all_tiles_at_once_is_what_aihwkit_does_tile_by_tile(memory, compensatio
                 torch.testing.assert_close(
                     torch.as_tensor(ours.alpha).flatten(), torch.as_tensor(theirs.alpha).flatten()
                 )
+
+
+def test_blocks_of_tiles_draw_noise_of_their_own(monkeypatch):
+    monkeypatch.setattr("nasseg.analog.chips.BLOCK", 1)
+    net = nn.Sequential(nn.Linear(16, 16, bias=False), nn.Linear(16, 16, bias=False))
+    net[1].weight.data = net[0].weight.data.clone()
+    analog, _ = convert(net, AnalogSpec.preset("pcm"))
+    first, second = all_tiles(analog)
+    with programmable(analog) as crossbars:
+        crossbars.program(seed=0, chip=0)
+        once = [tile.tile.weight.clone() for tile in (first, second)]
+        assert not torch.equal(*once)
+        crossbars.drift(86_400.0)
+        assert not torch.equal(first.tile.weight, second.tile.weight)
+        crossbars.program(seed=0, chip=0)
+        assert all(map(torch.equal, once, (first.tile.weight, second.tile.weight)))
 
 
 def test_spread_over_chips_is_that_of_aihwkits_own_calls(analog):

@@ -1,7 +1,8 @@
 """Programming chips: every chip draws its own programming noise and drift exponents.
 
 AIHWKit's noise models act on each conductance by itself, so the devices of all tiles are programmed
-and drifted as one vector: a few large operations instead of some sixty small ones a tile.
+and drifted as one vector: a few large operations instead of some sixty small ones a tile. Large
+networks take several such vectors, of as many devices as the allocator keeps memory for.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from nasseg.analog.fused import fused_layers, layer_tiles, output_settings, supp
 from nasseg.analog.noise import NoiseSource, derive_seed, seeded
 from nasseg.errors import ConfigError
 
+BLOCK = 1 << 20
+"""Devices programmed at a time, or those of one larger tile. The C library returns arrays of more
+than 32 MB to the system at every step, and page faults then cost more than the arithmetic."""
 _SMALLEST_WEIGHT = 1e-7
 """AIHWKit's floor of the weight that is mapped onto the largest conductance."""
 _STATE = (
@@ -69,10 +73,10 @@ class Crossbars:
             self._compensation = config.drift_compensation
             self._shapes = [weight.shape for weight, _ in self._kept]
             self._sizes = [weight.numel() for weight, _ in self._kept]
-            self._repeats = torch.tensor(self._sizes, device=self._device)
+            self._blocks = _blocks(self._sizes)
             self._target = torch.cat([weight.flatten() for weight, _ in self._kept])
             self._programmed = self._target
-            self._exponents = self._target
+            self._exponents: list[Tensor] = []
             self._baseline: list[Tensor] = []
 
     @torch.no_grad()
@@ -84,14 +88,17 @@ class Crossbars:
                 for tile in self.tiles:
                     tile.program_weights()
                 return
-            conductances, ratio = self._conductances(self._target)
-            noisy = self._model.apply_programming_noise_to_conductance(conductances)
             # AIHWKit's model of custom drift interpolates in NumPy.
             custom = isinstance(self._model, CustomDriftPCMLikeNoiseModel)
-            source = conductances.cpu() if custom else conductances
-            exponents = self._model.generate_drift_coefficients(source)
-            self._exponents = exponents.to(self._device)
-        self._programmed = (noisy[0] - noisy[1]) / ratio
+            programmed, self._exponents = torch.empty_like(self._target), []
+            for first, last, sizes in self._blocks:
+                conductances, ratio = self._conductances(self._target[first:last], sizes)
+                noisy = self._model.apply_programming_noise_to_conductance(conductances)
+                source = conductances.cpu() if custom else conductances
+                exponents = self._model.generate_drift_coefficients(source)
+                self._exponents.append(exponents.to(self._device))
+                torch.div(noisy[0] - noisy[1], ratio, out=programmed[first:last])
+        self._programmed = programmed
         self._set(self._programmed)
         self._baseline = self._readout(self._programmed, derive_seed(seed, chip, 3))
 
@@ -113,11 +120,11 @@ class Crossbars:
                 for tile in self.tiles:
                     tile.drift_weights(time_s)
                 return
-            conductances, ratio = self._conductances(self._programmed)
-            aged = self._model.apply_drift_noise_to_conductance(
-                conductances, self._exponents, time_s
-            )
-        weights = (aged[0] - aged[1]) / ratio
+            weights = torch.empty_like(self._programmed)
+            for (first, last, sizes), exponents in zip(self._blocks, self._exponents, strict=True):
+                conductances, ratio = self._conductances(self._programmed[first:last], sizes)
+                aged = self._model.apply_drift_noise_to_conductance(conductances, exponents, time_s)
+                torch.div(aged[0] - aged[1], ratio, out=weights[first:last])
         self._set(weights)
         now = self._readout(weights, derive_seed(*key, 3))
         if self._compensation is not None:
@@ -141,15 +148,17 @@ class Crossbars:
         for tile, part in zip(self.tiles, self._parts(flat), strict=True):
             tile.tile.weight.data = part
 
-    def _conductances(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        """Pairs of conductances (2, devices) in microsiemens, and microsiemens per weight.
+    def _conductances(self, flat: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+        """Pairs of conductances (2, devices) in microsiemens, and microsiemens per weight, of tiles
+        with ``sizes`` weights that follow one another.
 
         The largest weight of each tile takes the largest conductance; one device of a pair holds
         the positive weights and the other the negative ones.
         """
-        top = torch.stack([part.abs().max() for part in torch.split(flat, self._sizes)])
+        top = torch.stack([part.abs().max() for part in torch.split(flat, sizes)])
         low, high = self._model.g_converter.g_min, self._model.g_converter.g_max
-        ratio = ((high - low) / top.clamp(min=_SMALLEST_WEIGHT)).repeat_interleave(self._repeats)
+        repeats = torch.tensor(sizes, device=self._device)
+        ratio = ((high - low) / top.clamp(min=_SMALLEST_WEIGHT)).repeat_interleave(repeats)
         scaled = flat * ratio
         return torch.stack([scaled, -scaled]).clamp_(0.0, high).add_(low), ratio
 
@@ -174,6 +183,21 @@ class Crossbars:
         parts = self._parts(read.abs().view(-1))
         values = [part.mean(dim=1) if columns else part.mean().view(1) for part in parts]
         return [value.clamp(min=_SMALLEST_READOUT) for value in values]
+
+
+def _blocks(sizes: list[int]) -> list[tuple[int, int, list[int]]]:
+    """Tiles of these sizes in order, put together up to :data:`BLOCK` weights: where each such
+    block begins and ends, and the sizes in it."""
+    blocks: list[tuple[int, int, list[int]]] = []
+    at = 0
+    for size in sizes:
+        if blocks and blocks[-1][1] - blocks[-1][0] + size <= BLOCK:
+            first, _, own = blocks[-1]
+            blocks[-1] = (first, at + size, [*own, size])
+        else:
+            blocks.append((at, at + size, [size]))
+        at += size
+    return blocks
 
 
 def _can_join(tiles: list[TorchInferenceTile]) -> bool:
