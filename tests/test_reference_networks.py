@@ -152,6 +152,15 @@ def test_every_network_takes_every_size(name: str) -> None:
         assert network(torch.zeros(2, 1, *size, device="meta")).shape == (2, 3)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet-b0", "densenet121"])
+def test_untrained_networks_are_not_sure_of_anything(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    net = SPACE.build({"network": name}, 1, 2).train()
+    with torch.no_grad():
+        logits = net(torch.randn(16, 1, 28, 28, generator=generator))
+    assert float(logits.abs().max()) < 4
+
+
 def test_batches_too_small_for_statistics_are_said_so() -> None:
     network = SPACE.build({"network": "resnet18-imagenet"})
     with pytest.raises(ArchError, match="last maps have one pixel"):

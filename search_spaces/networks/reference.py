@@ -87,7 +87,10 @@ class ReferenceEfficientNet(_Checked, EfficientNetBN):  # type: ignore[misc]
 
     Its convolutions pad both sides alike; MONAI's pad for images of 224 to 260 pixels, whatever
     they are given, and fail below 32. BatchNorm has torch's own momentum and epsilon instead of
-    0.01 and 0.001. Dropout and drop-connect are MONAI's.
+    0.01 and 0.001. The head begins as torch's linear layers do, within 1 / sqrt(inputs): the
+    published range, 1 / sqrt(classes), is about as small for the thousand classes that it was made
+    for, but with two it gave logits in the dozens, from which short trainings did not recover.
+    Dropout and drop-connect are MONAI's.
     """
 
     def __init__(self, name: str, in_channels: int, classes: int, *, large: bool) -> None:
@@ -106,6 +109,8 @@ class ReferenceEfficientNet(_Checked, EfficientNetBN):  # type: ignore[misc]
                 if isinstance(conv, nn.Conv2d):
                     conv.padding = (conv.kernel_size[0] // 2, conv.kernel_size[1] // 2)
                     setattr(module, f"{key}_padding", nn.Identity())
+        head: Any = self._fc
+        head.reset_parameters()
         if not large:
             stem: Any = self._conv_stem
             stem.stride = (1, 1)
