@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +14,8 @@ import yaml
 from nasseg._io import read_json, write_json, write_text
 from nasseg.config import LabelConfig, RunConfig, differences, to_dict
 from nasseg.errors import RunError
+
+log = logging.getLogger(__name__)
 
 # Where a run is computed, not what: these may change when it is continued.
 # Images are known by what is in them, and what is in a proxy is bound by the study.
@@ -186,8 +189,10 @@ class RunFolder:
         write_json(self._stages_file, self.stages)
 
     @contextmanager
-    def locked(self, wait: bool = False) -> Iterator[None]:
+    def locked(self, wait: bool = False, notice: str = "") -> Iterator[None]:
         """Hold the folder; a second process that wants it is told so, or waits for its turn.
+
+        ``notice`` is logged where it has to wait.
 
         The lock is the operating system's, so that it ends with the process however that ends.
         """
@@ -197,12 +202,16 @@ class RunFolder:
                 import fcntl
 
                 try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                except OSError:
-                    raise RunError(
-                        f"{self.path} is in use by another nasseg process; wait for it, "
-                        "or use another --out"
-                    ) from None
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if not wait:
+                        raise RunError(
+                            f"{self.path} is in use by another nasseg process; wait for it, "
+                            "or use another --out"
+                        ) from None
+                    if notice:
+                        log.warning(notice)
+                    fcntl.flock(handle, fcntl.LOCK_EX)
             # Another process may have finished stages since this one looked.
             self.stages = self._read_stages()
             yield

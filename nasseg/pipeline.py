@@ -328,7 +328,8 @@ class Job:
         """The measured search and the seconds it took here; in a folder that workers share."""
         start = time.monotonic()
         proposed: dict[str, Any] | None = None
-        with self.folder.locked(wait=True), _unbound_if_refused(self.folder, "search"):
+        notice = f"another process begins the search of {self.folder.path}; waiting for it"
+        with self.folder.locked(True, notice), _unbound_if_refused(self.folder, "search"):
             # The data are looked at before anything takes long, and bind the folder.
             data = self.data
             analog_task(data, self.task, self.config.train, self.config.analog)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -204,6 +205,27 @@ def test_a_second_process_on_the_same_folder_is_refused(tmp_path, arch_file):
     settings = config(tmp_path / "run", arch_file)
     with RunFolder(settings).locked(), pytest.raises(RunError, match="in use by another"):
         pipeline.run(settings, progress=False)
+
+
+def test_who_waits_for_a_folder_is_told_so_and_has_it_next(tmp_path, arch_file, caplog):
+    settings = config(tmp_path, arch_file)
+    first, second = RunFolder(settings), RunFolder(settings)
+    order: list[str] = []
+
+    def wait() -> None:
+        with second.locked(True, "waiting for another"):
+            order.append("second")
+
+    waiting = threading.Thread(target=wait)
+    with first.locked():
+        waiting.start()
+        deadline = time.monotonic() + 30
+        while "waiting for another" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)
+        order.append("first")
+    waiting.join(30)
+    assert order == ["first", "second"]
+    assert "waiting for another" in caplog.text
 
 
 def test_a_stage_before_its_time_and_an_unknown_one_are_named(tmp_path, arch_file):
