@@ -188,6 +188,11 @@ class RunFolder:
     def _save(self) -> None:
         write_json(self._stages_file, self.stages)
 
+    @property
+    def held(self) -> str:
+        """What to say where another process holds the folder for long."""
+        return f"{self.path} is held by another nasseg process; waiting for it"
+
     @contextmanager
     def locked(self, wait: bool = False, notice: str = "") -> Iterator[None]:
         """Hold the folder; a second process that wants it is told so, or waits for its turn.
@@ -202,16 +207,23 @@ class RunFolder:
                 import fcntl
 
                 try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    if not wait:
-                        raise RunError(
-                            f"{self.path} is in use by another nasseg process; wait for it, "
-                            "or use another --out"
-                        ) from None
-                    if notice:
-                        log.warning(notice)
-                    fcntl.flock(handle, fcntl.LOCK_EX)
+                    try:
+                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    # Network file systems say the latter of a lock that another holds.
+                    except (BlockingIOError, PermissionError):
+                        if not wait:
+                            raise RunError(
+                                f"{self.path} is in use by another nasseg process; wait for it, "
+                                "or use another --out"
+                            ) from None
+                        if notice:
+                            log.warning(notice)
+                        fcntl.flock(handle, fcntl.LOCK_EX)
+                except OSError as error:
+                    raise RunError(
+                        f"{self.path} cannot be locked: {error.strerror}; use an --out on another "
+                        "file system"
+                    ) from None
             # Another process may have finished stages since this one looked.
             self.stages = self._read_stages()
             yield

@@ -255,9 +255,18 @@ def test_disturbed_weights_depend_on_neither_threads_nor_layout():
     assert torch.equal(profile.disturb(turned, NoiseSource(1)), before)
 
 
-def test_weights_of_zero_stay_near_it_and_not_a_number_stays_where_it_is():
+def test_weights_of_zero_stay_near_it():
     profile = NoiseProfile.of(AnalogSpec.preset("pcm"))
     assert float(profile.disturb(torch.zeros(8, 8), NoiseSource(0)).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_tile_with_a_weight_that_is_not_finite_is_not_a_number(value, in_torch):
+    profile = NoiseProfile.of(AnalogSpec.preset("pcm"))
     weight = normal((8, 8))
-    weight[2, 3] = float("nan")
-    assert not bool(profile.disturb(weight, NoiseSource(0)).isfinite().all())
+    weight[2, 3] = float(value)
+    for disturbed in (
+        profile.disturb(weight, NoiseSource(0)),
+        in_torch(profile.disturb, weight, NoiseSource(0)),
+    ):
+        assert bool(disturbed.isnan().all())

@@ -1,7 +1,9 @@
 """A run goes from images to a report, continues after kill -9, and refuses to become another."""
 
 import dataclasses
+import errno
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -207,25 +209,48 @@ def test_a_second_process_on_the_same_folder_is_refused(tmp_path, arch_file):
         pipeline.run(settings, progress=False)
 
 
-def test_who_waits_for_a_folder_is_told_so_and_has_it_next(tmp_path, arch_file, caplog):
-    settings = config(tmp_path, arch_file)
+def test_who_waits_for_a_folder_is_told_so_and_has_it_next(
+    tmp_path, arch_file, caplog, monkeypatch
+):
+    # The command line, once used, keeps the package's log to itself.
+    monkeypatch.setattr(logging.getLogger("nasseg"), "propagate", True)
+    settings = config(tmp_path / "run", arch_file)
     first, second = RunFolder(settings), RunFolder(settings)
     order: list[str] = []
 
     def wait() -> None:
-        with second.locked(True, "waiting for another"):
+        with second.locked(True, second.held):
             order.append("second")
 
     waiting = threading.Thread(target=wait)
     with first.locked():
         waiting.start()
         deadline = time.monotonic() + 30
-        while "waiting for another" not in caplog.text and time.monotonic() < deadline:
+        while "held by another" not in caplog.text and time.monotonic() < deadline:
             time.sleep(0.01)
         order.append("first")
     waiting.join(30)
     assert order == ["first", "second"]
-    assert "waiting for another" in caplog.text
+    assert "run is held by another" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "in use by another nasseg process"),
+        (OSError(errno.ENOLCK, "No locks available"), "cannot be locked: No locks available"),
+    ],
+)
+def test_a_lock_that_the_file_system_refuses_names_the_folder(
+    tmp_path, arch_file, monkeypatch, error, said
+):
+    def refuse(handle, flags):
+        raise error
+
+    folder = RunFolder(config(tmp_path / "run", arch_file))
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(RunError, match=f"run is {said}|run {said}"), folder.locked():
+        pass
 
 
 def test_a_stage_before_its_time_and_an_unknown_one_are_named(tmp_path, arch_file):

@@ -1,5 +1,6 @@
 """Training continues bit for bit, keeps what it says it keeps, and refuses what it cannot do."""
 
+import copy
 import itertools
 import json
 
@@ -173,6 +174,42 @@ def test_tiles_are_clipped_and_remapped_by_the_optimiser(data):
     for tile in all_tiles(net):
         assert torch.allclose(tile.tile.weight.abs().amax(1), torch.ones(tile.out_size))
         assert tile.mapping_scales.numel() == tile.out_size
+
+
+@pytest.mark.parametrize("kind", ["digital", "analog"])
+def test_adamw_in_one_pass_is_adamw(kind):
+    """Also where a training goes on that was begun step by step, and without some gradients."""
+    torch.manual_seed(0)
+    net = tiny()
+    if kind == "analog":
+        net, _ = convert(net, AnalogSpec.preset("pcm"))
+    other = copy.deepcopy(net)
+    ours, theirs = (make_optimizer(n, lr=1e-2, weight_decay=0.1) for n in (net, other))
+    assert all(group["fused"] for group in ours.param_groups)
+    for group in theirs.param_groups:
+        group["fused"] = None
+    pairs = list(zip(net.parameters(), other.parameters(), strict=True))
+    for step in range(6):
+        if step == 3:
+            ours.load_state_dict(copy.deepcopy(theirs.state_dict()))
+            for group in ours.param_groups:
+                assert group["fused"] is None
+                group["fused"] = True
+        for number, (a, b) in enumerate(pairs):
+            if a.requires_grad and a.numel() and number != step % 2:
+                a.grad = torch.randn(a.shape)
+                b.grad = a.grad.clone()
+        for optimizer in (ours, theirs):
+            optimizer.step()
+            optimizer.zero_grad()
+        for a, b in pairs:
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_adamw_leaves_layouts_that_one_pass_does_not_know_to_torch():
+    net = nn.Conv2d(3, 4, 3)
+    net.weight.data = net.weight.data.contiguous(memory_format=torch.channels_last)
+    assert make_optimizer(net, lr=1e-3, weight_decay=0.1).param_groups[0]["fused"] is None
 
 
 def test_vectors_are_not_decayed():

@@ -1,5 +1,7 @@
 """Compiled elementwise kernels of the analog layers for float32 tensors on the CPU.
 
+On feature maps, and on weights as a memory holds them.
+
 What a tile does to a feature map before and after the convolution is a dozen elementwise steps.
 Step by step in torch each is a pass over memory, and normal deviates cost more than the
 convolution; here each side is one pass.
@@ -470,7 +472,7 @@ def normal(shape: torch.Size, key: int) -> torch.Tensor:
 
 @njit(inline="always")
 def _place(weight, top, last):
-    """Interval of a table and part of it; whole numbers are clamped, so that NaN finds one too."""
+    """Interval of a table and part of it."""
     place = (weight / top + _f32(1)) * (_f32(last) / _f32(2))
     below = min(max(_i32(place), _i32(0)), _i32(last - 1))
     return below, place - _f32(below)
@@ -543,9 +545,9 @@ def disturb(
     """Weights as a memory may hold them; a new tensor of the shape of ``weight``.
 
     Args:
-        weight: contiguous target weights.
-        table: (4, L) float32, by weights from ``-top`` to ``top``: mean and deviation in units of
-            ``top``, and the magnitudes that drift compensation reads at first and then.
+        weight: contiguous target weights, all finite.
+        table: (4, L) float32, contiguous, by weights from ``-top`` to ``top``: mean and deviation
+            in units of ``top``, and the magnitudes that drift compensation reads at first and then.
         top: the largest size of a weight.
         key: decides the deviates.
         compensated: whether the ratio of the two sums of those magnitudes is undone.

@@ -2,11 +2,12 @@
 
 AIHWKit's noise models act on each conductance by itself, so the devices of all tiles are programmed
 and drifted as one vector: a few large operations instead of some sixty small ones a tile. Large
-networks take several such vectors, of as many devices as the allocator keeps memory for.
+networks take several such vectors.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,8 +27,9 @@ from nasseg.analog.noise import NoiseSource, derive_seed, seeded
 from nasseg.errors import ConfigError
 
 BLOCK = 1 << 20
-"""Devices programmed at a time, or those of one larger tile. The C library returns arrays of more
-than 32 MB to the system at every step, and page faults then cost more than the arithmetic."""
+"""Weights programmed at a time, or those of one larger tile. On a CPU, 11 million took three times
+as long in one piece: the C library gets memory for large arrays from the system anew at every
+step, and page faults cost more than the arithmetic."""
 _SMALLEST_WEIGHT = 1e-7
 """AIHWKit's floor of the weight that is mapped onto the largest conductance."""
 _STATE = (
@@ -73,7 +75,7 @@ class Crossbars:
             self._compensation = config.drift_compensation
             self._shapes = [weight.shape for weight, _ in self._kept]
             self._sizes = [weight.numel() for weight, _ in self._kept]
-            self._blocks = _blocks(self._sizes)
+            self._blocks = _blocks(self._sizes, self._device)
             self._target = torch.cat([weight.flatten() for weight, _ in self._kept])
             self._programmed = self._target
             self._exponents: list[Tensor] = []
@@ -91,8 +93,8 @@ class Crossbars:
             # AIHWKit's model of custom drift interpolates in NumPy.
             custom = isinstance(self._model, CustomDriftPCMLikeNoiseModel)
             programmed, self._exponents = torch.empty_like(self._target), []
-            for first, last, sizes in self._blocks:
-                conductances, ratio = self._conductances(self._target[first:last], sizes)
+            for first, last, sizes, repeats in self._blocks:
+                conductances, ratio = self._conductances(self._target[first:last], sizes, repeats)
                 noisy = self._model.apply_programming_noise_to_conductance(conductances)
                 source = conductances.cpu() if custom else conductances
                 exponents = self._model.generate_drift_coefficients(source)
@@ -121,8 +123,10 @@ class Crossbars:
                     tile.drift_weights(time_s)
                 return
             weights = torch.empty_like(self._programmed)
-            for (first, last, sizes), exponents in zip(self._blocks, self._exponents, strict=True):
-                conductances, ratio = self._conductances(self._programmed[first:last], sizes)
+            for block, exponents in zip(self._blocks, self._exponents, strict=True):
+                first, last, sizes, repeats = block
+                part = self._programmed[first:last]
+                conductances, ratio = self._conductances(part, sizes, repeats)
                 aged = self._model.apply_drift_noise_to_conductance(conductances, exponents, time_s)
                 torch.div(aged[0] - aged[1], ratio, out=weights[first:last])
         self._set(weights)
@@ -148,17 +152,20 @@ class Crossbars:
         for tile, part in zip(self.tiles, self._parts(flat), strict=True):
             tile.tile.weight.data = part
 
-    def _conductances(self, flat: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-        """Pairs of conductances (2, devices) in microsiemens, and microsiemens per weight, of tiles
-        with ``sizes`` weights that follow one another.
+    def _conductances(
+        self, flat: Tensor, sizes: list[int], repeats: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Pairs of conductances (2, devices) in microsiemens, and microsiemens per weight.
+
+        ``flat`` is of tiles with ``sizes`` weights, which ``repeats`` has as a tensor.
 
         The largest weight of each tile takes the largest conductance; one device of a pair holds
         the positive weights and the other the negative ones.
         """
         top = torch.stack([part.abs().max() for part in torch.split(flat, sizes)])
         low, high = self._model.g_converter.g_min, self._model.g_converter.g_max
-        repeats = torch.tensor(sizes, device=self._device)
-        ratio = ((high - low) / top.clamp(min=_SMALLEST_WEIGHT)).repeat_interleave(repeats)
+        ratio = (high - low) / top.clamp(min=_SMALLEST_WEIGHT)
+        ratio = ratio.repeat_interleave(repeats, output_size=flat.numel())
         scaled = flat * ratio
         return torch.stack([scaled, -scaled]).clamp_(0.0, high).add_(low), ratio
 
@@ -185,19 +192,18 @@ class Crossbars:
         return [value.clamp(min=_SMALLEST_READOUT) for value in values]
 
 
-def _blocks(sizes: list[int]) -> list[tuple[int, int, list[int]]]:
+def _blocks(sizes: list[int], device: torch.device) -> list[tuple[int, int, list[int], Tensor]]:
     """Tiles of these sizes in order, put together up to :data:`BLOCK` weights: where each such
-    block begins and ends, and the sizes in it."""
-    blocks: list[tuple[int, int, list[int]]] = []
-    at = 0
+    block begins and ends, and the sizes in it, twice."""
+    blocks: list[list[int]] = []
     for size in sizes:
-        if blocks and blocks[-1][1] - blocks[-1][0] + size <= BLOCK:
-            first, _, own = blocks[-1]
-            blocks[-1] = (first, at + size, [*own, size])
-        else:
-            blocks.append((at, at + size, [size]))
-        at += size
-    return blocks
+        if not blocks or sum(blocks[-1]) + size > BLOCK:
+            blocks.append([])
+        blocks[-1].append(size)
+    ends = list(itertools.accumulate(map(sum, blocks)))
+    starts = [0, *ends[:-1]]
+    tensors = [torch.tensor(block, device=device) for block in blocks]
+    return list(zip(starts, ends, blocks, tensors, strict=True))
 
 
 def _can_join(tiles: list[TorchInferenceTile]) -> bool:

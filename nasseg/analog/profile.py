@@ -15,6 +15,7 @@ profile from the noise model instead of a polynomial, are ours.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -130,16 +131,18 @@ class NoiseProfile:
 
         Args:
             weight: target weights.
-            source: decides the time, drawn evenly in logarithm, and the deviates.
+            source: decides which of ``times``, and the deviates.
 
         Returns:
-            A new tensor.
+            A new tensor; not a number throughout if a weight is not finite.
         """
         kernels = compiled(weight)
         if kernels is not None:
             low, high = (float(end) for end in torch.aminmax(weight))
             top, key = max(-low, high, 1e-7), source.key()
             table = self._tables[source.key() % len(self._tables)]
+            if not math.isfinite(top):
+                return torch.full_like(weight, math.nan)
             out: Tensor = kernels.disturb(weight.contiguous(), table, top, key, self.compensated)
             return out
         draw = source.normal_like(weight)

@@ -38,9 +38,11 @@ def make_optimizer(
         plain = [p for p in trained if p.dim() < 2]
         groups.append({"params": plain, "weight_decay": 0.0, **more})
     groups = [group for group in groups if group["params"]]
-    # One pass over memory a step; for weights beyond the caches that is what a step costs. On a
-    # GPU, torch's own choice.
-    fused = True if all(p.device.type == "cpu" for p in net.parameters()) else None
+    # One pass over memory a step; for weights beyond the caches that is what a step costs. Its
+    # kernel takes the layout of parameter and gradient for the same. On a GPU, torch's own choice;
+    # a training that is continued keeps what it began with.
+    plain_cpu = all(p.device.type == "cpu" and p.is_contiguous() for p in net.parameters())
+    fused = True if plain_cpu else None
     settings: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "fused": fused}
     if any(True for _ in fused_layers(net)):
         optimizer = AnalogOptimizer(torch.optim.AdamW, groups, **settings)

@@ -89,7 +89,7 @@ class ReferenceEfficientNet(_Checked, EfficientNetBN):  # type: ignore[misc]
     they are given, and fail below 32. BatchNorm has torch's own momentum and epsilon instead of
     0.01 and 0.001. The head begins as torch's linear layers do, within 1 / sqrt(inputs): the
     published range, 1 / sqrt(classes), is about as small for the thousand classes that it was made
-    for, but with two it gave logits in the dozens, from which short trainings did not recover.
+    for, but with two it gave logits above ten, from which short trainings did not recover.
     Dropout and drop-connect are MONAI's.
     """
 
