@@ -68,7 +68,7 @@ def evaluate_run(
         side: ``val`` or ``test``; none = the one that the run's results are of.
         at: seconds after programming at which the analog network is scored; none = the digital
             one.
-        chips: chips scored, the same ones as in ``drift.csv``.
+        chips: chips scored, the same ones as in ``drift.csv``; their output noise is drawn anew.
         recalibrate: re-estimate BatchNorm statistics on each drifted chip.
         tta: classification: mean over mirror images; none = as in the run.
         out: folder for ``evaluation.json`` and pictures; none = ``evaluation/`` of the run.
@@ -241,12 +241,13 @@ def format_evaluation(found: Evaluation) -> str:
         if found.chips > 1:
             text += f" ± {number(value['std'], 4)} [{number(value['p05'], 4)}]"
         lines.append(f"  {title:20}{text}")
+    one = " (first chip)" if found.chips > 1 else ""
     if found.calibration_error is not None:
-        lines.append(f"  {'calibration error':20}{number(found.calibration_error, 4)}")
+        lines.append(f"  {'calibration error':20}{number(found.calibration_error, 4)}{one}")
     if found.classes:
         wide = min(32, max(len(entry["name"]) for entry in found.classes))
         heads = "".join(f"{head:>11}" for head in ("images", "precision", "recall", "F1", "AUC"))
-        lines += ["", f"  {'':{wide}}{heads}"]
+        lines += ["", f"  {'':{wide}}{heads}{one}"]
         for entry in found.classes:
             cells = "".join(
                 f"{number(entry[key]):>11}" for key in ("precision", "recall", "f1", "auc")

@@ -333,6 +333,7 @@ def test_evaluate_repeats_the_scores_of_the_run(folder, tmp_path, capsys):
     assert {k: v["mean"] for k, v in found["metrics"].items()} == pytest.approx(summary["digital"])
     assert f"{summary['digital']['accuracy']:.4f}" in text
     assert "lymphocyte" in text
+    assert "first chip" not in text
     assert {path.name for path in tmp_path.iterdir()} == {
         "evaluation.json",
         "confusion.png",
@@ -341,6 +342,8 @@ def test_evaluate_repeats_the_scores_of_the_run(folder, tmp_path, capsys):
     run("evaluate", folder, "--at", "1day", "--chips", "2", "--out", tmp_path, "--quiet")
     chips = json.loads((tmp_path / "evaluation.json").read_text())
     assert (chips["chips"], chips["at_s"]) == (2, 86_400.0)
+    said = capsys.readouterr().out.splitlines()
+    assert sum(line.endswith("(first chip)") for line in said) == 2  # calibration error, classes
     run("evaluate", folder, "--side", "val", "--tta", "--out", tmp_path, "--quiet")
     assert json.loads((tmp_path / "evaluation.json").read_text())["side"] == "val"
 
