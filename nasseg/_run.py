@@ -188,16 +188,11 @@ class RunFolder:
     def _save(self) -> None:
         write_json(self._stages_file, self.stages)
 
-    @property
-    def held(self) -> str:
-        """What to say where another process holds the folder for long."""
-        return f"{self.path} is held by another nasseg process; waiting for it"
-
     @contextmanager
-    def locked(self, wait: bool = False, notice: str = "") -> Iterator[None]:
+    def locked(self, wait: bool = False, tell: bool = False) -> Iterator[None]:
         """Hold the folder; a second process that wants it is told so, or waits for its turn.
 
-        ``notice`` is logged where it has to wait.
+        With ``tell``, that it waits is logged: for where another may hold it for long.
 
         The lock is the operating system's, so that it ends with the process however that ends.
         """
@@ -216,8 +211,10 @@ class RunFolder:
                                 f"{self.path} is in use by another nasseg process; wait for it, "
                                 "or use another --out"
                             ) from None
-                        if notice:
-                            log.warning(notice)
+                        if tell:
+                            log.warning(
+                                f"{self.path} is held by another nasseg process; waiting for it"
+                            )
                         fcntl.flock(handle, fcntl.LOCK_EX)
                 except OSError as error:
                     raise RunError(

@@ -132,7 +132,7 @@ def run(
     if measuring and "search" in chosen and not folder.done("search"):
         job.measure()
     # Workers of a measured search find the stage done by the first of them.
-    with folder.locked(measuring and chosen == ("search",), folder.held):
+    with folder.locked(wait=measuring and chosen == ("search",), tell=True):
         for name in ("search", "train", "analog"):
             if folder.done(name):
                 (folder / f"{name}.ckpt").unlink(missing_ok=True)
@@ -328,7 +328,7 @@ class Job:
         """The measured search and the seconds it took here; in a folder that workers share."""
         start = time.monotonic()
         proposed: dict[str, Any] | None = None
-        with self.folder.locked(True, self.folder.held), _unbound_if_refused(self.folder, "search"):
+        with self.folder.locked(wait=True, tell=True), _unbound_if_refused(self.folder, "search"):
             # The data are looked at before anything takes long, and bind the folder.
             data = self.data
             analog_task(data, self.task, self.config.train, self.config.analog)

@@ -219,7 +219,7 @@ def test_who_waits_for_a_folder_is_told_so_and_has_it_next(
     order: list[str] = []
 
     def wait() -> None:
-        with second.locked(True, second.held):
+        with second.locked(wait=True, tell=True):
             order.append("second")
 
     waiting = threading.Thread(target=wait)
