@@ -2,12 +2,13 @@
 """Networks beside each other on one classification task: the same training, several seeds or folds.
 
     python scripts/bench_classification.py --config docs/breast.yaml --data breastmnist.npz \
-        --networks search resnet18 efficientnet-b2 --seeds 0 1 2 --out runs/breast
+        --networks search resnet18 efficientnet-b2 --seeds 0 1 2 --drift.chips 5 --out runs/breast
 
 Every network, seed and fold is a run folder below --out, digital, analog and aged; then they are
 compared. ``search`` is whatever network a run finds by itself, as the settings say: each seed and
 each fold searches anew. Where there are test images, or folds, a search sees none of what it is
-scored on. The same command continues; several of them at once share the work.
+scored on. Settings of ``nasseg run`` are taken as it takes them, after the words of this script.
+The same command continues; several of them at once share the work.
 """
 
 from __future__ import annotations
@@ -19,20 +20,38 @@ from pathlib import Path
 from typing import Any
 
 from nasseg import pipeline
-from nasseg._cli_config import build_config, files_beside, read_yaml, with_network
+from nasseg._cli_config import (
+    FINDING,
+    MEASURING,
+    build_config,
+    files_beside,
+    read_yaml,
+    settings,
+    split_flags,
+    with_network,
+)
+from nasseg._cli_help import RUN_ALIASES
 from nasseg.compare import compare, format_comparison, write_comparison
 from nasseg.config import RunConfig
 from nasseg.errors import ConfigError, NassegError, RunError
 
 SEARCH = "search"
 """Instead of an architecture: each run searches."""
+PLANNED = {
+    "search.arch": "--networks",
+    "data.path": "--data",
+    "data.folds": "--folds",
+    "data.fold": "--folds",
+    "seed": "--seeds",
+}
+"""Settings that differ from run to run, or have another flag here."""
 
 
 def main(words: list[str] | None = None) -> int:
     """Run what is missing, then compare."""
-    options = _options(words)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
+        options = _options(words)
         runs = planned(options)
         busy = [folder for folder, config in runs if not _done(folder, config)]
         if busy:
@@ -51,7 +70,11 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _options(words: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0],
+        epilog="Settings of nasseg run are flags, too (--drift.chips 5); its --help lists them.",
+        allow_abbrev=False,
+    )
     parser.add_argument("--config", required=True, help="YAML file of a run's settings")
     parser.add_argument("--data", help="as nasseg run takes it; none = as in the file")
     parser.add_argument(
@@ -65,7 +88,13 @@ def _options(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device")
     parser.add_argument("--out", required=True)
-    return parser.parse_args(words)
+    options, rest = parser.parse_known_args(words)
+    options.settings, extra = split_flags(rest, settings(RunConfig), RUN_ALIASES)
+    if extra:
+        raise ConfigError(f"unexpected {extra[0]!r}; settings are given as --name value")
+    for key in options.settings.keys() & PLANNED.keys():
+        raise ConfigError(f"{key} is {options.settings[key]!r}; allowed here: {PLANNED[key]}")
+    return options
 
 
 def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
@@ -80,7 +109,12 @@ def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
             for fold in range(max(1, options.folds)):
                 name = f"{Path(network).stem}_seed{seed}"
                 name += f"_fold{fold}" if options.folds else ""
-                said: dict[str, Any] = {"out": str(Path(options.out) / name), "seed": seed}
+                said: dict[str, Any] = {
+                    key: value
+                    for key, value in options.settings.items()
+                    if network == SEARCH or key not in (*FINDING, *MEASURING)
+                }
+                said |= {"out": str(Path(options.out) / name), "seed": seed}
                 said["search.arch"] = None if network == SEARCH else network
                 said |= {
                     key: getattr(options, key)

@@ -92,6 +92,26 @@ def test_without_networks_it_searches_whatever_network_the_settings_name(bench, 
     assert Path(config.out).name == "search_seed0"
 
 
+def test_settings_of_a_run_are_taken_for_all_of_them(bench, ran, tmp_path, capsys):
+    words = ["--config", str(settings(tmp_path)), "--out", str(tmp_path / "runs"), "--seeds", "0"]
+    words += ["--networks", "search", "resnet18"]
+    own = ["--drift.chips", "5", "--train.epochs=9", "--search.measure", "4"]
+    assert bench.main([*words, *own]) == 0
+    assert [(c.drift.chips, c.train.epochs) for c in ran] == [(5, 9), (5, 9)]
+    # How to find a network is asked of the runs that find one.
+    assert [c.search.measure for c in ran] == [4, 0]
+    for wrong, said in (
+        (["--drift.chip", "5"], "did you mean --drift.chips"),
+        (["--data.fold", "1"], "data.fold is '1'; allowed here: --folds"),
+        (["--arch", "resnet18"], "search.arch is 'resnet18'; allowed here: --networks"),
+        (["--drift.chips", "many"], "drift.chips is 'many'; allowed: a whole number"),
+        (["--drift.chips", "5", "6"], "unexpected '6'"),
+    ):
+        assert bench.main([*words, *wrong]) == 2
+        assert said in capsys.readouterr().err
+    assert len(ran) == 2
+
+
 def test_networks_of_one_name_are_refused_and_a_run_in_use_is_left_to_its_process(
     bench, ran, tmp_path, monkeypatch, capsys
 ):
