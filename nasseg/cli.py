@@ -170,6 +170,7 @@ def read_config(
         if not _bound(out):
             # What followed from other settings follows anew: these may have been a slip.
             values = with_network(said_only(config, values), flags)
+            _refuse_lost_data(saved, values, flags)
     else:
         if file is not None:
             values = files_beside(file, values)
@@ -180,6 +181,17 @@ def read_config(
             values = {**followed(config, read_yaml(saved, config)), **values}
     origins = {key: file for key in values if key not in flags and file is not None}
     return build_config(config, {**values, **flags}, origins), other
+
+
+def _refuse_lost_data(saved: Path, values: dict[str, Any], flags: dict[str, str]) -> None:
+    """Say where a path comes from that no flag of this command names, and no images are at.
+
+    Raises:
+        ConfigError: the path is of the folder's settings, and there is nothing.
+    """
+    path = values.get("data.path")
+    if "data.path" not in flags and isinstance(path, str) and not Path(path).exists():
+        raise ConfigError(f"{saved}: data.path is {path!r}, where no images are; --data says where")
 
 
 def _bound(folder: Path) -> bool:

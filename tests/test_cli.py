@@ -213,6 +213,22 @@ def test_what_followed_from_a_slip_follows_anew(pipeline: FakePipeline, tmp_path
     assert again == {**first, "analog.lr": 2e-3}
 
 
+def test_images_that_are_nowhere_are_said_to_be_of_the_folders_settings(
+    pipeline: FakePipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, images = tmp_path / "run", tmp_path / "images.npz"
+    out.mkdir()
+    (out / "config.yaml").write_text(f"data: {{task: breastmnist, path: {images}}}\n")
+    assert main(["train", "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert f"{out / 'config.yaml'}: data.path is '{images}'" in said
+    assert "; --data says where" in said
+    assert main(["train", "--out", str(out), "--data", "other.npz"]) == 0
+    assert pipeline.config.data.path == "other.npz"
+    images.touch()
+    assert main(["train", "--out", str(out)]) == 0
+
+
 @pytest.mark.parametrize(
     "config",
     [
