@@ -45,11 +45,12 @@ def duration_name(seconds: float) -> str:
 def format_measured(best: Mapping[str, Any], monitor: str | None = None) -> str:
     """The winner of a measured search, from ``best.json``; empty where nothing was measured.
 
-    ``monitor`` is the metric that it was scored by.
+    ``monitor`` is the metric that the run is scored by, and the search too if it says nothing else.
     """
     measured = best.get("measured")
     if not isinstance(measured, Mapping):
         return ""
+    monitor = measured.get("metric") or monitor
     budget = best.get("budget", {})
     parts = [
         f"{title} {measured[key]:.4f}"

@@ -16,6 +16,7 @@ import yaml
 
 from nasseg._cli_config import build_config
 from nasseg._cli_help import RUN_ALIASES
+from nasseg._cli_summary import format_measured
 from nasseg.cli import read_config
 from nasseg.config import DRIFT_TIMES, DataConfig, RunConfig, TrainConfig, to_dict
 from nasseg.errors import RunError
@@ -200,6 +201,21 @@ def test_a_prediction_is_named_after_what_the_surrogate_learned(tmp_path: Path) 
     figure = draw_search(load_run(run))
     assert figure is not None
     assert figure.axes[0].get_title() == "predicted AUC after a day"
+
+
+def test_a_measured_value_is_named_after_what_the_search_compared_by(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    best = json.loads((run / "best.json").read_text())
+    best["measured"] = {"day1": 0.81, "std": 0.02, "metric": "auc"}
+    (run / "best.json").write_text(json.dumps(best))
+    figure = draw_search(load_run(run))
+    assert figure is not None
+    assert figure.axes[0].get_title() == "measured AUC after a day, short training"
+    assert "AUC after a day 0.810" in search_facts(load_run(run))
+    # The run itself is scored by Dice.
+    assert "AUC after a day 0.8100" in format_measured(best, "dice")
+    del best["measured"]["metric"]
+    assert "Dice after a day 0.8100" in format_measured(best, "dice")
 
 
 def test_pictures_are_written_as_files(written: Path) -> None:

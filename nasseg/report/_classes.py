@@ -180,6 +180,8 @@ def draw_classified(panels: dict[str, Array] | None) -> Figure | None:
     axes = figure.subplots(down, across, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
+        # The layout makes room for text below the square only where the square stands on its slot.
+        ax.set_anchor("S")
     for ax, cell in zip(axes.flat, cells, strict=False):
         ax.imshow(cell["picture"], interpolation="nearest")
         ax.set_title(cell["true"], fontsize=8, pad=3)

@@ -35,7 +35,7 @@ def search_facts(run: RunFiles) -> str:
         ("measured", "measured of the winner, after short training"),
     ):
         predicted = best.get(key)
-        metric = run.predicted_title if key == "predicted" else run.main_metric[1]
+        metric = run.predicted_title if key == "predicted" else run.measured_title
         if not isinstance(predicted, dict):
             continue
         parts = [

@@ -142,7 +142,7 @@ def draw_search(run: RunFiles) -> Figure | None:
     elif supernet:
         title = f"validation {run.main_metric[1]} with the shared weights"
     elif isinstance(best.get("measured"), dict):
-        title = f"measured {run.main_metric[1]} after a day, short training"
+        title = f"measured {run.measured_title} after a day, short training"
     else:
         title = f"predicted {run.predicted_title} after a day"
     ax.set_title(title)

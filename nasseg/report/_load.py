@@ -72,8 +72,16 @@ class RunFiles:
     @property
     def predicted_title(self) -> str:
         """Title of the metric that the surrogate predicts, which its table may say."""
-        surrogate = (self.best or {}).get("surrogate")
-        known = surrogate.get("metric") if isinstance(surrogate, dict) else None
+        return self._title_of("surrogate")
+
+    @property
+    def measured_title(self) -> str:
+        """Title of the metric that a measured search compared by; a proxy may have its own."""
+        return self._title_of("measured")
+
+    def _title_of(self, key: str) -> str:
+        entry = (self.best or {}).get(key)
+        known = entry.get("metric") if isinstance(entry, dict) else None
         return score_name(known) if isinstance(known, str) else self.main_metric[1]
 
     @property
