@@ -56,7 +56,7 @@ def read_subject(source: str, given: dict[str, str]) -> Subject:
     except FileNotFoundError:
         if path.name == "best.json" and path.parent.is_dir() and path != Path(source):
             raise ConfigError(f"{path} is missing; run the search stage first") from None
-        raise ConfigError(f"{path} cannot be read as JSON: {no_such_arch(source)}") from None
+        raise ConfigError(no_such_arch(source)) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as JSON: {error}") from None
     if isinstance(values, dict) and isinstance(values.get("arch"), dict):

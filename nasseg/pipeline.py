@@ -744,9 +744,7 @@ def _read_arch(source: str, space: SearchSpace) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(
-            f"search.arch: {path} cannot be read as JSON: {no_such_arch(source)}"
-        ) from None
+        raise ConfigError(f"search.arch: {no_such_arch(source)}") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"search.arch: {path} cannot be read as JSON: {error}") from None
     if isinstance(value, dict) and isinstance(value.get("arch"), dict):

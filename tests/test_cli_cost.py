@@ -76,7 +76,7 @@ def test_the_picture_is_written(arch_file, tmp_path, capsys):
     ("words", "said", "status"),
     [
         ([], "which architecture?", 2),
-        (["none.json"], "none.json cannot be read as JSON", 2),
+        (["none.json"], "there is no file 'none.json'", 2),
         (["{arch}", "--space", "unet_hlaf"], "did you mean 'unet_half'", 1),
         (["{arch}", "--space", "resnet"], "--space names the search space", 2),
         (["{arch}", "--image-size", "8"], "image_size is '8'; allowed: a whole number, 16", 2),
