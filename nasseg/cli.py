@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nasseg._cli_config import (
+    NONE,
     Setting,
     build_config,
     files_beside,
@@ -190,7 +191,9 @@ def _refuse_lost_data(saved: Path, values: dict[str, Any], flags: dict[str, str]
         ConfigError: the path is of the folder's settings, and there is nothing.
     """
     path = values.get("data.path")
-    if "data.path" not in flags and isinstance(path, str) and not Path(path).exists():
+    if "data.path" in flags or not isinstance(path, str) or path.lower() in NONE:
+        return
+    if not Path(path).expanduser().exists():
         raise ConfigError(f"{saved}: data.path is {path!r}, where no images are; --data says where")
 
 

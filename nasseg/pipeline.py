@@ -204,7 +204,8 @@ class Job:
     @cached_property
     def data(self) -> Data:
         source = self.config.data.path
-        if source is not None and not Path(source).exists() and "data" in self.folder.stages:
+        lost = source is not None and not Path(source).expanduser().exists()
+        if lost and "data" in self.folder.stages:
             raise DataError(
                 f"data.path is {source}, which is not there (from here). Where the images of "
                 f"{self.folder.path} are now, `nasseg run --out {self.folder.path} --data PATH` "

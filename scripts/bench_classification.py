@@ -89,11 +89,21 @@ def _options(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device")
     parser.add_argument("--out", required=True)
     options, rest = parser.parse_known_args(words)
-    options.settings, extra = split_flags(rest, settings(RunConfig), RUN_ALIASES)
+    leaves = settings(RunConfig)
+    # Its own flags are taken by now; they are here to be what a misspelt one is told of.
+    known = [*leaves, "config", "data", "networks", "seeds", "folds"]
+    lists = [key for key, leaf in leaves.items() if leaf.texts]
+    options.settings, extra = split_flags(rest, known, RUN_ALIASES, repeatable=lists)
     if extra:
         raise ConfigError(f"unexpected {extra[0]!r}; settings are given as --name value")
     for key in options.settings.keys() & PLANNED.keys():
         raise ConfigError(f"{key} is {options.settings[key]!r}; allowed here: {PLANNED[key]}")
+    for key in (*FINDING, *MEASURING) if SEARCH not in options.networks else ():
+        if key in options.settings:
+            raise ConfigError(
+                f"{key} is {options.settings[key]!r}, but all networks are given; allowed: "
+                f"'{SEARCH}' among --networks"
+            )
     return options
 
 
@@ -109,12 +119,7 @@ def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
             for fold in range(max(1, options.folds)):
                 name = f"{Path(network).stem}_seed{seed}"
                 name += f"_fold{fold}" if options.folds else ""
-                said: dict[str, Any] = {
-                    key: value
-                    for key, value in options.settings.items()
-                    if network == SEARCH or key not in (*FINDING, *MEASURING)
-                }
-                said |= {"out": str(Path(options.out) / name), "seed": seed}
+                said: dict[str, Any] = {"out": str(Path(options.out) / name), "seed": seed}
                 said["search.arch"] = None if network == SEARCH else network
                 said |= {
                     key: getattr(options, key)
@@ -126,8 +131,14 @@ def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
                 if options.data is not None:
                     said["data.path"] = options.data
                 values = files_beside(options.config, read_yaml(options.config, RunConfig))
+                if network == SEARCH:
+                    said = options.settings | said
+                else:
+                    # How a network is found is put aside for one that is given, as the file's is.
+                    values |= options.settings
                 values = with_network(values, said) | said
-                origins = dict.fromkeys(values.keys() - said.keys(), options.config)
+                flags = said.keys() | options.settings.keys()
+                origins = dict.fromkeys(values.keys() - flags, options.config)
                 config = build_config(RunConfig, values, origins)
                 runs.append((Path(config.out), config))
     return runs

@@ -96,12 +96,15 @@ def test_settings_of_a_run_are_taken_for_all_of_them(bench, ran, tmp_path, capsy
     words = ["--config", str(settings(tmp_path)), "--out", str(tmp_path / "runs"), "--seeds", "0"]
     words += ["--networks", "search", "resnet18"]
     own = ["--drift.chips", "5", "--train.epochs=9", "--search.measure", "4"]
+    own += ["--search.space", "resnet"]
     assert bench.main([*words, *own]) == 0
     assert [(c.drift.chips, c.train.epochs) for c in ran] == [(5, 9), (5, 9)]
     # How to find a network is asked of the runs that find one.
-    assert [c.search.measure for c in ran] == [4, 0]
+    assert [(c.search.measure, c.search.space) for c in ran] == [(4, "resnet"), (0, "reference")]
     for wrong, said in (
         (["--drift.chip", "5"], "did you mean --drift.chips"),
+        (["--network", "resnet18"], "did you mean --networks"),
+        (["--networks", "resnet18", "--measure", "5"], "search.measure is '5', but all networks"),
         (["--data.fold", "1"], "data.fold is '1'; allowed here: --folds"),
         (["--arch", "resnet18"], "search.arch is 'resnet18'; allowed here: --networks"),
         (["--drift.chips", "many"], "drift.chips is 'many'; allowed: a whole number"),

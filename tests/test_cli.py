@@ -214,7 +214,10 @@ def test_what_followed_from_a_slip_follows_anew(pipeline: FakePipeline, tmp_path
 
 
 def test_images_that_are_nowhere_are_said_to_be_of_the_folders_settings(
-    pipeline: FakePipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pipeline: FakePipeline,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, images = tmp_path / "run", tmp_path / "images.npz"
     out.mkdir()
@@ -227,6 +230,10 @@ def test_images_that_are_nowhere_are_said_to_be_of_the_folders_settings(
     assert pipeline.config.data.path == "other.npz"
     images.touch()
     assert main(["train", "--out", str(out)]) == 0
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path in ("~/images.npz", "'null'"):
+        (out / "config.yaml").write_text(f"data: {{task: breastmnist, path: {path}}}\n")
+        assert main(["train", "--out", str(out)]) == 0
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def test_what_is_wrong_is_said_in_one_line(arch_file, words, said, status, capsy
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert said in lines[0]
+    assert "JSON" not in lines[0]
 
 
 def test_help_fits_a_terminal(capsys):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from nasseg._cli_config import build_config
 from nasseg._cli_help import RUN_ALIASES
@@ -22,6 +23,7 @@ from nasseg.config import DRIFT_TIMES, DataConfig, RunConfig, TrainConfig, to_di
 from nasseg.errors import RunError
 from nasseg.report import write_report
 from nasseg.report._architecture import draw_architecture, plan_unet
+from nasseg.report._classes import draw_classified
 from nasseg.report._details import command_words, search_facts
 from nasseg.report._figures import draw_search
 from nasseg.report._load import chip_statistics, load_run
@@ -216,6 +218,29 @@ def test_a_measured_value_is_named_after_what_the_search_compared_by(tmp_path: P
     assert "AUC after a day 0.8100" in format_measured(best, "dice")
     del best["measured"]["metric"]
     assert "Dice after a day 0.8100" in format_measured(best, "dice")
+
+
+@pytest.mark.parametrize("shown", [3, 6, 7, 12])
+def test_no_text_below_classified_images_is_cut(shown: int) -> None:
+    said = np.tile(np.float32([[0.9, 0.1]]), (shown, 1))
+    figure = draw_classified(
+        {
+            "images": np.zeros((shown, 28, 28, 3), np.uint8),
+            "shown": np.arange(shown),
+            "labels": np.zeros(shown, np.int64),
+            "ids": np.array([f"test{i}" for i in range(shown)]),
+            "classes": np.array(["normal (benign)", "malignant"]),
+            "digital": said,
+            "analog_1day": said,
+        }
+    )
+    assert figure is not None
+    figure.set_dpi(160)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    texts = [text for ax in figure.axes for text in ax.texts]
+    assert len(texts) == 2 * shown
+    assert min(text.get_window_extent(canvas.get_renderer()).y0 for text in texts) > 0
 
 
 def test_pictures_are_written_as_files(written: Path) -> None:
