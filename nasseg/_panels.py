@@ -30,9 +30,11 @@ def panels(
 
     Returns:
         ``images`` uint8 (n, H, W, 3), ``labels`` and ``ids``; and a function from a network to
-        foreground probabilities (n, H, W). Of classified images ``images`` are spread over those
-        that results are of, while ``labels``, ``ids`` and probabilities (N, K) are of all of them;
-        ``shown`` (n,) says which the images are, ``classes`` (K,) are the names.
+        foreground probabilities (n, H, W). Where each pixel has a class, ``pixel_classes`` (K,) are
+        the names, and the function gives class numbers (n, H, W), uint8. Of classified images
+        ``images`` are spread over those that results are of, while ``labels``, ``ids`` and
+        probabilities (N, K) are of all of them; ``shown`` (n,) says which the images are,
+        ``classes`` (K,) are the names.
     """
     if isinstance(data, ClassificationData):
         return _classified(data, batch_size, tta)
@@ -56,8 +58,9 @@ def _segmented(data: Any, device: torch.device) -> tuple[dict[str, Any], Say]:
         found = []
         for image in images:
             logits = predict_whole(net, image)
-            whole = 1 - logits.softmax(1)[:, :1] if several else logits[:, :1].sigmoid()
-            found.append(_middle(whole[0, 0].cpu().numpy(), side))
+            # As many classes as uint8 has: labels are read from images of that type.
+            whole = logits.argmax(1).to(torch.uint8) if several else logits[:, 0].sigmoid()
+            found.append(_middle(whole[0].cpu().numpy(), side))
         return np.stack(found)
 
     kept = {
@@ -65,6 +68,8 @@ def _segmented(data: Any, device: torch.device) -> tuple[dict[str, Any], Say]:
         "labels": np.stack([_middle(data.label("val", i), side) for i in picked]),
         "ids": np.array([data.val_ids[i] for i in picked]),
     }
+    if several:
+        kept["pixel_classes"] = np.array(data.classes)
     return kept, say
 
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nasseg._panels import panels
 from nasseg.config import MEDMNIST_SETS
 from nasseg.data import ClassificationData, DataConfig, SegmentationData, load_data
 from nasseg.data._class_source import natural_key
@@ -810,6 +811,20 @@ def test_class_numbers_reach_the_batches(semantic: Path, caplog: pytest.LogCaptu
             assert set(label.unique().tolist()) <= {0, 1, 7}
     assert set(np.unique(data.label("val", 0))) <= {0, 1, 7}
     assert task_for(data).out_channels == 8
+
+
+def test_the_report_is_given_the_class_of_each_pixel(semantic: Path) -> None:
+    data = load(semantic, "semantic", 24)
+    kept, say = panels(data, 4, torch.device("cpu"))
+    assert kept["pixel_classes"].tolist() == list(data.classes)
+    net = torch.nn.Conv2d(3, 8, 1)
+    torch.nn.init.zeros_(net.weight)
+    torch.nn.init.zeros_(net.bias)
+    net.bias.data[7] = 1.0
+    said = say(net)
+    assert said.dtype == np.uint8
+    assert said.shape == kept["labels"].shape
+    assert (said == 7).all()
 
 
 def test_no_random_view_blends_classes() -> None:

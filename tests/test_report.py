@@ -24,10 +24,19 @@ from nasseg.errors import RunError
 from nasseg.report import write_report
 from nasseg.report._architecture import draw_architecture, plan_unet
 from nasseg.report._classes import draw_classified
-from nasseg.report._details import command_words, search_facts
+from nasseg.report._details import command_words, panels_grid, search_facts
 from nasseg.report._figures import draw_search
 from nasseg.report._load import chip_statistics, load_run
-from nasseg.report._panels import FALSE_POSITIVE, MISSED, dice, error_picture
+from nasseg.report._panels import (
+    CLASS_COLOURS,
+    FALSE_POSITIVE,
+    MISSED,
+    class_dice,
+    class_picture,
+    dice,
+    draw_panels,
+    error_picture,
+)
 from nasseg.report._write import render
 from nasseg.search_spaces import get_space
 
@@ -218,6 +227,41 @@ def test_a_measured_value_is_named_after_what_the_search_compared_by(tmp_path: P
     assert "AUC after a day 0.8100" in format_measured(best, "dice")
     del best["measured"]["metric"]
     assert "Dice after a day 0.8100" in format_measured(best, "dice")
+
+
+def test_pixels_of_several_classes_have_a_colour_each(tmp_path: Path) -> None:
+    label = np.uint8([[0, 1, 1], [0, 2, 2]])
+    said = np.uint8([[0, 1, 2], [0, 2, 2]])
+    assert class_dice(said, label) == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert class_dice(label, label) == class_dice(0 * label, 0 * label) == 1
+    assert class_dice(label, 0 * label) == 0
+    picture = class_picture(said, label)
+    assert picture.dtype == np.uint8
+    assert picture.tolist() == [
+        [[0, 0, 0], list(CLASS_COLOURS[0]), list(FALSE_POSITIVE)],
+        [[0, 0, 0], list(CLASS_COLOURS[1]), list(CLASS_COLOURS[1])],
+    ]
+    run = write_run(tmp_path / "run")
+    np.savez(
+        run / "panels.npz",
+        images=np.zeros((1, 2, 3, 3), np.uint8),
+        labels=label[None],
+        digital=label[None],
+        analog_1day=said[None],
+        ids=np.array(["one"]),
+        pixel_classes=np.array(["background", "cytoplasm", "<nucleus>"]),
+    )
+    told = panels_grid(load_run(run))
+    assert "Dice 1.000" in told
+    assert "Dice 0.733" in told
+    for name in ("cytoplasm", "&lt;nucleus&gt;", "other than the label"):
+        assert f"</span>{name}" in told
+    figure = draw_panels(load_run(run).panels)
+    assert figure is not None
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "cytoplasm", "<nucleus>", "other than the label",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("shown", [3, 6, 7, 12])

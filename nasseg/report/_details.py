@@ -13,7 +13,7 @@ from nasseg.report._html import count_text, definitions, in_words, row, table
 from nasseg.report._load import RunFiles
 from nasseg.report._numbers import chips_of
 from nasseg.report._overlay import png
-from nasseg.report._panels import COLUMNS, FALSE_POSITIVE, MISSED, panel_rows
+from nasseg.report._panels import COLUMNS, colour_key, panel_rows
 
 
 def architecture_table(run: RunFiles) -> str:
@@ -122,13 +122,14 @@ def panels_grid(run: RunFiles) -> str:
                 f"{escape(caption) or '&nbsp;'}</figcaption></figure>"
             )
     key = "".join(
-        f'<span class="key" style="background:rgb{colour}"></span>{name}'
-        for colour, name in ((FALSE_POSITIVE, "false positive"), (MISSED, "missed"))
+        f'<span class="key" style="background:rgb{colour}"></span>{escape(name)}'
+        for colour, name in colour_key(run.panels)
     )
-    return (
-        f'<div class="panels">{"".join(cells)}</div><p class="note">Digital and analog masks '
-        f"(probability above 0.5), in colour where they differ from the label:{key}</p>"
-    )
+    told = "Digital and analog masks (probability above 0.5), in colour where they differ from the "
+    told += "label:"
+    if "pixel_classes" in run.panels:
+        told = "Classes of the pixels; Dice is the mean over those that an image has:"
+    return f'<div class="panels">{"".join(cells)}</div><p class="note">{told}{key}</p>'
 
 
 def class_grid(run: RunFiles) -> str:

@@ -21,6 +21,7 @@ Array = npt.NDArray[Any]
 
 PANEL_KEYS = ("images", "labels", "digital", "analog_1day", "ids")
 CLASS_KEYS = ("shown", "classes")
+PIXEL_KEYS = ("pixel_classes",)
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,8 @@ def _read_panels(path: Path) -> dict[str, Array]:
     with np.load(path, allow_pickle=False) as archive:
         # Of classified images, fewer are shown than were scored.
         classified = "classes" in archive
-        panels = {key: archive[key] for key in (*PANEL_KEYS, *(CLASS_KEYS if classified else ()))}
+        more = CLASS_KEYS if classified else [key for key in PIXEL_KEYS if key in archive]
+        panels = {key: archive[key] for key in (*PANEL_KEYS, *more)}
     scored = [key for key in PANEL_KEYS if not (classified and key == "images")]
     for keys in (scored, ["images", "shown"] if classified else []):
         if len({len(panels[key]) for key in keys}) > 1:
