@@ -37,6 +37,7 @@ from nasseg.report._panels import (
     draw_panels,
     error_picture,
 )
+from nasseg.report._style import look, to_png
 from nasseg.report._write import render
 from nasseg.search_spaces import get_space
 
@@ -249,19 +250,24 @@ def test_pixels_of_several_classes_have_a_colour_each(tmp_path: Path) -> None:
         digital=label[None],
         analog_1day=said[None],
         ids=np.array(["one"]),
-        pixel_classes=np.array(["background", "cytoplasm", "<nucleus>"]),
+        pixel_classes=np.array(["background", "_$cytoplasm$", "<nucleus>"]),
     )
     told = panels_grid(load_run(run))
     assert "Dice 1.000" in told
     assert "Dice 0.733" in told
-    for name in ("cytoplasm", "&lt;nucleus&gt;", "other than the label"):
+    for name in ("_$cytoplasm$", "&lt;nucleus&gt;", "other than the label"):
         assert f"</span>{name}" in told
-    figure = draw_panels(load_run(run).panels)
-    assert figure is not None
+    with look():
+        figure = draw_panels(load_run(run).panels)
+        assert figure is not None
+        assert to_png(figure).startswith(b"\x89PNG")
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [
-        "cytoplasm", "<nucleus>", "other than the label",
+    texts = legend.get_texts()
+    assert [text.get_text() for text in texts] == [
+        " _$cytoplasm$", "<nucleus>", "other than the label",
     ]  # fmt: skip
+    # As it is written, and no formula.
+    assert not any(text.get_parse_math() for text in texts)
 
 
 @pytest.mark.parametrize("shown", [3, 6, 7, 12])

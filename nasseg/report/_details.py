@@ -128,7 +128,7 @@ def panels_grid(run: RunFiles) -> str:
     told = "Digital and analog masks (probability above 0.5), in colour where they differ from the "
     told += "label:"
     if "pixel_classes" in run.panels:
-        told = "Classes of the pixels; Dice is the mean over those that an image has:"
+        told = "Classes of the pixels; Dice is the mean over those in the mask or the label:"
     return f'<div class="panels">{"".join(cells)}</div><p class="note">{told}{key}</p>'
 
 

@@ -21,6 +21,8 @@ CLASS_COLOURS = (
     (195, 175, 70),
 )
 """Of the classes after the background, again from the first where there are more."""
+KEY_COLUMNS = 4
+"""Colours in a row of the key."""
 COLUMNS = ("image", "label", "digital", "analog after a day")
 
 
@@ -110,7 +112,8 @@ def draw_panels(panels: dict[str, Array] | None) -> Figure | None:
     if panels is None or len(panels["images"]) == 0:
         return None
     rows = panel_rows(panels)
-    figure = new_figure(7.6, 1.95 * len(rows) + 0.5)
+    key = colour_key(panels)
+    figure = new_figure(7.6, 1.95 * len(rows) + 0.35 + 0.15 * -(-len(key) // KEY_COLUMNS))
     axes = figure.subplots(len(rows), len(COLUMNS), squeeze=False)
     for r, (_, cells) in enumerate(rows):
         for c, (picture, score) in enumerate(cells):
@@ -132,11 +135,14 @@ def draw_panels(panels: dict[str, Array] | None) -> Figure | None:
                 )
     figure.legend(
         handles=[
-            Patch(color=[part / 255 for part in colour], label=name)
-            for colour, name in colour_key(panels)
+            # A legend leaves out what begins with an underscore.
+            Patch(
+                color=[part / 255 for part in colour], label=f" {name}" if name[:1] == "_" else name
+            )
+            for colour, name in key
         ],
         loc="outside lower center",
-        ncols=4,
+        ncols=KEY_COLUMNS,
         fontsize=7.5,
         labelcolor=MUTED,
     )
