@@ -58,7 +58,7 @@ def _segmented(data: Any, device: torch.device) -> tuple[dict[str, Any], Say]:
         found = []
         for image in images:
             logits = predict_whole(net, image)
-            # As many classes as uint8 has: labels are read from images of that type.
+            # Of the type that the labels have.
             whole = logits.argmax(1).to(torch.uint8) if several else logits[:, 0].sigmoid()
             found.append(_middle(whole[0].cpu().numpy(), side))
         return np.stack(found)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nasseg._cli_config import (
-    NONE,
     Setting,
     build_config,
     files_beside,
@@ -171,7 +170,6 @@ def read_config(
         if not _bound(out):
             # What followed from other settings follows anew: these may have been a slip.
             values = with_network(said_only(config, values), flags)
-            _refuse_lost_data(saved, values, flags)
     else:
         if file is not None:
             values = files_beside(file, values)
@@ -181,19 +179,19 @@ def read_config(
             # What follows from others may follow otherwise in this version than when it was begun.
             values = {**followed(config, read_yaml(saved, config)), **values}
     origins = {key: file for key in values if key not in flags and file is not None}
-    return build_config(config, {**values, **flags}, origins), other
+    made = build_config(config, {**values, **flags}, origins)
+    if origins.get("data.path") == str(saved) and not _bound(out):
+        _refuse_lost_data(saved, made.data.path)
+    return made, other
 
 
-def _refuse_lost_data(saved: Path, values: dict[str, Any], flags: dict[str, str]) -> None:
+def _refuse_lost_data(saved: Path, path: str | None) -> None:
     """Say where a path comes from that no flag of this command names, and no images are at.
 
     Raises:
         ConfigError: the path is of the folder's settings, and there is nothing.
     """
-    path = values.get("data.path")
-    if "data.path" in flags or not isinstance(path, str) or path.lower() in NONE:
-        return
-    if not Path(path).expanduser().exists():
+    if path is not None and not Path(path).expanduser().exists():
         raise ConfigError(f"{saved}: data.path is {path!r}, where no images are; --data says where")
 
 
