@@ -8,12 +8,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from nasseg.evaluators._estimate import Estimate
 from nasseg.evaluators._hardware import Hardware, list_hardware
-from nasseg.evaluators._shipped import list_surrogates, load_surrogate, shipped
 from nasseg.evaluators.base import Evaluator
 from nasseg.evaluators.cost import Cost, CostEvaluator, LayerCost
+from nasseg.evaluators.estimate import Estimate
 from nasseg.evaluators.scores import Scores
+from nasseg.evaluators.shipping import list_surrogates, load_surrogate, shipped
 
 if TYPE_CHECKING:
     from nasseg.evaluators.bench import NASSegBench

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nasseg._macs import weight_layers, why_off_tiles
 from nasseg.errors import ArchError
-from nasseg.search_spaces._layers import (
+from nasseg.search_spaces.layers import (
     GROUP_NORM_OPERATIONS,
     INTERPOLATION_OPERATIONS,
     Layers,

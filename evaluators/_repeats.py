@@ -43,7 +43,7 @@ def repeat_noise(
     """
     import pandas as pd
 
-    from nasseg.evaluators._boosting import tau
+    from nasseg.evaluators.boosting import tau
 
     rows = pd.DataFrame({"arch": list(archs), "value": np.asarray(values, dtype=np.float64)})
     if repeats is None:

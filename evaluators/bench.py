@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nasseg.errors import ArchError, ConfigError, DataError
-from nasseg.evaluators._boosting import tau
 from nasseg.evaluators._repeats import Noise, repeat_noise
 from nasseg.evaluators.base import Arch, Evaluator, Matrix
+from nasseg.evaluators.boosting import tau
 from nasseg.evaluators.scores import COLUMNS, FloatArray, Scores
 from nasseg.evaluators.tables import FULL, PROXY, SCREEN
 
@@ -264,7 +264,7 @@ def make_bench(tables: Sequence[Mapping[str, Any]], out: str | Path) -> pd.DataF
         DataError: a table cannot be read, lacks a column or is of another space, or an architecture
             was measured twice with one budget and seed.
     """
-    from nasseg._io import atomic_write
+    from nasseg.io import atomic_write
 
     table = pd.concat([_measured(entry) for entry in tables], ignore_index=True)
     training = ["space", "budget", "arch_id", "seed"]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasseg._io import write_bytes, write_text
-from nasseg.evaluators._boosting import TREND, cross_validate, tau
+from nasseg.evaluators.boosting import TREND, cross_validate, tau
 from nasseg.evaluators.features import LOW_FIDELITY
+from nasseg.io import write_bytes, write_text
 
 if TYPE_CHECKING:
     from nasseg.evaluators.tables import Table

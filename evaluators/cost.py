@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasseg.errors import ConfigError
-from nasseg.evaluators._estimate import COMPONENTS, Estimate, estimate
 from nasseg.evaluators._hardware import Hardware
 from nasseg.evaluators.base import Arch, Evaluator, Matrix
+from nasseg.evaluators.estimate import COMPONENTS, Estimate, estimate
 from nasseg.evaluators.scores import Scores
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class LayerCost:
 class CostEvaluator(Evaluator):
     """Parameters, crossbars, energy and time of architectures of ``space``.
 
-    The estimate is that of :mod:`nasseg.evaluators._estimate`; ``docs/hardware.md`` says what is
+    The estimate is that of :mod:`nasseg.evaluators.estimate`; ``docs/hardware.md`` says what is
     not in it.
 
     Args:
@@ -197,7 +197,7 @@ class CostEvaluator(Evaluator):
     def _estimate_built(self, X: Matrix, size: tuple[int, int]) -> Estimate:
         """Of networks that are built; equal rows are built once, and remembered."""
         from nasseg.evaluators._counted import layer_table
-        from nasseg.search_spaces._layers import Layers
+        from nasseg.search_spaces.layers import Layers
 
         keys = [(key, *size) for key in row_keys(X)]
         new = _first_of_each(keys, self._built)

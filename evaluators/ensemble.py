@@ -21,7 +21,8 @@ from scipy.spatial import cKDTree
 from scipy.stats import norm
 
 from nasseg.errors import ConfigError
-from nasseg.evaluators._boosting import (
+from nasseg.evaluators.base import Matrix
+from nasseg.evaluators.boosting import (
     LEAST_ROWS,
     Curve,
     along,
@@ -34,7 +35,6 @@ from nasseg.evaluators._boosting import (
     response_curve,
     tune,
 )
-from nasseg.evaluators.base import Matrix
 from nasseg.evaluators.scores import FloatArray
 
 MEMBERS = 16

@@ -16,7 +16,8 @@ import numpy as np
 import xgboost as xgb
 
 from nasseg.errors import ConfigError, DataError
-from nasseg.evaluators._boosting import (
+from nasseg.evaluators.base import Matrix
+from nasseg.evaluators.boosting import (
     LEAST_ROWS,
     check_rows,
     cross_validate,
@@ -24,7 +25,6 @@ from nasseg.evaluators._boosting import (
     normal_scores,
     predict,
 )
-from nasseg.evaluators.base import Matrix
 from nasseg.evaluators.scores import FloatArray
 from nasseg.evaluators.tables import read_column
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nasseg._io import write_csv
 from nasseg.analog import chip_evaluator
 from nasseg.analog.noise import derive_seed
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
@@ -20,6 +19,7 @@ from nasseg.data import Data
 from nasseg.errors import ConfigError, DataError, NassegError, RunError
 from nasseg.evaluators.base import Arch, Evaluator
 from nasseg.evaluators.scores import COLUMNS, Scores
+from nasseg.io import write_csv
 from nasseg.tasks import Task
 from nasseg.training.recipe import (
     SEED_DRIFT,

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xgboost as xgb
 
-from nasseg._io import read_json, write_bytes, write_json
 from nasseg.errors import ConfigError
-from nasseg.evaluators._boosting import (
+from nasseg.evaluators.base import Arch, Evaluator, Matrix
+from nasseg.evaluators.boosting import (
     TREND,
     check_rows,
     cross_validate,
@@ -28,12 +28,12 @@ from nasseg.evaluators._boosting import (
     predict,
     tune,
 )
-from nasseg.evaluators.base import Arch, Evaluator, Matrix
 from nasseg.evaluators.ensemble import Ensemble, Prediction, coverage
 from nasseg.evaluators.features import Features
 from nasseg.evaluators.low_fidelity import LowFidelity, fit_low_fidelity
 from nasseg.evaluators.scores import FloatArray, Scores
 from nasseg.evaluators.tables import MORE, TARGETS, read_tables
+from nasseg.io import read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from nasseg._cli_summary import by_time, metrics_of, number, time_name
-from nasseg._io import write_bytes, write_csv
 from nasseg.errors import ConfigError, RunError
-from nasseg.report._load import RunFiles, load_run
+from nasseg.io import write_bytes, write_csv
+from nasseg.records.run_files import RunFiles, load_run
+from nasseg.text import by_time, metrics_of, number, time_name
 
 FREE = ("out", "seed", "threads", "device", "data.path", "data.fold")
 """Settings in which runs of one group may differ."""
@@ -203,7 +203,7 @@ def _cell(group: Group, columns: Sequence[str]) -> str:
 
 def write_comparison(found: Comparison, out: str | Path) -> tuple[Path, ...]:
     """Write ``compare.csv`` (every column, a row a run), ``compare.md`` and ``compare.png``."""
-    from nasseg._io import write_text
+    from nasseg.io import write_text
     from nasseg.report import comparison_png
 
     out = Path(out)

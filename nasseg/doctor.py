@@ -112,7 +112,7 @@ def check_analog_layers(device: str) -> str:
     import torch
 
     from nasseg.analog import AnalogSpec, convert
-    from nasseg.analog._elementwise import backend
+    from nasseg.analog.elementwise import backend
 
     image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.5
     image = image.to(device)

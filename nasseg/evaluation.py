@@ -12,20 +12,20 @@ import numpy.typing as npt
 from torch import nn
 from tqdm import tqdm
 
-from nasseg._aged import AgedChips, check_chips, open_job
-from nasseg._io import write_bytes, write_json
-from nasseg._run import read_run_config
 from nasseg.data import ClassificationData, Data
 from nasseg.errors import ConfigError
+from nasseg.io import write_bytes, write_json
 from nasseg.pipeline import Job
-from nasseg.training import evaluate
-from nasseg.training.classification import (
+from nasseg.records.folder import read_run_config
+from nasseg.runs.aged import AgedChips, check_chips, open_job
+from nasseg.tasks.class_metrics import (
     Labels,
     Probabilities,
     class_aucs,
     classification_metrics,
     predict_probabilities,
 )
+from nasseg.training import evaluate
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def class_report(
 
 def format_evaluation(found: Evaluation) -> str:
     """Metrics, and classes where there are any, as a table for the terminal."""
-    from nasseg._cli_summary import metrics_of, number, time_name
+    from nasseg.text import metrics_of, number, time_name
 
     what = "digital" if found.at is None else f"analog after {time_name(found.at)}"
     over = f", mean ± std over {found.chips} chips [5th percentile]" if found.chips > 1 else ""

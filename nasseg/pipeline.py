@@ -18,9 +18,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from nasseg._io import atomic_write, read_json, write_csv, write_json, write_text
-from nasseg._panels import panels
-from nasseg._run import RunFolder, Timer
 from nasseg.analog import (
     Coverage,
     chip_evaluator,
@@ -29,17 +26,24 @@ from nasseg.analog import (
     recalibrate_batch_norms,
     summarise_drift,
 )
-from nasseg.analog._reuse import cached_batches
 from nasseg.analog.calibrate import preserved_batch_norms
 from nasseg.analog.mixed import choose_digital_layers, keep_digital, layer_sensitivity
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.plan import plan_refresh
+from nasseg.analog.reuse import cached_batches
 from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.config import RunConfig, TrainConfig
 from nasseg.data import ClassificationData, Data, SegmentationData, load_data
 from nasseg.errors import ConfigError, ConversionError, DataError, NassegError, RunError
-from nasseg.evaluators._shipped import find_surrogate
-from nasseg.labelling import (
+from nasseg.evaluators.shipping import find_surrogate
+from nasseg.io import atomic_write, read_json, write_csv, write_json, write_text
+from nasseg.records.folder import RunFolder, Timer
+from nasseg.runs.panels import panels
+from nasseg.search.objectives import goals_of
+from nasseg.search.surrogate.search import check_strategy
+from nasseg.search_spaces import SearchSpace
+from nasseg.search_spaces.reference import no_such_arch, reference_arch
+from nasseg.studies.label import (
     check_measured_search,
     draw_architectures,
     label,
@@ -48,10 +52,6 @@ from nasseg.labelling import (
     space_for,
     without_password,
 )
-from nasseg.search.objectives import goals_of
-from nasseg.search.study import check_strategy
-from nasseg.search_spaces import SearchSpace
-from nasseg.search_spaces.reference import no_such_arch, reference_arch
 from nasseg.tasks import Task, task_for
 from nasseg.training import evaluate, load_weights, save_weights
 from nasseg.training.freeze import Freezing
@@ -72,7 +72,7 @@ from nasseg.training.recipe import (
 )
 
 if TYPE_CHECKING:
-    from nasseg.search.darts import DartsResult
+    from nasseg.search.darts.search import DartsResult
 
 __all__ = ["STAGES", "Job", "draw_architectures", "label", "plan", "read_drift", "run"]
 
@@ -377,7 +377,7 @@ class Job:
             ) from None
 
     def _darts(self, timer: Timer) -> DartsResult:
-        from nasseg.search.darts import check_darts, search_darts
+        from nasseg.search.darts.search import check_darts, search_darts
 
         config = self.config
         if not isinstance(self.data, ClassificationData):

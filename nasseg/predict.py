@@ -15,16 +15,16 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from nasseg._aged import AgedChips, check_chips, open_job
-from nasseg._io import write_bytes
-from nasseg._run import read_run_config
 from nasseg.config import RunConfig
-from nasseg.data._read import SUFFIXES, read_image
-from nasseg.data.native import whole_image
 from nasseg.data.normalise import normalise
+from nasseg.data.pixels.native import whole_image
+from nasseg.data.read import SUFFIXES, read_image
 from nasseg.errors import ConfigError, DataError
-from nasseg.instances import Ids, depth_map, split_instances
+from nasseg.io import write_bytes
+from nasseg.records.folder import read_run_config
+from nasseg.runs.aged import AgedChips, check_chips, open_job
 from nasseg.tasks import predict_whole
+from nasseg.tasks.watershed import Ids, depth_map, split_instances
 
 _UNITS = {
     "s": 1.0,

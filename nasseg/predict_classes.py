@@ -12,18 +12,18 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from nasseg._aged import AgedChips, check_chips, open_job
-from nasseg._io import write_csv
-from nasseg._run import read_run_config
 from nasseg.config import DataConfig
-from nasseg.data._class_source import IMAGE_SUFFIXES
-from nasseg.data._read import read_image
-from nasseg.data.classification import ClassBatchLoader
-from nasseg.data.classify_csv import list_csv_images
-from nasseg.data.classify_preprocess import prepare
+from nasseg.data.classes.dataset import ClassBatchLoader
+from nasseg.data.classes.preprocess import prepare
+from nasseg.data.read import read_image
+from nasseg.data.sources.class_base import IMAGE_SUFFIXES
+from nasseg.data.sources.class_table import list_csv_images
 from nasseg.errors import ConfigError, DataError, RunError
+from nasseg.io import write_csv
 from nasseg.pipeline import Job
-from nasseg.training.classification import Probabilities, predict_probabilities
+from nasseg.records.folder import read_run_config
+from nasseg.runs.aged import AgedChips, check_chips, open_job
+from nasseg.tasks.class_metrics import Probabilities, predict_probabilities
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,16 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nasseg._cli_summary import time_name
-from nasseg._io import write_bytes, write_text
 from nasseg.analog import chip_evaluator
 from nasseg.analog.noise import derive_seed
 from nasseg.config import AnalogConfig, DataConfig, DriftConfig, TrainConfig
 from nasseg.data import load_data
 from nasseg.errors import ConfigError, NassegError
-from nasseg.report._style import BLUE, MUTED, look, new_figure, quiet, to_png
+from nasseg.io import write_bytes, write_text
+from nasseg.report.style import BLUE, MUTED, look, new_figure, quiet, to_png
 from nasseg.search_spaces import get_space
 from nasseg.tasks import task_for
+from nasseg.text import time_name
 from nasseg.training import load_weights, save_weights
 from nasseg.training.recipe import (
     SEED_DRIFT,

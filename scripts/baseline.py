@@ -19,10 +19,10 @@ import torch
 from monai.networks.nets import UNet
 from torch import nn
 
-from nasseg._io import read_json, write_json
-from nasseg._run import read_run_config
 from nasseg.data import load_data
 from nasseg.errors import NassegError
+from nasseg.io import read_json, write_json
+from nasseg.records.folder import read_run_config
 from nasseg.tasks import task_for
 from nasseg.training.recipe import initialise, train_digital
 

@@ -36,18 +36,18 @@ import torch
 from scipy.stats import kendalltau
 from tqdm import tqdm
 
-from nasseg._io import read_json, write_json, write_text
 from nasseg.config import DataConfig, SearchConfig, TrainConfig
 from nasseg.data import ClassificationData, load_data
 from nasseg.errors import ConfigError, DataError, NassegError
 from nasseg.evaluators import XGBoostEvaluator
-from nasseg.evaluators._boosting import LEAST_ROWS
+from nasseg.evaluators.boosting import LEAST_ROWS
 from nasseg.evaluators.cost import row_keys
 from nasseg.evaluators.scores import Scores
+from nasseg.io import read_json, write_json, write_text
 from nasseg.search import EAOptimizer
-from nasseg.search.darts import search_darts
-from nasseg.search.domain import TableDomain
-from nasseg.search.strategies import INITIAL, STRATEGIES, History
+from nasseg.search.darts.search import search_darts
+from nasseg.search.measured.domain import TableDomain
+from nasseg.search.measured.strategies import INITIAL, STRATEGIES, History
 from nasseg.search_spaces import CellsSpace
 from nasseg.tasks import task_for
 from nasseg.training import evaluate

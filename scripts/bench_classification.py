@@ -20,7 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from nasseg import pipeline
-from nasseg._cli_config import (
+from nasseg.cli._help import RUN_ALIASES
+from nasseg.compare import compare, format_comparison, write_comparison
+from nasseg.config import RunConfig
+from nasseg.config.reading import (
     FINDING,
     MEASURING,
     build_config,
@@ -30,9 +33,6 @@ from nasseg._cli_config import (
     split_flags,
     with_network,
 )
-from nasseg._cli_help import RUN_ALIASES
-from nasseg.compare import compare, format_comparison, write_comparison
-from nasseg.config import RunConfig
 from nasseg.errors import ConfigError, NassegError, RunError
 
 SEARCH = "search"

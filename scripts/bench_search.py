@@ -29,12 +29,12 @@ import pandas as pd
 import xgboost as xgb
 from tqdm import tqdm
 
-from nasseg._io import read_json, write_json, write_text
 from nasseg.errors import ConfigError, DataError, NassegError
-from nasseg.evaluators._boosting import LEAST_ROWS, fit_head, predict, tau
+from nasseg.evaluators.boosting import LEAST_ROWS, fit_head, predict, tau
 from nasseg.evaluators.cost import row_keys
-from nasseg.search.domain import TableDomain
-from nasseg.search.strategies import (
+from nasseg.io import read_json, write_json, write_text
+from nasseg.search.measured.domain import TableDomain
+from nasseg.search.measured.strategies import (
     INITIAL,
     STRATEGIES,
     History,

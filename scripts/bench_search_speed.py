@@ -25,7 +25,7 @@ import numpy as np
 import xgboost
 
 from nasseg.evaluators import Scores, load_surrogate
-from nasseg.evaluators._boosting import predict
+from nasseg.evaluators.boosting import predict
 from nasseg.evaluators.xgboost import XGBoostEvaluator
 from nasseg.search import EAOptimizer, NSGA2Optimizer, parse_objectives
 from nasseg.search_spaces import get_space

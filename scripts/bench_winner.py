@@ -30,14 +30,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nasseg._cli_summary import time_name
-from nasseg._io import read_json, write_text
 from nasseg.cli import main as nasseg
 from nasseg.errors import ConfigError, DataError, NassegError
 from nasseg.evaluators import NASSegBench, XGBoostEvaluator
-from nasseg.evaluators._shipped import find_surrogate, shipped_low_fidelity
+from nasseg.evaluators.shipping import find_surrogate, shipped_low_fidelity
+from nasseg.io import read_json, write_text
 from nasseg.search_spaces import SearchSpace, get_space
 from nasseg.search_spaces.basicunet import WIDTHS
+from nasseg.text import time_name
 
 TIMES = (1, 3600, 86_400, 2_592_000, 31_536_000)
 SEARCHED, RANDOM, PLAIN = "searched", "best of the random ones", "MONAI BasicUNet"

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nasseg._cli_summary import time_name
-from nasseg._io import read_json, write_bytes, write_text
-from nasseg._run import read_run_config
 from nasseg.errors import NassegError
-from nasseg.report._style import BLUE, INK, ORANGE, look, new_figure, quiet, to_png
+from nasseg.io import read_json, write_bytes, write_text
+from nasseg.records.folder import read_run_config
+from nasseg.report.style import BLUE, INK, ORANGE, look, new_figure, quiet, to_png
+from nasseg.text import time_name
 
 STATES = (
     (True, "recalibrated", BLUE, "o"),
@@ -88,8 +88,8 @@ def main() -> int:
 
 
 def _command(run: Path) -> str:
+    from nasseg.records.run_files import load_run
     from nasseg.report._details import command_words
-    from nasseg.report._load import load_run
 
     read_run_config(run)
     return command_words(load_run(run))

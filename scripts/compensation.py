@@ -17,16 +17,16 @@ import time
 import numpy as np
 import torch
 
-from nasseg._cli_summary import time_name
-from nasseg._io import write_text
-from nasseg._run import RunFolder, read_run_config
 from nasseg.analog import evaluate_drift, recalibrate_batch_norms
-from nasseg.analog._reuse import cached_batches
 from nasseg.analog.calibrate import preserved_batch_norms
 from nasseg.analog.noise import derive_seed
+from nasseg.analog.reuse import cached_batches
 from nasseg.config import DriftConfig
 from nasseg.errors import NassegError
+from nasseg.io import write_text
 from nasseg.pipeline import Job
+from nasseg.records.folder import RunFolder, read_run_config
+from nasseg.text import time_name
 from nasseg.training import evaluate
 from nasseg.training.recipe import SEED_DRIFT, drift_metrics, recalibration_loader
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nasseg._registry import Registry
-from nasseg.search_spaces._hyperparameters import Condition, Hyperparameter
-from nasseg.search_spaces._layers import LayerTable
 from nasseg.search_spaces.base import MIN_INPUT, Arch, SearchSpace
 from nasseg.search_spaces.basicunet import BasicUNetSpace
 from nasseg.search_spaces.cells import CellsSpace
+from nasseg.search_spaces.hyperparameters import Condition, Hyperparameter
+from nasseg.search_spaces.layers import LayerTable
 from nasseg.search_spaces.reference import ReferenceSpace
 from nasseg.search_spaces.resnet import ResNetSpace
 from nasseg.search_spaces.unet import (

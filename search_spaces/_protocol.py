@@ -14,8 +14,8 @@ import numpy as np
 
 from nasseg._registry import nearest
 from nasseg.errors import ArchError
-from nasseg.search_spaces._hyperparameters import INACTIVE, Hyperparameter, Value
 from nasseg.search_spaces._schema import Indices, Schema
+from nasseg.search_spaces.hyperparameters import INACTIVE, Hyperparameter, Value
 
 CONTINUOUS_CHOICES = 7
 """A continuous range becomes this many evenly spaced choices, so that spaces stay countable."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasseg.errors import ArchError
-from nasseg.search_spaces._hyperparameters import KINDS, Hyperparameter
+from nasseg.search_spaces.hyperparameters import KINDS, Hyperparameter
 
 Indices = NDArray[np.intp]
 Encoded = NDArray[np.float32]

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from nasseg._registry import nearest
 from nasseg.errors import ArchError
-from nasseg.search_spaces._hyperparameters import INACTIVE, Hyperparameter, Value
-from nasseg.search_spaces._layers import LayerTable
 from nasseg.search_spaces._protocol import AnalogNASProtocol
 from nasseg.search_spaces._schema import Encoded, Indices, Schema
+from nasseg.search_spaces.hyperparameters import INACTIVE, Hyperparameter, Value
+from nasseg.search_spaces.layers import LayerTable
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasseg.search_spaces._hyperparameters import Hyperparameter
-from nasseg.search_spaces._layers import INTERPOLATION_OPERATIONS, Layers, LayerTable
 from nasseg.search_spaces.base import Columns, SearchSpace
+from nasseg.search_spaces.hyperparameters import Hyperparameter
+from nasseg.search_spaces.layers import INTERPOLATION_OPERATIONS, Layers, LayerTable
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasseg.search_spaces._hyperparameters import Hyperparameter
-from nasseg.search_spaces._layers import Counts, Layers, LayerTable
 from nasseg.search_spaces.base import Columns, SearchSpace
+from nasseg.search_spaces.hyperparameters import Hyperparameter
+from nasseg.search_spaces.layers import Counts, Layers, LayerTable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,7 +61,7 @@ class CellsSpace(SearchSpace):
     classifier alone.
 
     The choices do not depend on one another, so that a supernet can hold them all
-    (:mod:`nasseg.search.darts`), and :meth:`enumerate` lists all 1,800 architectures.
+    (:mod:`nasseg.search.darts.search`), and :meth:`enumerate` lists all 1,800 architectures.
     """
 
     base_name = "cells"

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasseg._registry import nearest
-from nasseg.search_spaces._hyperparameters import Hyperparameter
 from nasseg.search_spaces.base import COUNTED_SIZE, Arch, Columns, SearchSpace
 from nasseg.search_spaces.basicunet import BASIC_UNETS, PREFIX
+from nasseg.search_spaces.hyperparameters import Hyperparameter
 
 if TYPE_CHECKING:
     from torch import nn

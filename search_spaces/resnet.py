@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasseg.search_spaces._hyperparameters import Hyperparameter, at_least
-from nasseg.search_spaces._layers import Layers, LayerTable, residual_stage, stage_sequence
 from nasseg.search_spaces.base import Columns, SearchSpace
+from nasseg.search_spaces.hyperparameters import Hyperparameter, at_least
+from nasseg.search_spaces.layers import Layers, LayerTable, residual_stage, stage_sequence
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasseg.search_spaces._hyperparameters import Condition, Hyperparameter, at_least
-from nasseg.search_spaces._layers import (
+from nasseg.search_spaces.base import Columns, SearchSpace
+from nasseg.search_spaces.hyperparameters import Condition, Hyperparameter, at_least
+from nasseg.search_spaces.layers import (
     GROUP_NORM_OPERATIONS,
     INTERPOLATION_OPERATIONS,
     Counts,
@@ -18,7 +19,6 @@ from nasseg.search_spaces._layers import (
     residual_stage,
     stage_sequence,
 )
-from nasseg.search_spaces.base import Columns, SearchSpace
 
 if TYPE_CHECKING:
     from torch import nn

@@ -21,7 +21,7 @@ from aihwkit.inference.noise.pcm import CustomDriftPCMLikeNoiseModel
 from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 from torch import Tensor, nn
 
-from nasseg.analog._elementwise import finish
+from nasseg.analog.elementwise import finish
 from nasseg.analog.fused import fused_layers, layer_tiles, output_settings, supports_fused
 from nasseg.analog.noise import NoiseSource, derive_seed, seeded
 from nasseg.errors import ConfigError

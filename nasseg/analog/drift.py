@@ -10,8 +10,6 @@ import pandas as pd
 import torch
 from torch import nn
 
-from nasseg.analog._reuse import cached_batches, reused_inputs
-from nasseg.analog._rpu_config import set_memory
 from nasseg.analog.calibrate import (
     batch_norms,
     preserved_batch_norms,
@@ -20,6 +18,8 @@ from nasseg.analog.calibrate import (
 from nasseg.analog.chips import all_tiles, programmable
 from nasseg.analog.convert import noise_source
 from nasseg.analog.noise import derive_seed
+from nasseg.analog.reuse import cached_batches, reused_inputs
+from nasseg.analog.rpu_config import set_memory
 from nasseg.config import DRIFT_TIMES
 from nasseg.errors import ConfigError
 

@@ -30,7 +30,7 @@ from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nasseg.analog._elementwise import (
+from nasseg.analog.elementwise import (
     Number,
     converter_step,
     finish,

@@ -17,7 +17,6 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
-from nasseg.analog._reuse import cached_batches, reused_inputs
 from nasseg.analog.calibrate import (
     batch_norms,
     preserved_batch_norms,
@@ -27,6 +26,7 @@ from nasseg.analog.chips import Crossbars, programmable
 from nasseg.analog.convert import noise_source
 from nasseg.analog.drift import Metric, metric_value
 from nasseg.analog.noise import derive_seed
+from nasseg.analog.reuse import cached_batches, reused_inputs
 from nasseg.errors import ConfigError
 
 YEAR = 31_536_000.0

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nasseg.analog._elementwise import compiled, converter_step
+from nasseg.analog.elementwise import compiled, converter_step
 from nasseg.analog.noise import NoiseSource, seeded
 from nasseg.config import DRIFT_TIMES
 

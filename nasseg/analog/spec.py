@@ -184,7 +184,7 @@ class AnalogSpec:
 
     def to_rpu_config(self) -> TorchInferenceRPUConfig:
         """The AIHWKit configuration of the same hardware, for ``TorchInferenceTile``."""
-        from nasseg.analog._rpu_config import build
+        from nasseg.analog.rpu_config import build
 
         return build(self)
 

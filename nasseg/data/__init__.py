@@ -1,10 +1,10 @@
 """Images and labels, from a folder or built in, through MONAI transforms to batches."""
 
 from nasseg.config import DataConfig
-from nasseg.data.classification import ClassificationData
-from nasseg.data.dataset import BatchLoader, SegmentationData
+from nasseg.data.classes.dataset import ClassificationData
 from nasseg.data.load import load_data
-from nasseg.data.native import NativeData
+from nasseg.data.pixels.native import NativeData
+from nasseg.data.pixels.resized import BatchLoader, SegmentationData
 
 __all__ = [
     "BatchLoader",

@@ -12,19 +12,19 @@ import numpy.typing as npt
 
 from nasseg.config import DataConfig
 from nasseg.data._problems import SHOWN
-from nasseg.data._source import Source, Split
-from nasseg.data.classification import ClassificationData
-from nasseg.data.classification_sources import load_classification
-from nasseg.data.dataset import SegmentationData, Side
-from nasseg.data.folder import is_folder_layout, open_folder
-from nasseg.data.kaggle import kaggle_root, open_kaggle
-from nasseg.data.native import NativeData
-from nasseg.data.preprocess import Cache, NativeCache, preprocess, preprocess_native
-from nasseg.data.scenes import Trace, group_scenes, trace_image
-from nasseg.data.semantic import class_names, open_semantic, read_names
-from nasseg.data.splits import split_groups
-from nasseg.data.synthetic import open_synthetic
-from nasseg.data.synthetic_cells import PIXEL_CLASSES, open_cell_pixels
+from nasseg.data.classes.dataset import ClassificationData
+from nasseg.data.classes.load import load_classification
+from nasseg.data.pixels.native import NativeData
+from nasseg.data.pixels.preprocess import Cache, NativeCache, preprocess, preprocess_native
+from nasseg.data.pixels.resized import SegmentationData, Side
+from nasseg.data.pixels.scenes import Trace, group_scenes, trace_image
+from nasseg.data.pixels.split import split_groups
+from nasseg.data.sources.base import Source, Split
+from nasseg.data.sources.folder import is_folder_layout, open_folder
+from nasseg.data.sources.kaggle import kaggle_root, open_kaggle
+from nasseg.data.sources.semantic import class_names, open_semantic, read_names
+from nasseg.data.sources.synthetic_cells import PIXEL_CLASSES, open_cell_pixels
+from nasseg.data.sources.synthetic_nuclei import open_synthetic
 from nasseg.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def load_data(config: DataConfig) -> SegmentationData | NativeData | Classificat
     Three layouts are known: a folder with ``images/`` and ``labels/`` (PNG, TIFF, JPEG; instance
     or binary labels) and perhaps a ``splits.json``; the raw layout of the 2018 Data Science Bowl;
     and, without a path, synthetic nuclei. Without ``splits.json`` the split is drawn from
-    ``config.seed`` with whole scenes on either side (:mod:`nasseg.data.scenes` says what is
+    ``config.seed`` with whole scenes on either side (:mod:`nasseg.data.pixels.scenes` says what is
     recognised as one scene). With ``semantic``, the values of the labels are classes of pixels, of
     a folder or of synthetic cells. Classification is :func:`load_classification`'s.
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from nasseg.report._style import BLUE, GREEN, GROUND, INK, MUTED, VIOLET, new_figure
+from nasseg.report.style import BLUE, GREEN, GROUND, INK, MUTED, VIOLET, new_figure
 
 BLOCKS = {1: "basic", 2: "bottleneck"}
 ROW = 1.75

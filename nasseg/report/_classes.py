@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from nasseg.report._load import Array
-from nasseg.report._style import BLUE, INK, MUTED, ORANGE, look, new_figure, quiet, to_png
+from nasseg.records.run_files import Array
+from nasseg.report.style import BLUE, INK, MUTED, ORANGE, look, new_figure, quiet, to_png
 
 BINS, LEAST = 10, 15
 """Bins of the reliability diagram at most, each with the same number of images, and that at least:

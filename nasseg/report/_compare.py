@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nasseg._cli_summary import by_time, time_name
-from nasseg.report._style import CYCLE, look, new_figure, quiet, to_png
+from nasseg.report.style import CYCLE, look, new_figure, quiet, to_png
+from nasseg.text import by_time, time_name
 
 if TYPE_CHECKING:
     from nasseg.compare import Comparison, Group

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nasseg.report._style import (
+from nasseg.report.style import (
     BLUE,
     GREEN,
     MUTED,

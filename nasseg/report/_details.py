@@ -7,13 +7,13 @@ import shlex
 from html import escape
 from typing import Any
 
-from nasseg._cli_summary import duration_name, number, time_name
+from nasseg.records.run_files import RunFiles
 from nasseg.report._classes import STATES, shown_cells
 from nasseg.report._html import count_text, definitions, in_words, row, table
-from nasseg.report._load import RunFiles
 from nasseg.report._numbers import chips_of
 from nasseg.report._overlay import png
 from nasseg.report._panels import COLUMNS, colour_key, panel_rows
+from nasseg.text import duration_name, number, time_name
 
 
 def architecture_table(run: RunFiles) -> str:
@@ -246,8 +246,8 @@ def reproduce_command(run: RunFiles) -> str:
 
 def command_words(run: RunFiles) -> str:
     """The command of this run as one line for a shell."""
-    from nasseg._cli_config import flatten, following_defaults
     from nasseg.config import RunConfig, to_dict
+    from nasseg.config.reading import flatten, following_defaults
 
     said = flatten(run.config or {})
     default = {**flatten(to_dict(RunConfig())), **following_defaults(RunConfig, said)}

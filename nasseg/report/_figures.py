@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from nasseg._cli_summary import time_name
-from nasseg.report._load import RunFiles, chip_statistics
-from nasseg.report._style import BLUE, CYCLE, GREEN, INK, MUTED, ORANGE, new_figure, quiet
+from nasseg.records.run_files import RunFiles, chip_statistics
+from nasseg.report.style import BLUE, CYCLE, GREEN, INK, MUTED, ORANGE, new_figure, quiet
+from nasseg.text import time_name
 
 KINDS = ((True, "recalibrated", BLUE, "o"), (False, "uncalibrated", ORANGE, "s"))
 

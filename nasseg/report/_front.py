@@ -13,10 +13,10 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nasseg._cli_pareto import Front, goals_text, shown_columns, some_of, value_text
+from nasseg.records.pareto import Front, goals_text, shown_columns, some_of, value_text
+from nasseg.records.run_files import RunFiles
 from nasseg.report._html import row, table
-from nasseg.report._load import RunFiles
-from nasseg.report._style import BLUE, CYCLE, GREEN, GROUND, INK, MUTED, RED, new_figure, quiet
+from nasseg.report.style import BLUE, CYCLE, GREEN, GROUND, INK, MUTED, RED, new_figure, quiet
 
 MOST_PANELS = 3
 """Pairs of objectives that are drawn: the first one against each other one."""

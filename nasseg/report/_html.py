@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from nasseg.report._load import RunFiles
+from nasseg.records.run_files import RunFiles
 
 _STAGE_OF = {
     "best.json": "search",

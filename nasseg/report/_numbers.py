@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from nasseg._cli_summary import CLASS_METRICS, KINDS, by_time, format_plan, number, time_name
+from nasseg.records.run_files import RunFiles, chip_statistics
 from nasseg.report._html import count_text, known, row, table
-from nasseg.report._load import RunFiles, chip_statistics
+from nasseg.text import CLASS_METRICS, KINDS, by_time, format_plan, number, time_name
 
 DAY = 86_400.0
 _CLASS = {key for key, _ in CLASS_METRICS}

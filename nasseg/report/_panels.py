@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from nasseg.report._load import Array
-from nasseg.report._style import MUTED, new_figure
+from nasseg.records.run_files import Array
+from nasseg.report.style import MUTED, new_figure
 
 RIGHT = (238, 240, 242)
 FALSE_POSITIVE = (235, 122, 44)

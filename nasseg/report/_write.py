@@ -10,8 +10,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from nasseg._io import write_bytes, write_text
 from nasseg._version import __version__
+from nasseg.io import write_bytes, write_text
+from nasseg.records.run_files import RunFiles, load_run
 from nasseg.report import _details as details
 from nasseg.report import _html as html
 from nasseg.report import _numbers as numbers
@@ -19,9 +20,8 @@ from nasseg.report._architecture import draw_architecture
 from nasseg.report._classes import draw_classified, draw_confusion, draw_reliability
 from nasseg.report._figures import draw_curves, draw_drift, draw_search
 from nasseg.report._front import draw_front, front_table
-from nasseg.report._load import RunFiles, load_run
 from nasseg.report._panels import draw_panels
-from nasseg.report._style import look, to_inline_svg, to_png
+from nasseg.report.style import look, to_inline_svg, to_png
 
 _LABELS = {
     "architecture": "the architecture as a block diagram",

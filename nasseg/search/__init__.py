@@ -9,27 +9,27 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from nasseg.search._optimizer import Optimizer
-from nasseg.search.evolution import EAOptimizer
-from nasseg.search.front import FrontRow, front_csv
-from nasseg.search.nsga2 import NSGA2Optimizer
 from nasseg.search.objectives import Constraint, Objective, parse_constraints, parse_objectives
-from nasseg.search.random_search import RandomSearch
-from nasseg.search.result import Generation, RunSummary, SearchResult
-from nasseg.search.study import search
-from nasseg.search.worker import Worker
+from nasseg.search.surrogate.evolution import EAOptimizer
+from nasseg.search.surrogate.front import FrontRow, front_csv
+from nasseg.search.surrogate.nsga2 import NSGA2Optimizer
+from nasseg.search.surrogate.optimizer import Optimizer
+from nasseg.search.surrogate.random_search import RandomSearch
+from nasseg.search.surrogate.result import Generation, RunSummary, SearchResult
+from nasseg.search.surrogate.search import search
+from nasseg.search.surrogate.worker import Worker
 
 if TYPE_CHECKING:
-    from nasseg.search.distributions import suggest
-    from nasseg.search.measured import MeasuredStudy
-    from nasseg.search.sampler import AnalogNASSampler, list_samplers, register_sampler
+    from nasseg.search.measured.distributions import suggest
+    from nasseg.search.measured.sampler import AnalogNASSampler, list_samplers, register_sampler
+    from nasseg.search.measured.study import MeasuredStudy
 
 _LAZY = {
-    "AnalogNASSampler": "nasseg.search.sampler",
-    "MeasuredStudy": "nasseg.search.measured",
-    "list_samplers": "nasseg.search.sampler",
-    "register_sampler": "nasseg.search.sampler",
-    "suggest": "nasseg.search.distributions",
+    "AnalogNASSampler": "nasseg.search.measured.sampler",
+    "MeasuredStudy": "nasseg.search.measured.study",
+    "list_samplers": "nasseg.search.measured.sampler",
+    "register_sampler": "nasseg.search.measured.sampler",
+    "suggest": "nasseg.search.measured.distributions",
 }
 
 __all__ = [

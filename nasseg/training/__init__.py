@@ -1,9 +1,9 @@
 """Training: one loop for digital and analog networks, checkpoints and metrics."""
 
 from nasseg.config import TrainConfig
+from nasseg.tasks.metrics import SegmentationMetrics
 from nasseg.training.checkpoint import load_weights, save_weights
 from nasseg.training.loop import FitResult, evaluate, fit
-from nasseg.training.metrics import SegmentationMetrics
 
 __all__ = [
     "FitResult",

@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from nasseg._io import atomic_write, write_bytes
 from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.errors import RunError
+from nasseg.io import atomic_write, write_bytes
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

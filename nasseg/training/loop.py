@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from nasseg._io import to_json, write_text
 from nasseg.analog.fused import fused_layers
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.config import TrainConfig, to_dict
 from nasseg.errors import RunError
+from nasseg.io import to_json, write_text
 from nasseg.tasks import Batches, Task
 from nasseg.training.checkpoint import load_checkpoint, save_checkpoint
 from nasseg.training.freeze import Freezing

@@ -20,10 +20,10 @@ from nasseg.analog import (
     convert,
     noise_source,
 )
-from nasseg.analog._rpu_config import set_weight_noise
 from nasseg.analog.calibrate import batch_norms, recalibrate_batch_norms
 from nasseg.analog.chips import all_tiles
 from nasseg.analog.noise import derive_seed, seeded
+from nasseg.analog.rpu_config import set_weight_noise
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
 from nasseg.data import ClassificationData, Data
 from nasseg.errors import ConfigError

@@ -1,0 +1,185 @@
+"""What a network costs on a chip, in words, for ``nasseg cost``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nasseg.evaluators import CostEvaluator, Estimate, Hardware, LayerCost
+    from nasseg.search_spaces import SearchSpace
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An architecture to estimate, and where it is to work."""
+
+    space: SearchSpace
+    arch: dict[str, Any]
+    in_channels: int
+    out_channels: int
+    image_size: int
+    """Height and width of the image in pixels."""
+
+
+def read_subject(source: str, given: dict[str, str]) -> Subject:
+    """The architecture of a reference network's name, of a JSON file or of a run folder; flags win
+    over the run's settings.
+
+    Raises:
+        ConfigError: there is no architecture, or a flag has a value that is not allowed.
+        UnknownName: no such space.
+    """
+    from nasseg.search_spaces import get_space
+    from nasseg.search_spaces.reference import no_such_arch, reference_arch
+
+    path = Path(source)
+    defaults: dict[str, Any] = {
+        "space": "unet",
+        "channels": 3,
+        "out_channels": 1,
+        "image_size": 256,
+    }
+    named = reference_arch(source)
+    if named is not None:
+        defaults["space"] = named[0]
+    elif path.is_dir():
+        defaults |= _of_run(path)
+        path = path / "best.json"
+    try:
+        values = named[1] if named is not None else json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if path.name == "best.json" and path.parent.is_dir() and path != Path(source):
+            raise ConfigError(f"{path} is missing; run the search stage first") from None
+        raise ConfigError(no_such_arch(source)) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON: {error}") from None
+    if isinstance(values, dict) and isinstance(values.get("arch"), dict):
+        values = values["arch"]
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no architecture (a JSON object)")
+    least = {"channels": 1, "out_channels": 1, "image_size": 16}
+    numbers = {key: _number(key, given.get(key, str(defaults[key])), least[key]) for key in least}
+    space = get_space(given.get("space", defaults["space"]))
+    try:
+        arch = space.canonical(values)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error} (--space names the search space)") from None
+    return Subject(space, arch, numbers["channels"], numbers["out_channels"], numbers["image_size"])
+
+
+def _of_run(folder: Path) -> dict[str, Any]:
+    from nasseg.records.folder import read_run_config
+
+    config = read_run_config(folder)
+    return {
+        "space": config.search.space,
+        "channels": config.data.channels,
+        "out_channels": _out_channels(folder / "best.json", config.data.kind),
+        "image_size": config.data.size,
+    }
+
+
+def _out_channels(best: Path, kind: str) -> int:
+    """As the run found them; runs that did not write them down segment."""
+    from nasseg.io import read_json
+
+    try:
+        return int(read_json(best)["out_channels"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 2 if kind == "instances" else 1
+
+
+def _number(key: str, text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise ConfigError(f"{key} is {text!r}; allowed: a whole number, {least} or more")
+    return int(text)
+
+
+def describe_cost(subject: Subject, evaluator: CostEvaluator, layers: Sequence[LayerCost]) -> str:
+    """Totals and the table of layers."""
+    space, size = subject.space, subject.image_size
+    head = (
+        f"{space.name}/{space.arch_id(subject.arch)}, one image of {size} x {size}, "
+        f"{subject.in_channels} to {subject.out_channels} channels"
+    )
+    return "\n".join(
+        [
+            head,
+            _chip(evaluator.hardware),
+            "",
+            _totals(evaluator.estimate([subject.arch])),
+            "",
+            format_layers(layers),
+            "",
+            "An estimate from published constants, no measurement; docs/hardware.md says what",
+            "it leaves out.",
+        ]
+    )
+
+
+def _chip(chip: Hardware) -> str:
+    return (
+        f"chip: {chip.name}; crossbars of {chip.tile_rows} x {chip.tile_columns} weights, "
+        f"{chip.mvm_ns:g} ns a product"
+    )
+
+
+def _totals(cost: Estimate) -> str:
+    from nasseg.evaluators.estimate import COMPONENTS
+
+    energy = float(cost.energy_uj[0])
+    parts = [(part, float(getattr(cost, f"{part}_uj")[0])) for part in COMPONENTS]
+    # A chip may be given without energies, for the sake of its times.
+    shares = ", ".join(f"{part} {value / (energy or 1):.0%}" for part, value in parts)
+    latency, interval = float(cost.latency_us[0]), float(cost.interval_us[0])
+    rows = (
+        ("parameters", f"{cost.params[0]:,}"),
+        ("MACs", f"{cost.macs[0]:,}"),
+        ("crossbars", f"{cost.tiles[0]:,}, of whose weights {cost.utilisation[0]:.1%} are used"),
+        ("products", f"{cost.mvms[0]:,} of a crossbar with a vector"),
+        ("energy", f"{_figure(energy)} uJ an image ({shares})"),
+        ("efficiency", f"{2e-6 * cost.macs[0] / energy:.3g} TOPS/W" if energy else "unknown"),
+        ("latency", f"{_figure(latency)} us, layer after layer"),
+        (
+            "pipeline",
+            f"{_figure(interval)} us from image to image, {_figure(1e6 / interval)} a second",
+        ),
+    )
+    return "\n".join(f"{name:12}{text}" for name, text in rows)
+
+
+def format_layers(layers: Sequence[LayerCost]) -> str:
+    """One line a layer; energies in microjoules, time in microseconds."""
+    from nasseg.evaluators.estimate import COMPONENTS
+
+    width = max(len("layer"), *(len(layer.name) for layer in layers))
+    names = ("matrix", "positions", "tiles", "used", "mvms", "uJ", *COMPONENTS, "us")
+    sizes = (9, 9, 5, 5, 8, 8, *(8 for _ in COMPONENTS), 8)
+    lines = ["  ".join([f"{'layer':{width}}", *_right(names, sizes)])]
+    for layer in layers:
+        cells = (
+            f"{layer.rows}x{layer.columns}" if layer.tiles else "digital",
+            f"{layer.positions}",
+            f"{layer.tiles}",
+            f"{layer.utilisation:.0%}",
+            f"{layer.mvms}",
+            *(f"{value:.3g}" for value in (layer.energy_uj, *layer.energy.values())),
+            f"{layer.latency_us:.5g}",
+        )
+        lines.append("  ".join([f"{layer.name:{width}}", *_right(cells, sizes)]))
+    return "\n".join(lines)
+
+
+def _figure(value: float) -> str:
+    """Three figures at least, and never an exponent for what is large."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _right(cells: Sequence[str], sizes: Sequence[int]) -> list[str]:
+    return [f"{cell:>{size}}" for cell, size in zip(cells, sizes, strict=True)]

@@ -1,0 +1,1 @@
+"""Images that have a class each."""

@@ -1,0 +1,293 @@
+"""Images of classes: MedMNIST and other .npz, folders by class, CSV files, synthetic cells."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nasseg.config import MEDMNIST_SETS, DataConfig
+from nasseg.data.classes.dataset import ClassificationData
+from nasseg.data.classes.preprocess import ClassCache, preprocess_classes
+from nasseg.data.classes.split import draw_sides, join_units, strata_of
+from nasseg.data.pixels.resized import Side
+from nasseg.data.sources.class_base import ClassSource, shortened
+from nasseg.data.sources.class_folder import is_class_folder, open_class_folder
+from nasseg.data.sources.class_npz import is_medmnist, open_medmnist_npz, open_plain_npz
+from nasseg.data.sources.class_table import open_csv
+from nasseg.data.sources.folder import is_folder_layout
+from nasseg.data.sources.medmnist import CLASSES, MULTILABEL, open_medmnist, set_of_file
+from nasseg.data.sources.npz import Npz
+from nasseg.data.sources.synthetic_cells import open_cell_images
+from nasseg.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+SIDES: tuple[Side, ...] = ("train", "val", "test")
+_LAYOUTS = (
+    "expected a folder for each class, train/ and val/ with such folders, index.csv with images/, "
+    "an .npz file, or a CSV file"
+)
+
+
+def load_classification(config: DataConfig) -> ClassificationData:
+    """Read, check, crop, resize, split and keep in memory.
+
+    The source is ``config.path``: a MedMNIST file or another .npz, a folder of classes, a CSV
+    table, or a folder with ``index.csv`` and ``images/``; without a path a MedMNIST set is
+    downloaded, and for ``classification`` synthetic cells are drawn. A split of the source is
+    honoured; otherwise it is drawn from ``config.seed``, classes in their shares, equal images and
+    groups on one side.
+
+    Images that are the same on two sides of a given split, groups on both, and equal images of
+    different classes are warned of in the log; a class that cannot be divided is left out with a
+    warning.
+
+    Raises:
+        DataError: the data cannot be used; all problems are in the message. Also where the images
+            would take more than ``config.max_cache_gb``.
+        MissingDependencyError: a set is to be downloaded without the package that does it.
+    """
+    source = open_class_source(config)
+    if not len(source.ids):
+        source.problems.raise_if_any(source.name)
+        raise DataError(f"{source.name} holds no images; {_LAYOUTS}")
+    cache = preprocess_classes(source, config)
+    source.problems.raise_if_any(source.name)
+    units = join_units(cache.digests, source.groups)
+    _report_duplicates(source, cache, config)
+    rows, labels, classes = _divide(source, units, config)
+    _check_classes(source, labels, classes, rows)
+    return _assemble(source, cache, labels, classes, rows, config)
+
+
+def open_class_source(config: DataConfig) -> ClassSource:
+    """The source that ``config`` names, listed but not read.
+
+    Raises:
+        DataError: there is nothing at the path, or no known layout.
+        MissingDependencyError: as :func:`load_classification` says.
+    """
+    table = config.path is not None and _is_table(Path(config.path).expanduser())
+    if config.group_column is not None and not table:
+        raise DataError(
+            f"data.group_column is {config.group_column!r}, but there is no table with columns: "
+            f"data.path is {config.path!r}; groups of an .npz file are its array groups"
+        )
+    if config.task in MEDMNIST_SETS:
+        return open_medmnist(config.task, config)
+    if config.path is None:
+        return open_cell_images(config)
+    path = Path(config.path).expanduser()
+    if not path.exists():
+        raise DataError(f"no such file or folder: {path}")
+    try:
+        if path.is_dir():
+            return _open_folder(path, config)
+    except OSError as error:
+        raise DataError(f"{path} cannot be listed: {error}") from None
+    if path.suffix.lower() == ".npz":
+        return _open_npz(path, config)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return open_csv(path, config)
+    raise DataError(f"{path} is a file of another kind; {_LAYOUTS}")
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in (".csv", ".tsv") or (path / "index.csv").is_file()
+
+
+def _open_npz(path: Path, config: DataConfig) -> ClassSource:
+    try:
+        file = Npz(path)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    if not is_medmnist(file):
+        return open_plain_npz(file, config)
+    known = set_of_file(path)
+    if known is None:
+        return open_medmnist_npz(file, config, None)
+    return open_medmnist_npz(file, config, CLASSES[known], known in MULTILABEL)
+
+
+def _open_folder(root: Path, config: DataConfig) -> ClassSource:
+    if (root / "index.csv").is_file():
+        return open_csv(root / "index.csv", config)
+    if is_folder_layout(root):
+        raise DataError(
+            f"{root} has images/ and labels/ of pixels but no index.csv with classes of images; "
+            "for pixels use --task segmentation or --task semantic"
+        )
+    if is_class_folder(root):
+        return open_class_folder(root, config.channels)
+    found = sorted(entry.name for entry in root.iterdir())
+    raise DataError(f"{root} holds {shortened(found) or 'nothing'}; {_LAYOUTS}")
+
+
+def _report_duplicates(source: ClassSource, cache: ClassCache, config: DataConfig) -> None:
+    """Warn of equal images that differ in class, and of what a given split divides."""
+    given = None if config.folds else source.sides
+    if config.folds and source.sides is not None:
+        logger.warning(
+            "%s: its own split is not used, as data.folds is %d", source.name, config.folds
+        )
+    by_digest: defaultdict[bytes, list[int]] = defaultdict(list)
+    for row, digest in enumerate(cache.digests):
+        by_digest[digest].append(row)
+    copies = [rows for rows in by_digest.values() if len(rows) > 1]
+    conflicts = [r for r in copies if (source.labels[r] != source.labels[r[0]]).any()]
+    _warn_of_copies(source, conflicts, "equal images have different classes")
+    if given is not None:
+        leaks = [rows for rows in copies if len({given[row] for row in rows}) > 1]
+        _warn_of_copies(source, leaks, "equal images are on two sides of the given split")
+    elif copies:
+        extra = sum(len(rows) - 1 for rows in copies)
+        logger.info("%s: %d images are copies of others; kept together", source.name, extra)
+    if given is not None and source.groups is not None:
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for group, side in zip(source.groups, given, strict=True):
+            found[group].add(side)
+        divided = [group for group, sides in found.items() if len(sides) > 1]
+        if divided:
+            logger.warning(
+                "%s: %d groups are on two sides of the given split: %s",
+                source.name,
+                len(divided),
+                shortened(divided),
+            )
+
+
+def _warn_of_copies(source: ClassSource, copies: Sequence[Sequence[int]], what: str) -> None:
+    if copies:
+        texts = [" = ".join(source.ids[row] for row in rows[:3]) for rows in copies]
+        count = sum(map(len, copies))
+        logger.warning("%s: %d %s: %s", source.name, count, what, shortened(texts))
+
+
+def _divide(
+    source: ClassSource, units: npt.NDArray[np.int64], config: DataConfig
+) -> tuple[dict[Side, npt.NDArray[np.intp]], npt.NDArray[np.int64], tuple[str, ...]]:
+    """Rows of each side, and labels and classes without those that cannot be divided."""
+    labels, classes = source.labels, source.classes
+    keep = np.arange(len(labels))
+    drawn = config.folds or source.sides is None
+    if drawn and not source.multilabel:
+        keep, labels, classes = _without_single(source, units)
+    sides = None if source.sides is None else [source.sides[row] for row in keep.tolist()]
+    if sides is not None and not config.folds and "train" not in sides:
+        raise DataError(f"{source.name} has no training images, only {', '.join(set(sides))}")
+    try:
+        found = draw_sides(
+            strata_of(labels[keep]), units[keep], source.groups is not None, sides, config
+        )
+    except DataError as error:
+        raise DataError(f"{source.name}: {error}") from None
+    rows = {
+        side: keep[[i for i, own in enumerate(found) if own == side]]
+        for side in SIDES
+        if side in found
+    }
+    return rows, labels, classes
+
+
+def _without_single(
+    source: ClassSource, units: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], tuple[str, ...]]:
+    """Rows, labels and names of the classes that have two units or more."""
+    labels = source.labels
+    several = []
+    for number, name in enumerate(source.classes):
+        own = units[labels == number]
+        if len(np.unique(own)) > 1:
+            several.append(number)
+        elif len(own):
+            what = "images of one group" if source.groups is not None else "images, all equal"
+            logger.warning(
+                "%s: class %r has only %s, which cannot be both trained on and held out; it is "
+                "left out",
+                source.name,
+                name,
+                "1 image" if len(own) == 1 else f"{len(own)} {what}",
+            )
+        else:
+            several.append(number)  # an error, later
+    new = np.full(len(source.classes), -1, dtype=np.int64)
+    new[several] = np.arange(len(several))
+    numbers = new[labels]
+    keep = np.flatnonzero(numbers >= 0)
+    if len(several) < 2 <= len(source.classes):
+        raise DataError(
+            f"{source.name} has {len(several)} classes of two or more different images; two "
+            "classes are the least"
+        )
+    return keep, np.maximum(numbers, 0), tuple(source.classes[number] for number in several)
+
+
+def _check_classes(
+    source: ClassSource,
+    labels: npt.NDArray[np.int64],
+    classes: Sequence[str],
+    rows: dict[Side, npt.NDArray[np.intp]],
+) -> None:
+    """Every class needs a training image; where another side lacks it, that is warned of."""
+    problems = source.problems
+    if len(classes) < 2 and not source.multilabel:
+        problems.add("too few classes", f"only {classes[0]!r}; two are the least")
+    for side, own in rows.items():
+        if source.multilabel:
+            counts = labels[own].sum(axis=0)
+        else:
+            counts = np.bincount(labels[own], minlength=len(classes))
+        missing = [name for name, count in zip(classes, counts, strict=True) if not count]
+        if side == "train":
+            for name in missing:
+                problems.add("class without training images", repr(name))
+        elif missing:
+            logger.warning(
+                "%s: no %s image of %s", source.name, side, shortened([repr(n) for n in missing])
+            )
+    problems.raise_if_any(source.name)
+
+
+def _assemble(
+    source: ClassSource,
+    cache: ClassCache,
+    labels: npt.NDArray[np.int64],
+    classes: tuple[str, ...],
+    rows: dict[Side, npt.NDArray[np.intp]],
+    config: DataConfig,
+) -> ClassificationData:
+    ids = {side: tuple(source.ids[row] for row in own) for side, own in rows.items()}
+    images = cache.images
+    tensor = torch.from_numpy(labels.astype(np.uint8) if source.multilabel else labels)
+    digest = hashlib.sha256(repr((ids, classes, tuple(images.shape[1:]))).encode())
+    for own in rows.values():
+        for row in own:
+            digest.update(images[row].numpy().tobytes())
+        digest.update(labels[own].tobytes())
+    counts = ", ".join(f"{len(own)} {side}" for side, own in rows.items())
+    if config.task == "classification" and config.path is None:
+        what = f"built-in synthetic cells (no --data given): {counts}, seed {config.seed}"
+    else:
+        total = sum(map(len, rows.values()))
+        what = f"{total} images of {len(classes)} classes from {source.name} ({counts})"
+    if config.folds:
+        what += f", fold {config.fold} of {config.folds}"
+    return ClassificationData(
+        source=what,
+        in_channels=config.channels,
+        classes=classes,
+        multilabel=source.multilabel,
+        ids=ids,
+        fingerprint=digest.hexdigest()[:16],
+        images=images,
+        labels=tensor,
+        rows=rows,
+        augment=config.augment,
+    )

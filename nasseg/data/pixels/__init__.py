@@ -1,0 +1,1 @@
+"""Images whose pixels are learned: resized or at native scale."""

@@ -1,0 +1,258 @@
+"""Images at their own scale: random crops to train on, whole images to evaluate on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from nasseg.data.normalise import normalise
+from nasseg.data.pixels.augment import Augment
+from nasseg.data.pixels.resized import Side, ValidationSide
+from nasseg.tasks.watershed import Ids
+
+REFERENCE = 64
+"""Side of the grid of points of an image whose percentiles its normalisation takes."""
+ZOOM = 1.4
+"""Training crops are shown between 1 / ZOOM and ZOOM times as large."""
+ZOOM_SHARE = 0.5
+"""Share of the training crops whose size is changed."""
+
+
+@dataclass(frozen=True, eq=False)
+class NativeImage:
+    """One image with what is learned from it, at its own size."""
+
+    image: torch.Tensor
+    """uint8 (C, H, W)."""
+    target: torch.Tensor
+    """uint8 (2, H, W): foreground, 0 or 255, and relative depth, 0 to 255."""
+    ids: Ids
+    """Instances (H, W)."""
+    reference: torch.Tensor
+    """uint8 (C, REFERENCE, REFERENCE): points of the image on a grid."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image.shape[1], self.image.shape[2]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return self.image.numel() + self.target.numel() + self.ids.nbytes + self.reference.numel()
+
+
+def grid_points(image: torch.Tensor) -> torch.Tensor:
+    """(C, H, W) to (C, REFERENCE, REFERENCE): the pixels nearest to a regular grid."""
+    rows, columns = (
+        ((torch.arange(REFERENCE) + 0.5) * side / REFERENCE).long() for side in image.shape[1:]
+    )
+    return image[:, rows][:, :, columns]
+
+
+def whole_image(image: torch.Tensor) -> torch.Tensor:
+    """uint8 (C, H, W) to the normalised float32 (1, C, H, W) that a network is shown."""
+    reference = grid_points(image)[None].float().div_(255.0)
+    return normalise(image[None].float().div_(255.0), reference)
+
+
+class CropLoader:
+    """Random crops, as many an epoch as there are images; a function of (seed, epoch).
+
+    How often an image is drawn goes with its side (the square root of its area): large images
+    show more, but a score that is a mean over images counts each once. Without ``augment`` every
+    image is drawn once.
+
+    Yields image float32 (B, C, S, S), normalised as its whole image is, and target float32
+    (B, 2, S, S): foreground and relative depth, 0 to 1.
+
+    Args:
+        images: what to crop.
+        crop: side S in pixels.
+        batch_size: crops a batch.
+        seed: of order, places and augmentation.
+        augment: change sizes and colours, turn and flip (:mod:`nasseg.data.pixels.augment`).
+    """
+
+    def __init__(
+        self,
+        images: Sequence[NativeImage],
+        crop: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        augment: bool = True,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; 1 or more is allowed")
+        self._images = images
+        self._crop = crop
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self._augment = Augment(crop) if augment else None
+        sides = np.array([np.sqrt(item.size[0] * item.size[1]) for item in images])
+        self._shares = np.cumsum(sides / sides.sum())
+
+    @property
+    def count(self) -> int:
+        """Crops an epoch."""
+        return len(self._images)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the crops of the next iteration."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches an epoch; a last partial batch is left out unless it is the only one."""
+        return max(1, self.count // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        epoch = self.epoch
+        rng = np.random.default_rng([self.seed, epoch])
+        order = np.arange(self.count)
+        if self._augment is not None:
+            # Systematic sampling: every image as often as its share says, give or take one.
+            points = (order + rng.random()) / self.count
+            order = np.minimum(np.searchsorted(self._shares, points), self.count - 1)
+        order = rng.permutation(order)
+        for batch in range(len(self)):
+            rng = np.random.default_rng([self.seed, epoch, batch])
+            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            pairs = [self._cut(self._images[row], rng) for row in rows]
+            images = torch.stack([image for image, _ in pairs])
+            targets = torch.stack([target for _, target in pairs])
+            reference = torch.stack([self._images[row].reference for row in rows])
+            reference = reference.float().div_(255.0)
+            if self._augment is None:
+                yield normalise(images, reference), targets
+            else:
+                self._augment.seed(int(rng.integers(2**31)))
+                yield self._augment(images, targets, reference)
+
+    def _cut(
+        self, item: NativeImage, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        side = self._crop
+        if self._augment is not None and rng.random() < ZOOM_SHARE:
+            side = max(2, round(side * float(np.exp(rng.uniform(-1, 1) * np.log(ZOOM)))))
+        height, width = item.size
+        top = int(rng.integers(max(0, height - side) + 1))
+        left = int(rng.integers(max(0, width - side) + 1))
+        area = (slice(None), slice(top, top + side), slice(left, left + side))
+        # Together, so that what is resized or padded stays in place.
+        image = item.image[area].float().div_(255.0)
+        target = item.target[area].float().div_(255.0)
+        image, target = _filled(image, side), _filled(target, side)
+        if side != self._crop:
+            size = (self._crop, self._crop)
+            image = F.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
+            target = F.interpolate(target[None], size, mode="nearest-exact")[0]
+        return image, target
+
+
+def _filled(part: torch.Tensor, side: int) -> torch.Tensor:
+    """(C, h, w) mirrored at its right and lower border up to (C, side, side)."""
+    height, width = part.shape[1:]
+    if (height, width) == (side, side):
+        return part
+    missing = ((0, 0), (0, side - height), (0, side - width))
+    return torch.from_numpy(np.pad(part.numpy(), missing, mode="symmetric"))
+
+
+class WholeLoader:
+    """Whole images, those of one size together.
+
+    Yields image float32 (B, C, H, W), normalised, and instance ids int32 (B, 1, H, W).
+
+    Args:
+        images: what to show.
+        pixels: of all images of a batch together, at most, unless one alone has more.
+    """
+
+    def __init__(self, images: Sequence[NativeImage], pixels: int) -> None:
+        by_size: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for row, item in enumerate(images):
+            by_size[item.size].append(row)
+        self._images = images
+        self.batches: list[list[int]] = []
+        """Rows of the images of each batch."""
+        for (height, width), rows in sorted(by_size.items()):
+            step = max(1, pixels // (height * width))
+            self.batches += [rows[i : i + step] for i in range(0, len(rows), step)]
+
+    def __len__(self) -> int:
+        """Batches."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for rows in self.batches:
+            images = torch.cat([whole_image(self._images[row].image) for row in rows])
+            ids = np.stack([self._images[row].ids for row in rows])
+            yield images, torch.from_numpy(ids)[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class NativeData(ValidationSide):
+    """Images of both sides at their own scale, in memory."""
+
+    source: str
+    """What the data are, for people."""
+    in_channels: int
+    """Channels of the images."""
+    crop: int
+    """Side in pixels of training crops."""
+    train_ids: tuple[str, ...]
+    """Ids of the training images, sorted."""
+    val_ids: tuple[str, ...]
+    """Ids of the validation images, sorted."""
+    fingerprint: str
+    """Short hash of ids, images and labels of both sides."""
+    images: dict[Side, Sequence[NativeImage]]
+    """Images of each side, in the order of its ids."""
+
+    @property
+    def kind(self) -> str:
+        """Which kind of task the data are for."""
+        return "instances"
+
+    def report_loader(self, batch_size: int) -> WholeLoader:
+        """Every image that results are of, once."""
+        return self.val_loader(batch_size)
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of what the network is trained on."""
+        return self.crop
+
+    def train_loader(self, batch_size: int, seed: int, augment: bool = True) -> CropLoader:
+        """As many random crops of training images an epoch as there are images."""
+        return CropLoader(self.images["train"], self.crop, batch_size, seed=seed, augment=augment)
+
+    def val_loader(self, batch_size: int) -> WholeLoader:
+        """Every validation image once, whole."""
+        return WholeLoader(self.images["val"], batch_size * self.crop**2)
+
+    def calibration_loader(self, batch_size: int) -> CropLoader:
+        """One crop of nearly every training image (a last partial batch is left out), unaugmented,
+        the same ones every time."""
+        return CropLoader(self.images["train"], self.crop, batch_size, augment=False)
+
+    def image(self, split: Side, index: int) -> npt.NDArray[np.uint8]:
+        """One image for display: uint8 (H, W, C)."""
+        pixels: npt.NDArray[np.uint8] = self.images[split][index].image.permute(1, 2, 0).numpy()
+        return np.ascontiguousarray(pixels)
+
+    def label(self, split: Side, index: int) -> npt.NDArray[np.uint8]:
+        """The foreground of one image: uint8 (H, W), 0 and 1."""
+        return (self.images[split][index].ids > 0).astype(np.uint8)
+
+    def shown(self, split: Side, index: int) -> torch.Tensor:
+        """One image as the network is shown it: float32 (1, C, H, W)."""
+        return whole_image(self.images[split][index].image)

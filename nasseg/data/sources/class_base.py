@@ -1,0 +1,127 @@
+"""What every source of classified images gives: images that read themselves, labels, sides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nasseg.data._problems import Problems
+from nasseg.data.pixels.resized import Side
+from nasseg.data.read import SUFFIXES, read_image
+from nasseg.errors import DataError
+
+IMAGE_SUFFIXES = SUFFIXES | {".bmp"}
+"""Kinds of image files that are classified; leukemia sets are often bitmaps."""
+THREADS = 2
+"""Files decoded at a time; decoders release the interpreter lock for part of the work."""
+SIDE_NAMES: dict[str, Side] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""What folders and columns call the sides."""
+
+Use = Callable[[int, npt.NDArray[np.uint8]], None]
+"""Takes the row of the first image of a block, and the block: uint8 (n, H, W, C)."""
+
+
+class Images(Protocol):
+    """Images not read yet."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def each(self, use: Use, problems: Problems) -> None:
+        """Read all images once and hand them on in blocks, perhaps from several threads.
+
+        What cannot be read, and what ``use`` refuses with a DataError, is added to ``problems``.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedImages:
+    """Images that a function gives one by one: from files, or drawn."""
+
+    names: Sequence[str]
+    """How messages call them."""
+    load: Callable[[int], npt.NDArray[np.uint8]]
+    """Row -> uint8 (H, W, C); DataError says why there is none."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def each(self, use: Use, problems: Problems) -> None:
+        """As :class:`Images` says."""
+
+        def one(row: int) -> str | None:
+            try:
+                use(row, self.load(row)[None])
+            except DataError as error:
+                return f"{self.names[row]}: {error}"
+            return None
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            for refusal in pool.map(one, range(len(self))):
+                if refusal is not None:
+                    problems.add("image not usable", refusal)
+
+
+def file_images(paths: Sequence[Path], names: Sequence[str], channels: int) -> LoadedImages:
+    """Images from files, as uint8 (H, W, ``channels``)."""
+    return LoadedImages(names, lambda row: read_image(paths[row], channels))
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSource:
+    """A classification set before preprocessing."""
+
+    name: str
+    """How messages call it."""
+    ids: Sequence[str]
+    """Of all images, each once."""
+    images: Images
+    labels: npt.NDArray[np.int64]
+    """Class numbers (N,), or (N, K) of 0 and 1 where an image may have several classes."""
+    classes: tuple[str, ...]
+    """Names of the K classes."""
+    sides: Sequence[Side] | None = None
+    """The split that the source prescribes, if it does: a side for each image."""
+    groups: Sequence[str] | None = None
+    """What each image belongs to that must not be divided, such as the patient."""
+    problems: Problems = field(default_factory=Problems)
+    """What is wrong with the listing; reading adds to it."""
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may have several classes."""
+        return self.labels.ndim == 2
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sorts ``class2`` before ``class10``, and small letters among capital ones."""
+    parts = re.findall(r"\d+|\D+", name.casefold())
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts], name
+
+
+def number_names(names: Sequence[str]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """Classes in natural order, and the number of each name among them, (N,)."""
+    classes = tuple(sorted(set(names), key=natural_key))
+    number = {name: index for index, name in enumerate(classes)}
+    return classes, np.array([number[name] for name in names], dtype=np.int64)
+
+
+def shortened(names: Sequence[str], shown: int = 10) -> str:
+    """Names with commas between, the later ones as a count."""
+    more = f", ... and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

@@ -1,0 +1,108 @@
+"""Classified images in folders: ``CLASS/*.png``, or ``train/CLASS/*.png`` and ``val/CLASS/...``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from nasseg.data._problems import Problems
+from nasseg.data.pixels.resized import Side
+from nasseg.data.sources.class_base import (
+    IMAGE_SUFFIXES,
+    SIDE_NAMES,
+    ClassSource,
+    file_images,
+    natural_key,
+    number_names,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def is_class_folder(root: Path) -> bool:
+    """Whether there are folders with images (somewhere) in them."""
+    return any(_list_images(folder, [])[:1] for folder in _folders(root))
+
+
+def open_class_folder(root: Path, channels: int) -> ClassSource:
+    """The source for a folder of classes; the images of a class may lie in folders of its own.
+
+    Where folders are called train, val (valid, validation) or test and have folders of images in
+    them, the classes are below them and that is the split; what lies beside them is passed over
+    with a warning.
+    """
+    problems = Problems()
+    top = _folders(root)
+    sides = {folder: SIDE_NAMES.get(folder.name.lower()) for folder in top}
+    split = any(side and is_class_folder(folder) for folder, side in sides.items())
+    if split and (beside := [folder.name for folder in top if not sides[folder]]):
+        logger.warning("%s: not train, val or test, passed over: %s", root, ", ".join(beside[:5]))
+        top = [folder for folder in top if sides[folder]]
+    paths: list[Path] = []
+    names: list[str] = []
+    given: list[Side] = []
+    strange: list[str] = []
+    for folder in top:
+        side = sides[folder] or "train"
+        if split and (loose := _images_in(folder)):
+            problems.add(
+                "image in no class folder",
+                f"{folder.name}/{loose[0].name}"
+                + (f" and {len(loose) - 1} more" * bool(loose[1:])),
+            )
+        for entry in _folders(folder) if split else [folder]:
+            found = _list_images(entry, strange)
+            if not found:
+                problems.add("class without images", f"{entry.relative_to(root)}/")
+            paths += found
+            names += [entry.name] * len(found)
+            given += [side] * len(found)
+    loose = _images_in(root)
+    if loose:
+        logger.warning(
+            "%s: passed over, in no class folder: %d (%s)",
+            root,
+            len(loose),
+            ", ".join(path.name for path in loose[:5]),
+        )
+    if strange:
+        logger.warning(
+            "%s: passed over, not PNG, TIFF, JPEG or BMP: %d (%s)",
+            root,
+            len(strange),
+            ", ".join(strange[:5]),
+        )
+    ids = [path.relative_to(root).as_posix() for path in paths]
+    classes, labels = number_names(names)
+    images = file_images(paths, ids, channels)
+    return ClassSource(
+        str(root), ids, images, labels, classes, given if split else None, None, problems
+    )
+
+
+def _folders(root: Path) -> list[Path]:
+    found = [e for e in root.iterdir() if e.is_dir() and not e.name.startswith((".", "__MACOSX"))]
+    return sorted(found, key=lambda entry: natural_key(entry.name))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if _is_image(path) and path.is_file())
+
+
+def _list_images(folder: Path, strange: list[str]) -> list[Path]:
+    """Image files in and below a folder in natural order; the names of others go to ``strange``."""
+    found = []
+    for base, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(base, name)
+            if _is_image(path):
+                found.append(path)
+            elif not name.startswith(".") and name != "Thumbs.db":
+                strange.append(name)
+    return sorted(found, key=lambda path: natural_key(path.relative_to(folder).as_posix()))

@@ -1,0 +1,1 @@
+"""The files of a run folder: one reader and one writer each."""

@@ -1,0 +1,290 @@
+"""A run folder: its settings, which stages are done, how long they took, one process at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from nasseg.config import LabelConfig, RunConfig, differences, to_dict
+from nasseg.errors import RunError
+from nasseg.io import read_json, write_json, write_text
+
+log = logging.getLogger(__name__)
+
+# Where a run is computed, not what: these may change when it is continued.
+# Images are known by what is in them, and what is in a proxy is bound by the study.
+_FREE_KEYS = (
+    "out",
+    "device",
+    "threads",
+    "data.path",
+    "search.proxy",
+    "search.storage",
+    "search.study",
+    "search.workers",
+)
+YOUNGER_ANALOG = ("class_weights",)
+"""Settings of the retraining that were added with a default that leaves everything as it was."""
+
+
+def read_run_config(run: str | Path, **changes: Any) -> RunConfig:
+    """The settings of a run folder, where it is now, with top-level settings changed.
+
+    Raises:
+        RunError: there is no run there.
+        ConfigError: its settings cannot be read.
+    """
+    from nasseg.config.reading import build_config, read_yaml
+
+    file = Path(run) / "config.yaml"
+    if not file.is_file():
+        raise RunError(f"{run} is no run folder: it has no config.yaml; `nasseg run` makes one")
+    values = {**read_yaml(file, RunConfig), "out": str(run), **changes}
+    return build_config(RunConfig, values, {key: str(file) for key in values if key not in changes})
+
+
+class RunFolder:
+    """The files of one run, or of one labelling.
+
+    Args:
+        config: its settings; ``config.out`` is the folder.
+        free: settings that may differ when it is continued, beside where it is computed.
+        readonly: only look at what is there: settings are neither compared nor written.
+
+    Raises:
+        RunError: the folder holds a run with other settings, or of other data; the message shows
+            the difference. Nothing in the folder is changed then.
+    """
+
+    def __init__(
+        self, config: RunConfig | LabelConfig, free: Sequence[str] = (), *, readonly: bool = False
+    ) -> None:
+        self.config = config
+        free = (*_FREE_KEYS, *free)
+        self.path = Path(config.out)
+        wanted = to_dict(config)
+        file = self.path / "config.yaml"
+        self._stages_file = self.path / "stages.json"
+        self.stages: dict[str, Any] = self._read_stages()
+        if readonly:
+            return
+        # Settings bind from when the images were found good: until then nothing has been made
+        # with them, and a typing error must not lock the folder.
+        if file.exists() and "data" in self.stages:
+            try:
+                saved = yaml.safe_load(file.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise RunError(f"{file} cannot be read: {error}") from None
+            if not isinstance(saved, dict):
+                raise RunError(f"{file} is not a run's configuration")
+            saved = _with_younger(saved, type(config)())
+            free = (*free, *_idle(saved, wanted))
+            absent = _absent(_fixed(saved, free), _fixed(wanted, free))
+            if absent:
+                raise RunError(
+                    f"{self.path} was made by an older nasseg, which did not know "
+                    f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}: its results "
+                    "cannot be continued with this one. Use another --out"
+                )
+            changed = differences(_fixed(saved, free), _fixed(wanted, free))
+            if changed:
+                raise RunError(
+                    f"{self.path} holds a run with other settings:\n  "
+                    + "\n  ".join(changed)
+                    + "\nUse the same settings to continue it, or another --out"
+                )
+        else:
+            write_text(file, yaml.safe_dump(wanted, sort_keys=False))
+
+    def _read_stages(self) -> dict[str, Any]:
+        if not self._stages_file.exists():
+            return {}
+        try:
+            stages = read_json(self._stages_file)
+        except ValueError as error:
+            raise RunError(f"{self._stages_file} cannot be read: {error}") from None
+        if not isinstance(stages, dict):
+            raise RunError(f"{self._stages_file} is not a run's record of stages")
+        return stages
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def done(self, stage: str) -> bool:
+        """Whether a stage was finished."""
+        return bool(self.stages.get(stage, {}).get("done"))
+
+    def unbind(self) -> None:
+        """Let other settings be chosen: what was begun with these is nothing yet."""
+        self.stages.pop("data", None)
+        self._save()
+
+    def finish(self, stage: str, **facts: Any) -> None:
+        """Mark a stage finished, with what later stages need to know of it."""
+        self.stages.setdefault(stage, {}).update(facts, done=True)
+        self._save()
+
+    def remembered(self, key: str) -> Any:
+        """A setting as ``config.yaml`` has it."""
+        return self._section(key)[1].get(key.rpartition(".")[2])
+
+    def remember(self, key: str, value: Any) -> None:
+        """Write a setting that may change, such as ``drift.chips``, into ``config.yaml``."""
+        saved, section = self._section(key)
+        name = key.rpartition(".")[2]
+        if section.get(name) != value:
+            section[name] = value
+            write_text(self.path / "config.yaml", yaml.safe_dump(saved, sort_keys=False))
+
+    def _section(self, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """All settings as saved, and those of them among which ``key`` is."""
+        saved = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        section = saved
+        for group in key.split(".")[:-1]:
+            section = section[group]
+        return saved, section
+
+    def note(self, stage: str, **facts: Any) -> None:
+        """Write down facts of a stage that is not finished yet."""
+        self.stages.setdefault(stage, {}).update(facts)
+        self._save()
+
+    def check_data(self, fingerprint: str, source: str, images: dict[str, int]) -> None:
+        """Remember what the run learns from; refuse to go on with anything else."""
+        known = self.stages.get("data")
+        if known is None:
+            self.stages["data"] = {"fingerprint": fingerprint, "source": source, "images": images}
+            self._save()
+        elif known["fingerprint"] != fingerprint:
+            raise RunError(
+                f"the images have changed since {self.path} was begun (then {known['source']}, "
+                f"fingerprint {known['fingerprint']}; now {source}, {fingerprint}). "
+                "Bring them back, or use another --out"
+            )
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[Timer]:
+        """Time a stage; what interrupted attempts took is counted as far as it was ticked."""
+        timer = Timer(self, stage)
+        try:
+            yield timer
+        finally:
+            timer.tick()
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage, all attempts together."""
+        return {
+            stage: round(facts["seconds"], 1)
+            for stage, facts in self.stages.items()
+            if "seconds" in facts
+        }
+
+    def _save(self) -> None:
+        write_json(self._stages_file, self.stages)
+
+    @contextmanager
+    def locked(self, wait: bool = False, tell: bool = False) -> Iterator[None]:
+        """Hold the folder; a second process that wants it is told so, or waits for its turn.
+
+        With ``tell``, that it waits is logged: for where another may hold it for long.
+
+        The lock is the operating system's, so that it ends with the process however that ends.
+        """
+        handle: IO[str] = (self.path / ".lock").open("w")
+        try:
+            with suppress(ImportError):  # fcntl is not on Windows; there is no lock there
+                import fcntl
+
+                try:
+                    try:
+                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    # Network file systems say the latter of a lock that another holds.
+                    except (BlockingIOError, PermissionError):
+                        if not wait:
+                            raise RunError(
+                                f"{self.path} is in use by another nasseg process; wait for it, "
+                                "or use another --out"
+                            ) from None
+                        if tell:
+                            log.warning(
+                                f"{self.path} is held by another nasseg process; waiting for it"
+                            )
+                        fcntl.flock(handle, fcntl.LOCK_EX)
+                except OSError as error:
+                    raise RunError(
+                        f"{self.path} cannot be locked: {error.strerror}; use an --out on another "
+                        "file system"
+                    ) from None
+            # Another process may have finished stages since this one looked.
+            self.stages = self._read_stages()
+            yield
+        finally:
+            handle.close()
+
+
+class Timer:
+    """Adds the time since it was made, or last ticked, to a stage."""
+
+    def __init__(self, folder: RunFolder, stage: str) -> None:
+        self._folder = folder
+        self._stage = stage
+        self._last = time.monotonic()
+
+    def tick(self, more: float = 0.0) -> None:
+        """Add the time since the last tick, and ``more`` seconds, and write it down."""
+        now = time.monotonic()
+        facts = self._folder.stages.setdefault(self._stage, {})
+        facts["seconds"] = facts.get("seconds", 0.0) + now - self._last + more
+        self._last = now
+        self._folder._save()
+
+
+def _absent(saved: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the settings that a saved configuration lacks."""
+    lacking = []
+    for key, value in wanted.items():
+        if key not in saved:
+            lacking.append(f"{prefix}{key}")
+        elif isinstance(value, dict) and isinstance(saved[key], dict):
+            lacking += _absent(saved[key], value, f"{prefix}{key}.")
+    return lacking
+
+
+def _with_younger(saved: dict[str, Any], default: Any) -> dict[str, Any]:
+    """Saved settings with those of data, search and both trainings that are younger than the run.
+
+    These are added with a default that leaves everything as it was; what chips are simulated with
+    may have changed meaning, and is not filled in.
+    """
+    known = to_dict(default)
+    if isinstance(saved.get("analog"), dict):
+        younger = {key: known["analog"][key] for key in YOUNGER_ANALOG}
+        saved = {**saved, "analog": {**younger, **saved["analog"]}}
+    groups = [key for key in ("data", "search", "train") if isinstance(known.get(key), dict)]
+    whole = [key for key in groups if isinstance(saved.get(key), dict)]
+    return {**saved, **{key: {**known[key], **saved[key]} for key in whole}}
+
+
+def _idle(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Dotted names of the settings of a search that neither run has.
+
+    Their defaults may change from one version to the next.
+    """
+    own, other = (config.get("search") or {} for config in (saved, wanted))
+    if any(c.get("strategy") == "darts" and c.get("arch") is None for c in (own, other)):
+        return []
+    return [f"search.{key}" for key in other if key.startswith("darts_")]
+
+
+def _fixed(config: dict[str, Any], free: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    return {
+        key: _fixed(value, free, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in config.items()
+        if f"{prefix}{key}" not in free
+    }

@@ -1,0 +1,105 @@
+"""The networks of a finished run: the digital one, and the analog one as aged chips have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nasseg.analog import programmable, recalibrate_batch_norms
+from nasseg.analog.calibrate import batch_norms, preserved_batch_norms
+from nasseg.analog.convert import noise_source
+from nasseg.analog.noise import derive_seed
+from nasseg.config import RunConfig
+from nasseg.errors import ConfigError, NassegError, RunError
+from nasseg.pipeline import Job
+from nasseg.records.folder import RunFolder
+from nasseg.training.recipe import SEED_DRIFT
+
+
+def check_chips(chips: int, chip_seed: int = 0) -> None:
+    """Refuse numbers of chips that there cannot be.
+
+    Raises:
+        ConfigError: of the two that is wrong.
+    """
+    if chips < 1:
+        raise ConfigError(f"chips is {chips}; allowed: 1 or more")
+    if chip_seed < 0:
+        raise ConfigError(f"chip_seed is {chip_seed}; allowed: 0 or more")
+
+
+def open_job(run: str | Path, config: RunConfig, at: float | None, progress: bool) -> Job:
+    """A run folder to ask its network, digital without ``at`` and else analog; nothing is written.
+
+    Raises:
+        RunError: that network is not trained yet.
+    """
+    needed = "digital.safetensors" if at is None else "analog.safetensors"
+    if not (Path(run) / needed).exists():
+        stage = "train" if at is None else "analog"
+        raise RunError(f"{Path(run) / needed} is missing; `nasseg {stage} --out {run}` makes it")
+    return Job(config, RunFolder(config, readonly=True), progress)
+
+
+class AgedChips:
+    """Programmed chips of a run at one age, the same ones as in ``drift.csv``.
+
+    Iterating gives the number of each chip and the network as it is then: one object, which the
+    next chip overwrites, and which is as it was at the end. BatchNorm statistics are estimated once
+    for each chip, however often they are iterated.
+
+    Args:
+        job: of a run with an analog network.
+        at: seconds after programming.
+        first: number of the first chip.
+        count: how many chips.
+        recalibrate: re-estimate BatchNorm statistics on each, with the run's training images.
+
+    Raises:
+        RunError: these images cannot be used.
+    """
+
+    def __init__(
+        self, job: Job, at: float, *, first: int = 0, count: int = 1, recalibrate: bool = True
+    ) -> None:
+        self.net = job.analog_net
+        self.at, self.first, self.count = at, first, count
+        self._seed = derive_seed(job.config.seed, SEED_DRIFT)
+        self._states: dict[int, list[dict[str, Any]]] = {}
+        self._images = None
+        if recalibrate and batch_norms(self.net):
+            try:
+                self._images = job.recalibration(self.net)
+            except NassegError as error:
+                raise RunError(
+                    f"the images of the run, which chips are recalibrated with, cannot be used "
+                    f"({error}); --uncalibrated does without"
+                ) from None
+
+    def __iter__(self) -> Iterator[tuple[int, nn.Module]]:
+        source = noise_source(self.net)
+        before = source.state_dict()
+        try:
+            with programmable(self.net) as crossbars, preserved_batch_norms(self.net):
+                for chip in range(self.first, self.first + self.count):
+                    crossbars.program(self._seed, chip)
+                    crossbars.drift(self.at)
+                    source.reseed(derive_seed(self._seed, chip, 2, int(self.at * 1000)))
+                    self._calibrate(chip)
+                    yield chip, self.net.eval()
+        finally:
+            source.load_state_dict(before)
+
+    def _calibrate(self, chip: int) -> None:
+        norms = batch_norms(self.net)
+        if chip in self._states:
+            for norm, state in zip(norms, self._states[chip], strict=True):
+                norm.load_state_dict(state)
+        elif self._images is not None:
+            recalibrate_batch_norms(self.net, self._images)
+            self._states[chip] = [
+                {key: value.clone() for key, value in norm.state_dict().items()} for norm in norms
+            ]

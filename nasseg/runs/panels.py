@@ -1,0 +1,107 @@
+"""What the digital and the aged network say of a few images, kept for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from nasseg.data import ClassificationData, Data
+from nasseg.tasks import predict_whole
+
+PANELS = 6
+"""Segmented images that are kept."""
+CLASS_PANELS = 12
+"""Classified images that are kept."""
+PANEL_SIDE = 256
+"""Side in pixels of what is kept of them, at most."""
+
+Say = Callable[[nn.Module], Any]
+"""A network in evaluation mode -> what it says of the images, as an array."""
+
+
+def panels(
+    data: Data, batch_size: int, device: torch.device, tta: bool = False
+) -> tuple[dict[str, Any], Say]:
+    """Images and labels, and how a network is asked about them.
+
+    Returns:
+        ``images`` uint8 (n, H, W, 3), ``labels`` and ``ids``; and a function from a network to
+        foreground probabilities (n, H, W). Where each pixel has a class, ``pixel_classes`` (K,) are
+        the names, and the function gives class numbers (n, H, W), uint8. Of classified images
+        ``images`` are spread over those that results are of, while ``labels``, ``ids`` and
+        probabilities (N, K) are of all of them; ``shown`` (n,) says which the images are,
+        ``classes`` (K,) are the names.
+    """
+    if isinstance(data, ClassificationData):
+        return _classified(data, batch_size, tta)
+    return _segmented(data, device)
+
+
+def _spread(count: int, most: int) -> list[int]:
+    picked = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+    return [int(i) for i in picked]
+
+
+def _segmented(data: Any, device: torch.device) -> tuple[dict[str, Any], Say]:
+    picked = _spread(len(data.val_ids), PANELS)
+    images = [data.shown("val", i).to(device) for i in picked]
+    # Images of many sizes are shown by what is in their middle.
+    side = min(PANEL_SIDE, *(min(image.shape[2:]) for image in images))
+    several = data.kind == "semantic"
+
+    @torch.no_grad()
+    def say(net: nn.Module) -> Any:
+        found = []
+        for image in images:
+            logits = predict_whole(net, image)
+            # Of the type that the labels have.
+            whole = logits.argmax(1).to(torch.uint8) if several else logits[:, 0].sigmoid()
+            found.append(_middle(whole[0].cpu().numpy(), side))
+        return np.stack(found)
+
+    kept = {
+        "images": np.stack([_middle(_display(data.image("val", i)), side) for i in picked]),
+        "labels": np.stack([_middle(data.label("val", i), side) for i in picked]),
+        "ids": np.array([data.val_ids[i] for i in picked]),
+    }
+    if several:
+        kept["pixel_classes"] = np.array(data.classes)
+    return kept, say
+
+
+def _classified(data: ClassificationData, batch_size: int, tta: bool) -> tuple[dict[str, Any], Say]:
+    from nasseg.tasks.class_metrics import predict_probabilities
+
+    side = data.report_side
+    ids = data.ids[side]
+    picked = _spread(len(ids), CLASS_PANELS)
+
+    def say(net: nn.Module) -> Any:
+        loader = data.report_loader(batch_size)
+        found, _ = predict_probabilities(net, loader, multilabel=data.multilabel, tta=tta)
+        return found.astype(np.float32)
+
+    rows = torch.from_numpy(data.rows[side])
+    kept = {
+        "images": np.stack([_display(data.image(side, i)) for i in picked]),
+        "shown": np.array(picked),
+        "labels": data.labels[rows].numpy(),
+        "ids": np.array(ids),
+        "classes": np.array(data.classes),
+    }
+    return kept, say
+
+
+def _display(image: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, Any]:
+    """uint8 (H, W, 1 | 3 | 4) to (H, W, 3)."""
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
+
+
+def _middle(picture: Any, side: int) -> Any:
+    """The middle (side, side) of a picture (H, W) or (H, W, C)."""
+    top, left = ((length - side) // 2 for length in picture.shape[:2])
+    return picture[top : top + side, left : left + side]

@@ -1,0 +1,1 @@
+"""Differentiable search: a supernet whose shared weights rank the cells."""

@@ -1,0 +1,1 @@
+"""Search by measuring: an Optuna study of trained and aged architectures."""

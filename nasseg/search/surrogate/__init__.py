@@ -1,0 +1,1 @@
+"""Search over a surrogate: evolution, NSGA-II, random search."""

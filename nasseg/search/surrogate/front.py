@@ -1,0 +1,105 @@
+"""The front that several runs found together, as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nasseg.evaluators.cost import CostEvaluator
+from nasseg.evaluators.scores import COLUMNS
+from nasseg.search._rows import SeenRows
+from nasseg.search.pareto import crowding_distances, nondominated_ranks
+from nasseg.search.surrogate.candidates import Population, as_table
+from nasseg.search.surrogate.nsga2 import Pick, pick_row
+
+if TYPE_CHECKING:
+    from nasseg.search_spaces import SearchSpace
+
+FIELDS = ("arch_id", "rank", "crowding", "knee", *COLUMNS, "arch")
+"""Columns of ``pareto.csv``."""
+
+
+@dataclass(frozen=True)
+class FrontRow:
+    """One architecture that the runs kept."""
+
+    arch_id: str
+    """Its hash."""
+    rank: int
+    """0 = no other one of the table dominates it; 1 = only those of rank 0; and so on."""
+    crowding: float
+    """Crowding distance on its front; infinite at the ends."""
+    knee: bool
+    """Whether it is the knee of the front."""
+    scores: dict[str, float]
+    """All columns of the scores; NaN where unknown. Where no run asked for a column, it is
+    counted for the front, rank 0."""
+    arch: dict[str, Any]
+    """The architecture, canonical."""
+
+
+def merge_runs(
+    space: SearchSpace, found: Iterable[Population], cost: CostEvaluator, pick: Pick
+) -> tuple[tuple[FrontRow, ...], int]:
+    """What several runs found, ranked anew among all of them.
+
+    Args:
+        space: The search space.
+        found: Front and feasible population of every run, with at least one row in all.
+        cost: Fills in the columns that no run asked for, of the front alone.
+        pick: Which architecture of the front is taken.
+
+    Returns:
+        The rows, by rank and then the best in the first objective first, and the index of the one
+        that is taken, which has rank 0.
+    """
+    several = list(found)
+    everyone = several[0]
+    for population in several[1:]:
+        everyone = everyone.join(population)
+    everyone = everyone.take(SeenRows().add_new(everyone.X, len(everyone)))
+    ranks = nondominated_ranks(everyone.goals)
+    crowding = crowding_distances(everyone.goals, ranks)
+    # Of equal architectures the one with the fewest parameters comes first, and is taken.
+    order = np.lexsort((everyone.column("params"), *everyone.goals.T[::-1], ranks))
+    everyone, ranks, crowding = everyone.take(order), ranks[order], crowding[order]
+    front = everyone.goals[ranks == 0]
+    knee, taken = pick_row(front, "knee"), pick_row(front, pick)
+    table = everyone.table.copy()
+    unknown = np.isnan(table).all(axis=0)
+    if unknown.any():
+        counted = as_table(cost.evaluate_matrix(everyone.X[ranks == 0]))
+        table[: len(front), unknown] = counted[:, unknown]
+    rows = tuple(
+        FrontRow(
+            arch_id=space.arch_id(arch),
+            rank=int(rank),
+            crowding=float(apart),
+            knee=i == knee,
+            scores=dict(zip(COLUMNS, values, strict=True)),
+            arch=arch,
+        )
+        for i, (arch, rank, apart, values) in enumerate(
+            zip(space.decode(everyone.X), ranks, crowding, table.tolist(), strict=True)
+        )
+    )
+    return rows, taken
+
+
+def front_csv(rows: Sequence[FrontRow]) -> str:
+    """The rows as the text of ``pareto.csv``: unknown scores are empty, ``arch`` is JSON."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(FIELDS)
+    for row in rows:
+        scores = ["" if math.isnan(row.scores[name]) else row.scores[name] for name in COLUMNS]
+        arch = json.dumps(row.arch)
+        writer.writerow([row.arch_id, row.rank, row.crowding, int(row.knee), *scores, arch])
+    return text.getvalue()

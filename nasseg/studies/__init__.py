@@ -1,0 +1,1 @@
+"""Labelling architectures, alone or with workers."""

@@ -1,0 +1,71 @@
+"""The numbers that a run prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nasseg.config import DRIFT_TIMES
+from nasseg.text import duration_name, format_summary, time_name
+
+
+def summary() -> dict[str, Any]:
+    value = {"mean": 0.81234, "std": 0.0123, "p05": 0.79, "n": 25}
+    metrics = {"dice": value, "iou": value, "iou_pooled": value}
+    # JSON has no numbers as keys, and as text "86400.0" comes after "31536000.0".
+    analog = {str(t): {"recalibrated": metrics, "uncalibrated": metrics} for t in DRIFT_TIMES}
+    return {
+        "digital": {"dice": 0.9, "iou": 0.8, "iou_pooled": 0.85},
+        "analog": analog,
+        "arch_id": "0123456789ab",
+        "params": 483123,
+        "seed": 0,
+        "seconds": {"search": 3.21, "train": 412.0, "analog": 4000.0},
+    }
+
+
+def test_every_time_is_listed_in_order_for_both_protocols() -> None:
+    text = format_summary(summary())
+    names = ["1 s", "1 h", "1 day", "30 days", "1 year"]
+    rows = [line for line in text.splitlines() if "±" in line and "[0.790]" in line]
+    assert [row[:12].strip() for row in rows] == names + names
+    assert all(row.count("0.812 ± 0.012 [0.790]") == 3 for row in rows)
+
+
+def test_table_fits_a_terminal_and_says_what_was_run() -> None:
+    text = format_summary(summary())
+    assert max(map(len, text.splitlines())) <= 80
+    for part in ("0123456789ab", "483,123 parameters", "seed 0", "0.850", "train 6 min 52 s"):
+        assert part in text
+
+
+@pytest.mark.parametrize("part", ["digital", "analog", "arch_id", "params", "seed", "seconds"])
+def test_missing_parts_are_left_out(part: str) -> None:
+    value = summary()
+    del value[part]
+    assert format_summary(value)
+
+
+def test_nothing_measured_yet_is_no_error() -> None:
+    assert format_summary({}) == ""
+
+
+def test_missing_and_infinite_metrics_are_dashes() -> None:
+    text = format_summary({"digital": {"dice": float("nan"), "iou": None}})
+    assert text.splitlines()[-1].split() == ["digital", "-", "-", "-"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "name"),
+    [(0.5, "0.5 s"), (1, "1 s"), (90, "1.5 min"), (172_800, "2 days"), (63_072_000, "2 years")],
+)
+def test_times_in_words(seconds: float, name: str) -> None:
+    assert time_name(seconds) == name
+
+
+@pytest.mark.parametrize(
+    ("seconds", "name"), [(3.21, "3.2 s"), (59.7, "1 min 00 s"), (7_800, "2 h 10 min")]
+)
+def test_durations_in_words(seconds: float, name: str) -> None:
+    assert duration_name(seconds) == name
