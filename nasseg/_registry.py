@@ -18,6 +18,21 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return match[0] if match else None
 
 
+def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:
+    """``; did you mean ...?`` with the keys of the same last part, or else the nearest key."""
+    known = sorted(names)
+    last = name.rpartition(".")[2]
+    near = [key for key in known if key.rpartition(".")[2] == last]
+    if not near:
+        one = nearest(name, known)
+        near = [one] if one else []
+    # Flags are written as the help writes them.
+    shown = [
+        prefix + (key if "." in key else key.replace("_", "-")) if prefix else key for key in near
+    ]
+    return f"; did you mean {' or '.join(shown)}?" if near else ""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     """The error for an unknown ``name`` of ``kind``, with the nearest match."""
     names = sorted(known)

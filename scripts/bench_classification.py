@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nasseg import pipeline
+from nasseg.cli._flags import split_flags
 from nasseg.cli._help import RUN_ALIASES
 from nasseg.compare import compare, format_comparison, write_comparison
 from nasseg.config import RunConfig
@@ -30,7 +31,6 @@ from nasseg.config.reading import (
     files_beside,
     read_yaml,
     settings,
-    split_flags,
     with_network,
 )
 from nasseg.errors import ConfigError, NassegError, RunError

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from nasseg._registry import nearest
 from nasseg._version import __version__
+from nasseg.cli._flags import split_flags
 from nasseg.cli._help import LABEL_ALIASES, RUN_ALIASES, config_help, main_help, simple_help
 from nasseg.config import LabelConfig, RunConfig
 from nasseg.config.reading import (
@@ -26,7 +27,6 @@ from nasseg.config.reading import (
     read_yaml,
     said_only,
     settings,
-    split_flags,
     with_network,
 )
 from nasseg.errors import ConfigError, NassegError, RunError

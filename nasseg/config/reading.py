@@ -16,12 +16,12 @@ import json
 import sys
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nasseg._registry import nearest
+from nasseg._registry import did_you_mean
 from nasseg.errors import ConfigError
 
 C = TypeVar("C")
@@ -184,72 +184,6 @@ def field_docstrings(cls: type[Any]) -> dict[str, str]:
     return found
 
 
-def split_flags(
-    args: Sequence[str],
-    known: Iterable[str],
-    aliases: Mapping[str, str] | None = None,
-    switches: Iterable[str] = (),
-    repeatable: Iterable[str] = (),
-) -> tuple[dict[str, str], list[str]]:
-    """Split command-line words into ``{flag: text}`` and positional words.
-
-    ``--flag value`` and ``--flag=value`` are taken; flags in ``aliases`` come back under the name
-    they stand for and ``switches`` take no value (theirs is ``"true"``). A flag may be said once,
-    a ``repeatable`` one more often: its texts come back with commas between.
-
-    Raises:
-        ConfigError: an unknown flag (with the nearest one), a flag without its value, or twice.
-    """
-    aliases = aliases or {}
-    switches = set(switches)
-    repeatable = set(repeatable)
-    names = {*known, *aliases, *switches}
-    flags: dict[str, str] = {}
-    words: list[str] = []
-    rest = list(args)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("-") or word == "-":
-            words.append(word)
-            continue
-        said, equals, value = word.partition("=")
-        name = said.lstrip("-").replace("-", "_")
-        if not said.startswith("--") or name not in names:
-            raise ConfigError(
-                f"no flag {said}{_hint(name, names, '--') or '; --help lists the flags'}"
-            )
-        if name in switches:
-            if equals:
-                raise ConfigError(f"{said} takes no value, it was given {value!r}")
-            value = "true"
-        elif not equals:
-            if not rest or rest[0].startswith("--"):
-                raise ConfigError(f"{said} needs a value, as in {said} VALUE")
-            value = rest.pop(0)
-        name = aliases.get(name, name)
-        if name in flags and name in repeatable:
-            value = f"{flags[name]},{value}"
-        elif name in flags:
-            raise ConfigError(f"{said} is given twice: {flags[name]!r} and {value!r}")
-        flags[name] = value
-    return flags, words
-
-
-def _hint(name: str, names: Iterable[str], prefix: str = "") -> str:
-    """``; did you mean ...?`` with the keys of the same last part, or else the nearest key."""
-    known = sorted(names)
-    last = name.rpartition(".")[2]
-    near = [key for key in known if key.rpartition(".")[2] == last]
-    if not near:
-        one = nearest(name, known)
-        near = [one] if one else []
-    # Flags are written as the help writes them.
-    shown = [
-        prefix + (key if "." in key else key.replace("_", "-")) if prefix else key for key in near
-    ]
-    return f"; did you mean {' or '.join(shown)}?" if near else ""
-
-
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as dotted ones, which :func:`build_config` takes."""
     flat: dict[str, Any] = {}
@@ -375,7 +309,7 @@ def _flat(
                 raise ConfigError(f"{path}: {key} is {value!r}; allowed: keys {inner}")
             yield from _flat(value or {}, config, path, f"{key}.")
         else:
-            raise ConfigError(f"{path}: no setting {key!r}{_hint(key, {*leaves, *groups})}")
+            raise ConfigError(f"{path}: no setting {key!r}{did_you_mean(key, {*leaves, *groups})}")
 
 
 def build_config(config: type[C], values: Mapping[str, Any], origins: Mapping[str, str]) -> C:

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from nasseg.cli import main, read_config
+from nasseg.cli._flags import split_flags
 from nasseg.config import RunConfig, SearchConfig, to_dict
-from nasseg.config.reading import split_flags
 from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators import Scores, XGBoostEvaluator
 from nasseg.records.folder import RunFolder
