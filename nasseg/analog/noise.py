@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from nasseg.analog.profile import NoiseProfile
 
 
 def derive_seed(*keys: int) -> int:
@@ -28,6 +25,13 @@ def _mixed(value: int) -> int:
     return value ^ (value >> 31)
 
 
+class WeightDisturbance(Protocol):
+    """Noise on weights whose draws are a function of a source."""
+
+    def disturb(self, weight: Tensor, source: NoiseSource) -> Tensor:
+        """Return a new tensor: ``weight`` (out, in) with the noise."""
+
+
 class NoiseSource:
     """The random numbers of all analog layers of one network.
 
@@ -35,8 +39,8 @@ class NoiseSource:
     kernels: what they draw is a function of the key alone, whatever the number of threads.
     """
 
-    profile: NoiseProfile | None = None
-    """What weights suffer in training; none = what AIHWKit's weight modifier says."""
+    profile: WeightDisturbance | None = None
+    """Noise on the weights in training; None: that of AIHWKit's weight modifier."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed

@@ -19,8 +19,12 @@ from nasseg.config import DataConfig, RunConfig, SearchConfig, TrainConfig
 from nasseg.data import ClassificationData
 from nasseg.errors import ConfigError, RunError
 from nasseg.search import search
+from nasseg.search.darts import _shared as shared
+from nasseg.search.darts import _training as training
 from nasseg.search.darts import search as darts
-from nasseg.search.darts.search import check_darts, disturb, halved, search_darts
+from nasseg.search.darts._images import halved
+from nasseg.search.darts._shared import disturb
+from nasseg.search.darts.search import check_darts, search_darts
 from nasseg.search.darts.supernet import Supernet, WeightNoise
 from nasseg.search_spaces import get_space
 from nasseg.studies import label as labelling
@@ -200,14 +204,14 @@ def test_a_search_too_short_to_tell_architectures_apart_says_so_once(caplog, mon
 
 
 def test_the_history_is_scored_on_a_part_of_what_candidates_are_scored_on(monkeypatch):
-    monkeypatch.setattr(darts, "RECORDED_IMAGES", 7)
+    monkeypatch.setattr(shared, "RECORDED_IMAGES", 7)
     seen = []
 
     def score(self, nets, images):
         seen.append(sum(len(image) for image, _ in images))
         return 0.5
 
-    monkeypatch.setattr(darts._Search, "score", score)
+    monkeypatch.setattr(darts.Search, "score", score)
     run(search={"darts_epochs": 1})
     # The most probable one and three drawn; then what was found, on all that the weights saw not.
     assert seen == [7] * 4 + [16 + 24]
@@ -239,8 +243,8 @@ def test_the_one_good_choice_is_found_be_it_a_block_or_the_narrowest_width(
 ):
     monkeypatch.setattr(Handicapped, "name", name)
     monkeypatch.setattr(Handicapped, "index", index)
-    monkeypatch.setattr(darts, "Supernet", Handicapped)
-    monkeypatch.setattr(darts, "DRAWN", 1)
+    monkeypatch.setattr(shared, "Supernet", Handicapped)
+    monkeypatch.setattr(training, "DRAWN", 1)
     config = SearchConfig(darts_epochs=8, darts_warmup=0.0, darts_alpha_lr=0.1, darts_candidates=1)
     data = stripes(144)
     train = TrainConfig(batch_size=8, lr=5e-4)
@@ -264,9 +268,9 @@ def test_the_effects_of_choices_decide_and_not_the_luck_of_one_architecture(monk
         widths = (arch["width1"] + arch["width2"]) / 32 + (arch["skip1"] == "add")
         return 0.01 if name == lucky else 2.0 ** -(widths + len(arch["block1"]) / 4)
 
-    monkeypatch.setattr(darts._Search, "networks", networks)
-    monkeypatch.setattr(darts._Search, "unseen_loss", loss)
-    monkeypatch.setattr(darts._Search, "score", lambda self, nets, images: 0.5)
+    monkeypatch.setattr(darts.Search, "networks", networks)
+    monkeypatch.setattr(darts.Search, "unseen_loss", loss)
+    monkeypatch.setattr(darts.Search, "score", lambda self, nets, images: 0.5)
     search = {"darts_epochs": 1, "darts_candidates": 200}
     # One of those that are scored, and by its choices the worst.
     lucky = SPACE.arch_id(run(search=search).ranked[-1].arch)
@@ -303,7 +307,7 @@ def test_scored_are_the_most_probable_half_and_an_even_draw_of_the_others(monkey
     def search(candidates):
         looked.clear()
         config = {"darts_epochs": 1, "darts_candidates": candidates, "darts_warmup": 0.0}
-        state = darts._Search(
+        state = darts.Search(
             SPACE, stripes(), task_for(stripes()), dataclasses.replace(SHORT, **config), TRAIN, 0,
             torch.device("cpu"),
         )  # fmt: skip
@@ -312,8 +316,8 @@ def test_scored_are_the_most_probable_half_and_an_even_draw_of_the_others(monkey
         result = state.derive(list(SPACE.enumerate()))
         return list(looked), {SPACE.arch_id(e.arch): e.probability for e in result.ranked}
 
-    monkeypatch.setattr(darts._Search, "_loss_of", loss_of)
-    monkeypatch.setattr(darts._Search, "score", lambda self, nets, images: 0.5)
+    monkeypatch.setattr(darts.Search, "loss_of", loss_of)
+    monkeypatch.setattr(darts.Search, "score", lambda self, nets, images: 0.5)
     scored, probability = search(300)
     assert len(scored) == 300
     likely, drawn = scored[:150], scored[150:]
@@ -337,15 +341,15 @@ def test_weights_are_trained_on_paths_that_are_drawn_evenly_whatever_the_logits_
                 paths.append(dict(path))
             return forward(self, x, path, weights)
 
-    class Decided(darts._Search):
+    class Decided(darts.Search):
         def train_epoch(self):
             with torch.no_grad():
                 for logits in self.logits.values():
                     logits[1:] = -20.0
             super().train_epoch()
 
-    monkeypatch.setattr(darts, "Supernet", Watched)
-    monkeypatch.setattr(darts, "_Search", Decided)
+    monkeypatch.setattr(shared, "Supernet", Watched)
+    monkeypatch.setattr(darts, "Search", Decided)
     data = stripes(160)
     config = dataclasses.replace(SHORT, darts_epochs=8, darts_candidates=1, darts_warmup=0.0)
     search_darts(
@@ -359,9 +363,9 @@ def test_weights_are_trained_on_paths_that_are_drawn_evenly_whatever_the_logits_
 
 
 def test_losses_of_nothing_and_of_no_number_are_ranked_and_none_at_all_is_refused(monkeypatch):
-    monkeypatch.setattr(darts._Search, "unseen_loss", lambda self, net: 0.0)
+    monkeypatch.setattr(darts.Search, "unseen_loss", lambda self, net: 0.0)
     assert all(np.isfinite(entry.expected_loss) for entry in run().ranked)
-    monkeypatch.setattr(darts._Search, "unseen_loss", lambda self, net: float("nan"))
+    monkeypatch.setattr(darts.Search, "unseen_loss", lambda self, net: float("nan"))
     with pytest.raises(RunError, match=r"with the shared weights is nan; lower the learning rate"):
         run()
 
@@ -376,7 +380,7 @@ def test_one_exploded_loss_decides_nothing(monkeypatch, exploded):
         seen.append(arch)
         return exploded if len(seen) == 1 else 0.5
 
-    monkeypatch.setattr(darts._Search, "_loss_of", loss_of)
+    monkeypatch.setattr(darts.Search, "loss_of", loss_of)
     result = run(search={"darts_epochs": 1, "darts_candidates": 100})
     assert len(seen) > 5
     assert result.arch["block1"] == "c3c3c3"
@@ -386,7 +390,7 @@ def test_one_exploded_loss_decides_nothing(monkeypatch, exploded):
 
 def test_what_exploded_is_not_proposed_and_does_not_end_the_search(monkeypatch):
     """Half of all networks are not finite, and nobody looks at them twice."""
-    networks = darts._Search.networks
+    networks = darts.Search.networks
 
     def half(self, arch):
         nets = networks(self, arch)
@@ -395,7 +399,7 @@ def test_what_exploded_is_not_proposed_and_does_not_end_the_search(monkeypatch):
                 nets[0].head.weight.fill_(float("nan"))
         return nets
 
-    monkeypatch.setattr(darts._Search, "networks", half)
+    monkeypatch.setattr(darts.Search, "networks", half)
     result = run(search={"darts_candidates": 40}, propose=60)
     assert len(result.ranked) >= 60
     assert {entry.arch["skip1"] for entry in result.ranked} == {"none"}
@@ -585,9 +589,9 @@ def test_measuring_proposals_continues_without_a_second_supernet(tmp_path, monke
     assert (out / "proposed.csv").exists()
     assert (out / "darts.json").exists() == (at == "measured_search")
     with monkeypatch.context() as patch:
-        patch.setattr(darts._Search, "train_epoch", None)
+        patch.setattr(darts.Search, "train_epoch", None)
         if at == "measured_search":
-            patch.setattr(darts._Search, "derive", None)
+            patch.setattr(darts.Search, "derive", None)
         assert measured(monkeypatch, out) == whole
     both = [json.loads((folder / "best.json").read_text()) for folder in (tmp_path / "whole", out)]
     assert both[0]["arch_id"] == both[1]["arch_id"]
@@ -624,20 +628,20 @@ def test_two_workers_in_one_folder_train_one_supernet_and_share_its_proposals(
 
     def and_another(self, within, propose, progress):
         # The other worker begins while this one holds the folder.
-        monkeypatch.setattr(darts._Search, "derive", derive)
+        monkeypatch.setattr(darts.Search, "derive", derive)
         second.append(threading.Thread(target=lambda: asked.extend(measured(monkeypatch, out))))
         second[0].start()
         time.sleep(0.3)
         assert not asked
         return derive(self, within, propose, progress)
 
-    derive = darts._Search.derive
+    derive = darts.Search.derive
     epochs = []
-    trained = darts._Search.train_epoch
+    trained = darts.Search.train_epoch
     monkeypatch.setattr(
-        darts._Search, "train_epoch", lambda self: (epochs.append(self.epoch), trained(self))
+        darts.Search, "train_epoch", lambda self: (epochs.append(self.epoch), trained(self))
     )
-    monkeypatch.setattr(darts._Search, "derive", and_another)
+    monkeypatch.setattr(darts.Search, "derive", and_another)
     first = measured(monkeypatch, out)
     second[0].join()
     assert epochs == [0, 1, 2, 3]

@@ -7,8 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,33 +15,15 @@ from nasseg.evaluators.cost import CostEvaluator
 from nasseg.evaluators.scores import COLUMNS
 from nasseg.search._rows import SeenRows
 from nasseg.search.pareto import crowding_distances, nondominated_ranks
+from nasseg.search.surrogate._pick import Pick, pick_row
 from nasseg.search.surrogate.candidates import Population, as_table
-from nasseg.search.surrogate.nsga2 import Pick, pick_row
+from nasseg.search.surrogate.result import FrontRow
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
 
 FIELDS = ("arch_id", "rank", "crowding", "knee", *COLUMNS, "arch")
 """Columns of ``pareto.csv``."""
-
-
-@dataclass(frozen=True)
-class FrontRow:
-    """One architecture that the runs kept."""
-
-    arch_id: str
-    """Its hash."""
-    rank: int
-    """0 = no other one of the table dominates it; 1 = only those of rank 0; and so on."""
-    crowding: float
-    """Crowding distance on its front; infinite at the ends."""
-    knee: bool
-    """Whether it is the knee of the front."""
-    scores: dict[str, float]
-    """All columns of the scores; NaN where unknown. Where no run asked for a column, it is
-    counted for the front, rank 0."""
-    arch: dict[str, Any]
-    """The architecture, canonical."""
 
 
 def merge_runs(

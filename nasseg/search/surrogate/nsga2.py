@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from nasseg.errors import ConfigError
 from nasseg.evaluators.cost import CostEvaluator
 from nasseg.evaluators.scores import Scores
 from nasseg.search.objectives import Constraint, Objective
-from nasseg.search.pareto import best_first, hypervolume, knee_distances
+from nasseg.search.pareto import best_first, hypervolume
+from nasseg.search.surrogate._pick import PICKS, Pick, pick_row
 from nasseg.search.surrogate.candidates import Bounds, Candidates, Population
 from nasseg.search.surrogate.evolution import EAOptimizer
 from nasseg.search.surrogate.optimizer import check, record
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
 
 FloatArray = NDArray[np.float64]
-Pick = Literal["knee", "best"]
-PICKS: tuple[Pick, ...] = ("knee", "best")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,11 +200,3 @@ class NSGA2Optimizer(EAOptimizer):
             )
             for generation, (goals, _) in zip(history, self._fronts, strict=True)
         ]
-
-
-def pick_row(goals: FloatArray, pick: Pick) -> int:
-    """Index of the front's row ``(n, m)`` that is taken; of equal ones the first."""
-    if pick == "best" or goals.shape[1] == 1:
-        return int(goals[:, 0].argmin())
-    # Rounding must not tell apart what is equally far.
-    return int(knee_distances(goals).round(12).argmax())
