@@ -1,12 +1,13 @@
 """Pareto dominance, crowding, knee and hypervolume of whole populations.
 
 Every function takes objectives as a matrix ``(n, m)``, one row an architecture, *smaller is
-better* in every column (negate what is maximised), and works on all rows at once; only fronts are
-walked through one after the other. Values must be finite.
+better* in every column (negate what is maximised), and works on all rows at once. Values must be
+finite. Dominance and hypervolumes are computed by moocore (github.com/multi-objective/moocore).
 """
 
 from __future__ import annotations
 
+import moocore
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -17,46 +18,27 @@ IntArray = NDArray[np.intp]
 BoolArray = NDArray[np.bool_]
 
 
-def dominates(A: ArrayLike, B: ArrayLike) -> BoolArray:
-    """Whether row i of ``A`` ``(a, m)`` dominates row j of ``B`` ``(b, m)``: bool ``(a, b)``.
-
-    It does where it is no worse in any objective and better in one.
-    """
-    a, b = _matrix(A), _matrix(B)
-    no_worse = np.ones((len(a), len(b)), dtype=np.bool_)
-    better = np.zeros_like(no_worse)
-    # An objective at a time, so that the memory taken does not grow with their number.
-    for k in range(a.shape[1]):
-        no_worse &= a[:, k, None] <= b[None, :, k]
-        better |= a[:, k, None] < b[None, :, k]
-    return no_worse & better
-
-
 def nondominated(F: ArrayLike) -> BoolArray:
-    """Which rows no other row dominates, bool ``(n,)``; equal rows do not dominate one another."""
-    return ~_any_dominates(F, F)
+    """Which rows no other row dominates, bool ``(n,)``; equal rows do not dominate one another.
+
+    A row dominates another where it is no worse in any objective and better in one.
+    """
+    found: BoolArray = moocore.is_nondominated(_matrix(F), keep_weakly=True)
+    return found
 
 
 def nondominated_ranks(F: ArrayLike) -> IntArray:
     """Front of every row ``(n,)``: 0 is not dominated, 1 only by front 0, and so on.
 
-    The fast non-dominated sorting of NSGA-II (Deb et al. 2002, IEEE Trans. Evol. Comput. 6(2),
-    section III-A), its counters kept as a vector; takes a table of ``n * n`` booleans.
+    The non-dominated sorting of NSGA-II (Deb et al. 2002, IEEE Trans. Evol. Comput. 6(2), section
+    III-A).
     """
     f = _matrix(F)
     if f.shape[1] == 1:
         # A front for every value.
         alone: IntArray = np.unique(f[:, 0], return_inverse=True)[1].astype(np.intp)
         return alone
-    worse = dominates(f, f)
-    above = worse.sum(axis=0)
-    ranks = np.full(len(above), -1, dtype=np.intp)
-    rank = 0
-    while (left := ranks < 0).any():
-        front = np.flatnonzero(left & (above == 0))
-        ranks[front] = rank
-        above -= worse[front].sum(axis=0)
-        rank += 1
+    ranks: IntArray = moocore.pareto_rank(f).astype(np.intp)
     return ranks
 
 
@@ -129,13 +111,10 @@ def best_first(F: ArrayLike, violation: ArrayLike) -> IntArray:
 
 
 def update_archive(archive: ArrayLike, new: ArrayLike) -> tuple[BoolArray, BoolArray]:
-    """Which rows of a non-dominated ``archive`` and of ``new`` are not dominated among them all.
-
-    Compares ``new`` with the archive, never the archive with itself.
-    """
+    """Which rows of a non-dominated ``archive`` and of ``new`` are not dominated among them all."""
     old, fresh = _matrix(archive), _matrix(new)
-    keep_new = nondominated(fresh) & ~_any_dominates(old, fresh)
-    return ~_any_dominates(fresh[keep_new], old), keep_new
+    keep = nondominated(np.concatenate([old, fresh]))
+    return keep[: len(old)], keep[len(old) :]
 
 
 def knee_distances(F: ArrayLike) -> FloatArray:
@@ -182,9 +161,9 @@ def knee_distances(F: ArrayLike) -> FloatArray:
 def hypervolume(F: ArrayLike, reference: ArrayLike) -> float:
     """Volume between the rows ``(n, m)`` and the ``reference`` point ``(m,)``.
 
-    Rows that are not better than the reference in every objective add nothing. Computed by moocore
-    (github.com/multi-objective/moocore, the C library of Fonseca, Paquete and Lopez-Ibanez 2006,
-    CEC), since exact hypervolumes of four and more objectives take more than a few lines.
+    Rows that are not better than the reference in every objective add nothing. Exact hypervolumes
+    of four and more objectives take more than a few lines: this is the C code of moocore (Fonseca,
+    Paquete and Lopez-Ibanez 2006, CEC).
 
     Raises:
         ConfigError: the reference has another number of objectives.
@@ -200,15 +179,7 @@ def hypervolume(F: ArrayLike, reference: ArrayLike) -> float:
         return 0.0
     if f.shape[1] == 1:
         return float((point - inside).max())
-    import moocore
-
     return float(moocore.hypervolume(inside, ref=point))
-
-
-def _any_dominates(A: ArrayLike, B: ArrayLike) -> BoolArray:
-    """Whether any row of ``A`` dominates row j of ``B``, bool ``(b,)``."""
-    found: BoolArray = np.asarray(dominates(A, B).any(axis=0))
-    return found
 
 
 def _matrix(F: ArrayLike) -> FloatArray:
