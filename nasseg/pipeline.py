@@ -72,7 +72,7 @@ from nasseg.training.recipe import (
 )
 
 if TYPE_CHECKING:
-    from nasseg.search.darts.search import DartsResult
+    from nasseg.search.darts.result import DartsResult
 
 __all__ = ["STAGES", "Job", "draw_architectures", "label", "plan", "read_drift", "run"]
 

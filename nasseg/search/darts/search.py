@@ -37,7 +37,8 @@ from nasseg.analog.noise import derive_seed
 from nasseg.config import SearchConfig, TrainConfig
 from nasseg.data import ClassificationData
 from nasseg.errors import ConfigError
-from nasseg.search.darts._training import SEED_SCORE, Training
+from nasseg.search.darts._shared import SEED_SCORE
+from nasseg.search.darts._training import Training
 from nasseg.search.darts.result import DartsResult, Ranked
 from nasseg.search_spaces import CellsSpace, SearchSpace
 from nasseg.tasks import Task
