@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nasseg._registry import Registry
-from nasseg.search_spaces.base import MIN_INPUT, Arch, SearchSpace
+from nasseg.search_spaces._shared import MIN_INPUT
+from nasseg.search_spaces.base import Arch, SearchSpace
 from nasseg.search_spaces.basicunet import BasicUNetSpace
 from nasseg.search_spaces.cells import CellsSpace
 from nasseg.search_spaces.hyperparameters import Condition, Hyperparameter

@@ -15,6 +15,7 @@ from nasseg._registry import nearest
 from nasseg.errors import ArchError
 from nasseg.search_spaces._protocol import AnalogNASProtocol
 from nasseg.search_spaces._schema import Encoded, Indices, Schema
+from nasseg.search_spaces._shared import MIN_INPUT
 from nasseg.search_spaces.hyperparameters import INACTIVE, Hyperparameter, Value
 from nasseg.search_spaces.layers import LayerTable
 
@@ -29,9 +30,6 @@ Columns = dict[str, NDArray[Any]]
 
 BLOCK = 2048
 """Rows described at a time."""
-MIN_INPUT = 16
-"""Smallest height and width, in pixels, that every network accepts."""
-
 COUNTED_SIZE = (64, 64)
 """Image at which costs per pixel are counted: it divides by the downsampling of our networks."""
 

@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nasseg.search_spaces._shared import (
+    CELL_BLOCKS,
+    CELL_HEADS,
+    CELL_STAGES,
+    CELL_STEM_STRIDE,
+    CELL_STEM_WIDTH,
+    CELL_STRIDES,
+)
 from nasseg.search_spaces.base import Columns, SearchSpace
 from nasseg.search_spaces.hyperparameters import Hyperparameter
 from nasseg.search_spaces.layers import Counts, Layers, LayerTable
@@ -13,35 +21,19 @@ from nasseg.search_spaces.layers import Counts, Layers, LayerTable
 if TYPE_CHECKING:
     from torch import nn
 
-STAGES = (1, 2)
-STRIDES = (1, 2)
-"""Of the first convolution of each stage. With the stem's, a 16 x 16 input is 4 x 4 at the end."""
-STEM_WIDTH = 16
-STEM_STRIDE = 2
-BLOCKS: dict[str, tuple[int, ...]] = {
-    "c3": (3,),
-    "c5": (5,),
-    "c3c3": (3, 3),
-    "c3c3c3": (3, 3, 3),
-    "c3c3c3c3": (3, 3, 3, 3),
-}
-"""Kernel sizes of the convolutions of each block, one after another."""
 WIDTHS = (8, 16, 32)
 SKIPS = ("none", "add")
-HEADS: dict[str, int] = {"none": 0, "h64": 64}
-"""Features of the linear layer before the classifier; 0 = the classifier alone. The choices have
-names, since 0 stands for an inactive hyperparameter everywhere else."""
 
 
 def _hyperparameters() -> tuple[Hyperparameter, ...]:
     found = []
-    for i in STAGES:
+    for i in CELL_STAGES:
         found += [
-            Hyperparameter(f"block{i}", tuple(BLOCKS), "depth", default="c3c3"),
+            Hyperparameter(f"block{i}", tuple(CELL_BLOCKS), "depth", default="c3c3"),
             Hyperparameter(f"skip{i}", SKIPS, default="add"),
             Hyperparameter(f"width{i}", WIDTHS, "width", default=WIDTHS[i - 1]),
         ]
-    found.append(Hyperparameter("head", tuple(HEADS), "width", default="none"))
+    found.append(Hyperparameter("head", tuple(CELL_HEADS), "width", default="none"))
     return tuple(found)
 
 
@@ -84,8 +76,8 @@ class CellsSpace(SearchSpace):
             return np.full(n, value, dtype=np.int64)
 
         height, width = input_size
-        inputs, before = counts(STEM_WIDTH), height * width
-        height, width = -(-height // STEM_STRIDE), -(-width // STEM_STRIDE)
+        inputs, before = counts(CELL_STEM_WIDTH), height * width
+        height, width = -(-height // CELL_STEM_STRIDE), -(-width // CELL_STEM_STRIDE)
         layers.conv_bn(
             "stem",
             counts(in_channels * 3**2),
@@ -94,12 +86,12 @@ class CellsSpace(SearchSpace):
             1,
             counts(in_channels * before),
         )
-        for i, stride in zip(STAGES, STRIDES, strict=True):
+        for i, stride in zip(CELL_STAGES, CELL_STRIDES, strict=True):
             before = height * width
             height, width = -(-height // stride), -(-width // stride)
             area = height * width
             outputs = columns[f"width{i}"].astype(np.int64)
-            kernels = [BLOCKS[block] for block in columns[f"block{i}"]]
+            kernels = [CELL_BLOCKS[block] for block in columns[f"block{i}"]]
             first = np.array([k[0] for k in kernels])
             rest = np.array([len(k) - 1 for k in kernels])
             add = columns[f"skip{i}"] == "add"
@@ -120,7 +112,7 @@ class CellsSpace(SearchSpace):
                 f"stage{i}.shortcut", inputs, outputs, area, projected, projected * inputs * before
             )
             inputs = outputs
-        hidden = np.array([HEADS[head] for head in columns["head"]], dtype=np.int64)
+        hidden = np.array([CELL_HEADS[head] for head in columns["head"]], dtype=np.int64)
         pooling = inputs * height * width
         layers.add(
             "head.hidden",
@@ -149,9 +141,9 @@ class CellsSpace(SearchSpace):
         """Convolutions one after another, field of view of the last map in pixels, skips."""
         n = len(columns["head"])
         convolutions, skips = np.ones(n), np.zeros(n)
-        view, jump = np.full(n, 3.0), float(STEM_STRIDE)
-        for i, stride in zip(STAGES, STRIDES, strict=True):
-            kernels = [BLOCKS[block] for block in columns[f"block{i}"]]
+        view, jump = np.full(n, 3.0), float(CELL_STEM_STRIDE)
+        for i, stride in zip(CELL_STAGES, CELL_STRIDES, strict=True):
+            kernels = [CELL_BLOCKS[block] for block in columns[f"block{i}"]]
             convolutions += [len(k) for k in kernels]
             # The first convolution has the stride: those after it step over a coarser map.
             view += [(k[0] - 1) * jump + sum(k[1:]) * jump * stride for k in kernels]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nasseg.search_spaces._shared import HALVING_GROUPS
 from nasseg.search_spaces.base import Columns, SearchSpace
 from nasseg.search_spaces.hyperparameters import Hyperparameter, at_least
 from nasseg.search_spaces.layers import Layers, LayerTable, residual_stage, stage_sequence
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 GROUPS = (1, 2, 3, 4, 5)
-HALVING_GROUPS = (2, 3, 4)
-"""Groups whose first block has stride 2; a 16x16 input is 2x2 after them."""
 MAX_WIDTH = 256
 """Channels of a group are capped here; the ranges alone would allow 2,048."""
 

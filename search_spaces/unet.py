@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nasseg.search_spaces._shared import MIN_BOTTOM
 from nasseg.search_spaces.base import Columns, SearchSpace
 from nasseg.search_spaces.hyperparameters import Condition, Hyperparameter, at_least
 from nasseg.search_spaces.layers import (
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 STAGES = (1, 2, 3, 4, 5)
 DEPTHS = (2, 3, 4, 5)
-MIN_BOTTOM = 2
-"""The deepest map has at least this height and width, so that BatchNorm has values to average."""
 MAX_WIDTH = 160
 """Channels of a stage are capped here, so that five widening stages stay trainable."""
 

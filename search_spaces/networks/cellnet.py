@@ -7,7 +7,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nasseg.search_spaces.cells import BLOCKS, HEADS, STAGES, STEM_STRIDE, STEM_WIDTH, STRIDES
+from nasseg.search_spaces._shared import (
+    CELL_BLOCKS,
+    CELL_HEADS,
+    CELL_STAGES,
+    CELL_STEM_STRIDE,
+    CELL_STEM_WIDTH,
+    CELL_STRIDES,
+)
 from nasseg.search_spaces.networks.blocks import check_input, conv_bn, conv_bn_relu, initialise
 
 
@@ -71,17 +78,17 @@ class CellNet(nn.Module):
     def __init__(self, arch: Mapping[str, Any], in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.in_channels = in_channels
-        self.stem = conv_bn_relu(in_channels, STEM_WIDTH, 3, STEM_STRIDE)
+        self.stem = conv_bn_relu(in_channels, CELL_STEM_WIDTH, 3, CELL_STEM_STRIDE)
         self.cells = nn.Sequential()
-        width = STEM_WIDTH
-        for i, stride in zip(STAGES, STRIDES, strict=True):
+        width = CELL_STEM_WIDTH
+        for i, stride in zip(CELL_STAGES, CELL_STRIDES, strict=True):
             wider = int(arch[f"width{i}"])
-            kernels = BLOCKS[arch[f"block{i}"]]
+            kernels = CELL_BLOCKS[arch[f"block{i}"]]
             self.cells.append(Cell(width, wider, kernels, arch[f"skip{i}"], stride))
             width = wider
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.hidden: nn.Module = nn.Identity()
-        features = HEADS[arch["head"]]
+        features = CELL_HEADS[arch["head"]]
         if features:
             self.hidden = nn.Sequential(nn.Linear(width, features), nn.ReLU())
             width = features

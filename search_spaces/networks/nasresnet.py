@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nasseg.search_spaces._shared import HALVING_GROUPS
 from nasseg.search_spaces.networks.blocks import (
     check_input,
     conv_bn_relu,
     initialise,
     residual_stage,
 )
-from nasseg.search_spaces.resnet import HALVING_GROUPS
 
 
 class NASResNet(nn.Module):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasseg.search_spaces._shared import MIN_BOTTOM
 from nasseg.search_spaces.networks.blocks import (
     Upsample,
     check_input,
@@ -16,7 +17,6 @@ from nasseg.search_spaces.networks.blocks import (
     initialise,
     residual_stage,
 )
-from nasseg.search_spaces.unet import MIN_BOTTOM
 
 
 class DecoderLevel(nn.Module):

@@ -11,7 +11,8 @@ from torch import nn
 
 from nasseg.analog import AnalogSpec, convert
 from nasseg.search_spaces import SearchSpace, get_space
-from nasseg.search_spaces.cells import BLOCKS, HEADS, SKIPS, WIDTHS
+from nasseg.search_spaces._shared import CELL_BLOCKS, CELL_HEADS
+from nasseg.search_spaces.cells import SKIPS, WIDTHS
 from nasseg.testing.spaces import SearchSpaceContract
 
 
@@ -29,9 +30,9 @@ class TestCellsSpace(SearchSpaceContract):
 def test_enumeration_is_the_product_of_the_choices_and_each_is_there_once():
     space = get_space("cells")
     archs = list(space.enumerate())
-    assert len(archs) == space.size() == (len(BLOCKS) * 2 * len(WIDTHS)) ** 2 * 2 == 1800
-    stage = (tuple(BLOCKS), SKIPS, WIDTHS)
-    expected = itertools.product(*stage, *stage, HEADS)
+    assert len(archs) == space.size() == (len(CELL_BLOCKS) * 2 * len(WIDTHS)) ** 2 * 2 == 1800
+    stage = (tuple(CELL_BLOCKS), SKIPS, WIDTHS)
+    expected = itertools.product(*stage, *stage, CELL_HEADS)
     assert [tuple(arch.values()) for arch in archs] == list(expected)
     for arch in archs[::97]:
         space.validate(arch)
@@ -52,8 +53,8 @@ def test_no_architecture_is_large():
     assert space.count_macs_per_pixel(X, 3, 10).max() < 30_000
 
 
-@pytest.mark.parametrize("block", list(BLOCKS))
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("block", list(CELL_BLOCKS))
+@pytest.mark.parametrize("head", CELL_HEADS)
 def test_every_multiply_accumulate_runs_on_tiles(block, head):
     space = get_space("cells")
     arch = {**space.default(), "block1": block, "block2": block, "head": head, "skip2": "add"}
@@ -81,7 +82,7 @@ def test_a_batch_norm_follows_every_convolution_and_a_skip_is_projected_where_it
     assert other.cells[1].shortcut is None
 
 
-@pytest.mark.parametrize("block", list(BLOCKS))
+@pytest.mark.parametrize("block", list(CELL_BLOCKS))
 def test_field_of_view_is_what_a_pixel_reaches(block):
     """One position of the last map depends on exactly that many columns of the image."""
     space = get_space("cells")
