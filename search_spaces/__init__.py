@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nasseg._registry import Registry
-from nasseg.search_spaces._shared import MIN_INPUT
 from nasseg.search_spaces.base import Arch, SearchSpace
 from nasseg.search_spaces.basicunet import BasicUNetSpace
 from nasseg.search_spaces.cells import CellsSpace
+from nasseg.search_spaces.constants import MIN_INPUT
 from nasseg.search_spaces.hyperparameters import Condition, Hyperparameter
 from nasseg.search_spaces.layers import LayerTable
 from nasseg.search_spaces.reference import ReferenceSpace

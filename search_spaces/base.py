@@ -15,7 +15,7 @@ from nasseg._registry import nearest
 from nasseg.errors import ArchError
 from nasseg.search_spaces._protocol import AnalogNASProtocol
 from nasseg.search_spaces._schema import Encoded, Indices, Schema
-from nasseg.search_spaces._shared import MIN_INPUT
+from nasseg.search_spaces.constants import MIN_INPUT
 from nasseg.search_spaces.hyperparameters import INACTIVE, Hyperparameter, Value
 from nasseg.search_spaces.layers import LayerTable
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasseg.search_spaces._shared import (
+from nasseg.search_spaces.base import Columns, SearchSpace
+from nasseg.search_spaces.constants import (
     CELL_BLOCKS,
     CELL_HEADS,
     CELL_STAGES,
@@ -14,7 +15,6 @@ from nasseg.search_spaces._shared import (
     CELL_STEM_WIDTH,
     CELL_STRIDES,
 )
-from nasseg.search_spaces.base import Columns, SearchSpace
 from nasseg.search_spaces.hyperparameters import Hyperparameter
 from nasseg.search_spaces.layers import Counts, Layers, LayerTable
 

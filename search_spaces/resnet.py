@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasseg.search_spaces._shared import HALVING_GROUPS
 from nasseg.search_spaces.base import Columns, SearchSpace
+from nasseg.search_spaces.constants import HALVING_GROUPS
 from nasseg.search_spaces.hyperparameters import Hyperparameter, at_least
 from nasseg.search_spaces.layers import Layers, LayerTable, residual_stage, stage_sequence
 

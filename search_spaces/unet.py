@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasseg.search_spaces._shared import MIN_BOTTOM
 from nasseg.search_spaces.base import Columns, SearchSpace
+from nasseg.search_spaces.constants import MIN_BOTTOM
 from nasseg.search_spaces.hyperparameters import Condition, Hyperparameter, at_least
 from nasseg.search_spaces.layers import (
     GROUP_NORM_OPERATIONS,

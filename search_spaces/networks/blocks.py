@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nasseg.errors import ArchError
-from nasseg.search_spaces._shared import MIN_INPUT
+from nasseg.search_spaces.constants import MIN_INPUT
 
 BASIC, BOTTLENECK = 1, 2
 """The values of ``convblock``."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nasseg.search_spaces._shared import (
+from nasseg.search_spaces.constants import (
     CELL_BLOCKS,
     CELL_HEADS,
     CELL_STAGES,

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nasseg.search_spaces._shared import HALVING_GROUPS
+from nasseg.search_spaces.constants import HALVING_GROUPS
 from nasseg.search_spaces.networks.blocks import (
     check_input,
     conv_bn_relu,

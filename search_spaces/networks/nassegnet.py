@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasseg.search_spaces._shared import MIN_BOTTOM
+from nasseg.search_spaces.constants import MIN_BOTTOM
 from nasseg.search_spaces.networks.blocks import (
     Upsample,
     check_input,

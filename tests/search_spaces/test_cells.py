@@ -11,8 +11,8 @@ from torch import nn
 
 from nasseg.analog import AnalogSpec, convert
 from nasseg.search_spaces import SearchSpace, get_space
-from nasseg.search_spaces._shared import CELL_BLOCKS, CELL_HEADS
 from nasseg.search_spaces.cells import SKIPS, WIDTHS
+from nasseg.search_spaces.constants import CELL_BLOCKS, CELL_HEADS
 from nasseg.testing.spaces import SearchSpaceContract
 
 

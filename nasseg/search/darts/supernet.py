@@ -16,15 +16,14 @@ from torch import Tensor, nn
 
 from nasseg.analog.noise import NoiseSource
 from nasseg.search_spaces import CellsSpace
-from nasseg.search_spaces.cells import (
-    BLOCKS,
-    HEADS,
-    SKIPS,
-    STAGES,
-    STEM_STRIDE,
-    STEM_WIDTH,
-    STRIDES,
-    WIDTHS,
+from nasseg.search_spaces.cells import SKIPS, WIDTHS
+from nasseg.search_spaces.constants import (
+    CELL_BLOCKS,
+    CELL_HEADS,
+    CELL_STAGES,
+    CELL_STEM_STRIDE,
+    CELL_STEM_WIDTH,
+    CELL_STRIDES,
 )
 from nasseg.search_spaces.networks.blocks import conv_bn, initialise
 from nasseg.search_spaces.networks.cellnet import CellNet
@@ -35,7 +34,7 @@ Weights = Mapping[str, Tensor]
 """Hyperparameter to the weight of each of its choices, (K,)."""
 
 ADD = SKIPS.index("add")
-FEATURES = tuple(HEADS.values())
+FEATURES = tuple(CELL_HEADS.values())
 
 
 class WeightNoise:
@@ -68,7 +67,7 @@ class _Stage(nn.Module):
         widest = max(WIDTHS)
         self.stride = stride
         self.blocks = nn.ModuleList()
-        for kernels in BLOCKS.values():
+        for kernels in CELL_BLOCKS.values():
             convs = nn.ModuleList()
             for k, kernel in enumerate(kernels):
                 first = k == 0
@@ -95,10 +94,10 @@ class Supernet(nn.Module):
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
         self.noise: WeightNoise | None = None
-        self.stem = conv_bn(in_channels, STEM_WIDTH, 3, STEM_STRIDE)
+        self.stem = conv_bn(in_channels, CELL_STEM_WIDTH, 3, CELL_STEM_STRIDE)
         self.stages = nn.ModuleList()
-        channels = STEM_WIDTH
-        for stride in STRIDES:
+        channels = CELL_STEM_WIDTH
+        for stride in CELL_STRIDES:
             self.stages.append(_Stage(channels, stride))
             channels = max(WIDTHS)
         self.hidden = nn.Linear(channels, max(FEATURES))
@@ -117,9 +116,9 @@ class Supernet(nn.Module):
             weights: of every choice, as a relaxation gives them. All blocks and heads are then
                 computed, so that each weight gets its gradient.
         """
-        x = F.relu(self._conv_bn(self.stem, x, self.in_channels, STEM_WIDTH))
-        inputs = STEM_WIDTH
-        for i, stage in zip(STAGES, self.stages, strict=True):
+        x = F.relu(self._conv_bn(self.stem, x, self.in_channels, CELL_STEM_WIDTH))
+        inputs = CELL_STEM_WIDTH
+        for i, stage in zip(CELL_STAGES, self.stages, strict=True):
             outputs = WIDTHS[path[f"width{i}"]]
             x = self._stage(cast(_Stage, stage), i, x, inputs, outputs, path, weights)
             inputs = outputs
@@ -199,18 +198,18 @@ class Supernet(nn.Module):
         net = cast(CellNet, space.build(arch, self.in_channels, self.out_channels))
         net.to(next(self.parameters()).device)
         _copy(self.stem, net.stem)
-        for i, stage, cell in zip(STAGES, self.stages, net.cells, strict=True):
+        for i, stage, cell in zip(CELL_STAGES, self.stages, net.cells, strict=True):
             stage = cast(_Stage, stage)
-            convs = stage.blocks[list(BLOCKS).index(arch[f"block{i}"])]
+            convs = stage.blocks[list(CELL_BLOCKS).index(arch[f"block{i}"])]
             for ours, theirs in zip(
                 cast(nn.ModuleList, convs), cast(nn.Sequential, cell.convs), strict=True
             ):
                 _copy(ours, theirs)
             if isinstance(cell.shortcut, nn.Sequential):
                 _copy(stage.shortcut, cell.shortcut)
-        if HEADS[arch["head"]]:
+        if CELL_HEADS[arch["head"]]:
             _copy_layer(self.hidden, cast(nn.Sequential, net.hidden)[0])
-        _copy_layer(self.heads[list(HEADS).index(arch["head"])], net.head)
+        _copy_layer(self.heads[list(CELL_HEADS).index(arch["head"])], net.head)
         return net
 
 
