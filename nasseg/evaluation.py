@@ -18,6 +18,7 @@ from nasseg.io import write_bytes, write_json
 from nasseg.pipeline import Job
 from nasseg.records.folder import read_run_config
 from nasseg.runs.aged import AgedChips, check_chips, open_job
+from nasseg.statistics import spread
 from nasseg.tasks.class_metrics import (
     Labels,
     Probabilities,
@@ -151,12 +152,8 @@ def _written(ask: _Question, answers: list[_Answer], at: float | None, out: Path
 
     metrics = {}
     for name in answers[0].metrics:
-        values = np.array([answer.metrics[name] for answer in answers])
-        metrics[name] = {
-            "mean": float(values.mean()),
-            "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
-            "p05": float(np.quantile(values, 0.05)),
-        }
+        over = spread([answer.metrics[name] for answer in answers])
+        metrics[name] = {"mean": over.mean, "std": over.std, "p05": over.p05}
     first, data = answers[0], ask.data
     classes: list[dict[str, Any]] = []
     error = None

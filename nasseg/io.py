@@ -76,3 +76,16 @@ def write_json(path: str | Path, value: Any) -> Path:
 def read_json(path: str | Path) -> Any:
     """Read a UTF-8 JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_object(path: str | Path) -> dict[str, Any]:
+    """Read a UTF-8 JSON file that holds an object.
+
+    Raises:
+        ValueError: it is no JSON.
+        TypeError: it is JSON of another kind.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise TypeError(f"a JSON {type(value).__name__} where an object is expected")
+    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import logging
@@ -24,7 +23,6 @@ from nasseg.analog import (
     memory_noise,
     programmable,
     recalibrate_batch_norms,
-    summarise_drift,
 )
 from nasseg.analog.calibrate import preserved_batch_norms
 from nasseg.analog.mixed import choose_digital_layers, keep_digital, layer_sensitivity
@@ -37,6 +35,8 @@ from nasseg.data import ClassificationData, Data, SegmentationData, load_data
 from nasseg.errors import ConfigError, ConversionError, DataError, NassegError, RunError
 from nasseg.evaluators.shipping import find_surrogate
 from nasseg.io import atomic_write, read_json, write_csv, write_json, write_text
+from nasseg.records.best import Best
+from nasseg.records.drift import DriftTable
 from nasseg.records.folder import RunFolder, Timer
 from nasseg.runs.panels import panels
 from nasseg.search.objectives import goals_of
@@ -229,13 +229,13 @@ class Job:
         return space_for(self.config.search.space, self.config.data)
 
     @cached_property
-    def best(self) -> dict[str, Any]:
+    def best(self) -> Best:
         path = self.folder / "best.json"
         if not path.exists():
             raise RunError(f"{path} is missing; run the search stage first")
         try:
-            best: dict[str, Any] = read_json(path)
-            self.space.validate(best["arch"])
+            best = Best.read(path)
+            self.space.validate(best.require_arch())
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{path} cannot be used: {error}") from None
         return best
@@ -243,11 +243,11 @@ class Job:
     @cached_property
     def out_channels(self) -> int:
         """Channels that the network gives; known without the data where a search has been."""
-        known = self.best.get("out_channels") if (self.folder / "best.json").exists() else None
+        known = self.best.out_channels if (self.folder / "best.json").exists() else None
         return self.task.out_channels if known is None else int(known)
 
     def new_network(self) -> nn.Module:
-        arch = self.best["arch"]
+        arch = self.best.require_arch()
         channels = self.config.data.channels
         return initialise(
             lambda seed: self.space.build(
@@ -307,21 +307,19 @@ class Job:
         # As the analog stage will, so that what cannot be converted is said before training.
         _, coverage = to_analog(net, config.analog, channels=channels, size=size, seed=0)
         found |= _try_weights(net, config.train)
-        write_json(
-            self.folder / "best.json",
-            {
-                "space": self.space.name,
-                "arch_id": self.space.arch_id(arch),
-                "params": sum(p.numel() for p in net.parameters()),
-                "macs": coverage.macs,
-                "tiles": coverage.tiles,
-                "monitor": self.task.monitor,
-                "out_channels": self.task.out_channels,
-                **_classes(self.data),
-                "seed": config.seed,
-                **found,
-            },
-        )
+        Best(
+            space=self.space.name,
+            arch_id=self.space.arch_id(arch),
+            params=sum(p.numel() for p in net.parameters()),
+            macs=coverage.macs,
+            tiles=coverage.tiles,
+            monitor=self.task.monitor,
+            out_channels=self.task.out_channels,
+            **_classes(self.data),
+            seed=config.seed,
+            arch=arch,
+            search={key: value for key, value in found.items() if key != "arch"},
+        ).write(self.folder / "best.json")
         self.folder.finish("search")
         (self.folder / "search.ckpt").unlink(missing_ok=True)
 
@@ -457,7 +455,7 @@ class Job:
         checkpoint = self.folder / "train.ckpt"
         if self.config.train.weights is not None and not checkpoint.exists():
             pretrained = load_pretrained(net, self.config.train.weights)
-            known = (self.best.get("weights") or {}).get("sha256")
+            known = self.best.weights.get("sha256")
             if known not in (None, pretrained.sha256):
                 raise RunError(
                     f"{self.config.train.weights} has changed since {self.folder.path} was begun; "
@@ -503,7 +501,7 @@ class Job:
             analog, coverage, kept = self._mixed(analog, coverage)
         write_json(self.folder / "coverage.json", coverage.to_dict())
         save_weights(self.folder / "analog.safetensors", analog, self._metadata())
-        write_json(self.folder / "best.json", {**self.best, "tiles": coverage.tiles})
+        self.best.replace(tiles=coverage.tiles).write(self.folder / "best.json")
         self.folder.finish("analog", mac_fraction=coverage.mac_fraction, digital_layers=kept)
         checkpoint.unlink(missing_ok=True)
 
@@ -574,16 +572,21 @@ class Job:
 
     def chips(self) -> int:
         """How many chips were measured."""
-        return len({row["chip"] for row in _read_drift(self.folder / "drift.csv")})
+        return len(self.measured_chips.chips)
+
+    @property
+    def measured_chips(self) -> DriftTable:
+        """The chips measured so far."""
+        return DriftTable.read(self.folder / "drift.csv", missing_ok=True)
 
     def drift(self, timer: Timer) -> None:
         config = self.config.drift
         path = self.folder / "drift.csv"
-        rows = _read_drift(path)
         recalibrate_with = self.recalibration(self.analog_net)
-        complete = len(config.times) * (1 if recalibrate_with is None else 2)
-        rows = [row for row in rows if sum(r["chip"] == row["chip"] for r in rows) == complete]
-        done = {row["chip"] for row in rows}
+        table = self.measured_chips.complete(
+            len(config.times) * (1 if recalibrate_with is None else 2)
+        )
+        done = table.chips
         seed = derive_seed(self.config.seed, SEED_DRIFT)
         loader = self.data.report_loader(self.config.train.batch_size)
         bar = tqdm(range(config.chips), desc="drift", unit="chip", disable=not self.progress)
@@ -598,10 +601,11 @@ class Job:
             for chip in bar:
                 if chip in done:
                     continue
-                rows += evaluate(chip)
-                write_csv(path, rows)
+                table += evaluate(chip)
+                table.write(path)
                 timer.tick()
-                bar.set_postfix({self.task.monitor: f"{rows[-1][self.task.monitor]:.4f}"})
+                last = table.rows[-1].scores[self.task.monitor]
+                bar.set_postfix({self.task.monitor: f"{last:.4f}"})
         self._sweep(loader, recalibrate_with, seed, timer)
         self._panels(recalibrate_with, seed)
         self.folder.finish("drift")
@@ -612,8 +616,8 @@ class Job:
         spec = analog_spec(self.config.analog)
         scales = config.noise_scales if spec.memory != "ideal" and config.sweep_chips else ()
         path = self.folder / "sweep.csv"
-        rows = _read_drift(path)
-        todo = [s for s in scales if not any(row["noise_scale"] == s for row in rows)]
+        table = DriftTable.read(path, missing_ok=True)
+        todo = [s for s in scales if not any(row.noise_scale == s for row in table)]
         for scale in tqdm(todo, desc="noise scales", disable=not self.progress or not todo):
             with (
                 memory_noise(self.analog_net, spec, scale),
@@ -627,9 +631,9 @@ class Job:
                 ) as evaluate,
             ):
                 for chip in range(config.sweep_chips):
-                    rows += [{"noise_scale": scale, **row} for row in evaluate(chip)]
+                    table += [{"noise_scale": scale, **row} for row in evaluate(chip)]
                     timer.tick()
-            write_csv(path, rows)
+            table.write(path)
 
     def report(self, timer: Timer) -> None:
         from nasseg.report import write_report
@@ -643,8 +647,6 @@ class Job:
 
     def summarise(self) -> dict[str, Any]:
         """Write ``summary.json`` from what is done so far, and return it."""
-        import pandas as pd
-
         stages = self.folder.stages
         summary: dict[str, Any] = {
             "seed": self.config.seed,
@@ -653,14 +655,14 @@ class Job:
             "seconds": self.folder.seconds(),
         }
         if self.folder.done("search"):
-            summary |= {key: self.best[key] for key in ("arch_id", "params", "macs", "tiles")}
-            summary["monitor"] = self.best.get("monitor", "dice")
+            best = self.best
+            summary |= {"arch_id": best.arch_id, "params": best.params}
+            summary |= {"macs": best.macs, "tiles": best.tiles, "monitor": best.monitor or "dice"}
         if self.folder.done("train"):
             summary["digital"] = stages["train"]["metrics"]
-        rows = _read_drift(self.folder / "drift.csv") if self.folder.done("drift") else []
-        if rows:
-            summary["chips"] = len({row["chip"] for row in rows})
-            summary["analog"] = summarise_drift(pd.DataFrame(rows))
+        if self.folder.done("drift") and (table := self.measured_chips).rows:
+            summary["chips"] = len(table.chips)
+            summary["analog"] = table.summary()
         write_json(self.folder / "summary.json", summary)
         return summary
 
@@ -684,8 +686,8 @@ class Job:
     def _metadata(self) -> dict[str, str]:
         return {
             "space": self.space.name,
-            "arch": self.space.to_json(self.best["arch"]),
-            "arch_id": self.best["arch_id"],
+            "arch": self.space.to_json(self.best.require_arch()),
+            "arch_id": str(self.best.arch_id),
             "in_channels": str(self.config.data.channels),
             "analog": json.dumps(analog_spec(self.config.analog).to_dict(), sort_keys=True),
         }
@@ -694,9 +696,9 @@ class Job:
 def _classes(data: Data) -> dict[str, Any]:
     """What the outputs of a network stand for, so that it can be used without the data."""
     if isinstance(data, ClassificationData):
-        return {"classes": list(data.classes), "multilabel": data.multilabel}
+        return {"classes": tuple(data.classes), "multilabel": data.multilabel}
     if isinstance(data, SegmentationData) and data.classes:
-        return {"classes": list(data.classes)}
+        return {"classes": tuple(data.classes)}
     return {}
 
 
@@ -759,29 +761,9 @@ def _read_arch(source: str, space: SearchSpace) -> dict[str, Any]:
     return space.canonical(value)
 
 
-_DRIFT_TYPES: dict[str, Callable[[str], Any]] = {
-    "chip": int,
-    "time_s": float,
-    "recalibrated": lambda text: text == "True",
-}
-
-
-def _read_drift(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as handle:
-            return [
-                {key: _DRIFT_TYPES.get(key, float)(value) for key, value in row.items()}
-                for row in csv.DictReader(handle)
-            ]
-    except (ValueError, TypeError, csv.Error) as error:
-        raise RunError(f"{path} cannot be read: {error}; delete it to measure anew") from None
-
-
 def read_drift(run: Path) -> list[dict[str, Any]]:
     """The rows of a run's ``drift.csv``: chip, time, recalibrated and metrics."""
-    return _read_drift(run / "drift.csv")
+    return DriftTable.read(run / "drift.csv", missing_ok=True).to_rows()
 
 
 def plan(

@@ -117,10 +117,9 @@ def predict_classes(
 
 def _classes(job: Job) -> tuple[tuple[str, ...], bool]:
     best = job.best
-    try:
-        return tuple(str(name) for name in best["classes"]), bool(best["multilabel"])
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{job.folder / 'best.json'} does not say the classes: {error}") from None
+    if best.classes is None or best.multilabel is None:
+        raise RunError(f"{job.folder / 'best.json'} does not name the classes")
+    return best.classes, best.multilabel
 
 
 def list_images(

@@ -168,24 +168,23 @@ def format_shares(
         bound: the score asked for.
         monitor: the metric; none = ``dice``.
     """
-    states = [("recalibrated", True), ("uncalibrated", False)]
-    states = [(name, state) for name, state in states if any(_is(row, state) for row in rows)]
+    # NumPy is not needed, nor waited for, where only a summary is shown.
+    from nasseg.statistics import STATES, ages, share_at_least, values_at
+
+    measured = {bool(row["recalibrated"]) for row in rows}
+    states = [(name, state) for state, name in reversed(STATES) if state in measured]
     lines = [f"share of chips with {score_name(monitor)} >= {bound:g} (worst chip)"]
     lines.append(f"{'':12}" + "".join(f"{name:>22}" for name, _ in states))
-    for time in sorted({row["time_s"] for row in rows}):
+    for time in ages(rows):
         cells = ""
         for _, state in states:
-            key = monitor or "dice"
-            scores = [row[key] for row in rows if row["time_s"] == time and _is(row, state)]
-            share = sum(value >= bound for value in scores) / max(1, len(scores))
-            text = f"{share:.0%} ({number(min(scores))})" if scores else "-"
+            values = values_at(rows, monitor or "dice", time_s=time, recalibrated=state)
+            text = "-"
+            if len(values):
+                text = f"{share_at_least(values, bound):.0%} ({number(float(values.min()))})"
             cells += f"{text:>22}"
         lines.append(f"  {time_name(time):10}{cells}")
     return "\n".join(lines)
-
-
-def _is(row: Mapping[str, Any], recalibrated: bool) -> bool:
-    return bool(row["recalibrated"]) is recalibrated
 
 
 def format_plan(plan: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from nasseg.analog.reuse import cached_batches, reused_inputs
 from nasseg.analog.rpu_config import set_memory
 from nasseg.config import DRIFT_TIMES
 from nasseg.errors import ConfigError
+from nasseg.statistics import summarise
 
 if TYPE_CHECKING:
     from nasseg.analog.spec import AnalogSpec
@@ -234,17 +235,4 @@ def summarise_drift(table: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[s
         with times as integers in decimal where they are whole. The standard deviation is that of a
         sample (n - 1), and 0 for a single chip.
     """
-    metrics = [c for c in table.columns if c not in ("chip", "time_s", "recalibrated")]
-    summary: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
-    for (time_s, recalibrated), group in table.groupby(["time_s", "recalibrated"]):
-        state = "recalibrated" if recalibrated else "uncalibrated"
-        summary.setdefault(f"{time_s:.15g}", {})[state] = {
-            name: {
-                "mean": float(group[name].mean()),
-                "std": float(group[name].std(ddof=1)) if len(group) > 1 else 0.0,
-                "p05": float(group[name].quantile(0.05)),
-                "min": float(group[name].min()),
-            }
-            for name in metrics
-        }
-    return summary
+    return summarise(table.to_dict("records"))

@@ -227,9 +227,10 @@ def _run(command: str, words: list[str], helped: bool) -> int:
     _say(f"\n{format_summary(summary)}")
     out = Path(config.out)
     if command == "search" and (out / "best.json").is_file():
-        from nasseg.io import read_json
+        from nasseg.records.best import Best
 
-        _say(format_measured(read_json(out / "best.json"), summary.get("monitor")))
+        best = Best.read(out / "best.json").to_dict()
+        _say(format_measured(best, summary.get("monitor")))
     if question is not None:
         _answer(config, question, summary, progress)
     if command == "search":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,12 +88,12 @@ def _of_run(folder: Path) -> dict[str, Any]:
 
 def _out_channels(best: Path, kind: str) -> int:
     """As the run found them; runs that did not write them down segment."""
-    from nasseg.io import read_json
+    from nasseg.records.best import Best
 
-    try:
-        return int(read_json(best)["out_channels"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 2 if kind == "instances" else 1
+    with suppress(OSError, ValueError, TypeError):
+        if (known := Best.read(best).out_channels) is not None:
+            return int(known)
+    return 2 if kind == "instances" else 1
 
 
 def _number(key: str, text: str, least: int) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nasseg.errors import RunError
-from nasseg.io import read_json
+from nasseg.records.best import Best
 
 MOST_ROWS = 15
 """Architectures shown of a longer front."""
@@ -53,15 +53,15 @@ def read_front(run: Path) -> Front | None:
     if not file.exists() or not best_file.exists():
         return None
     try:
-        best = read_json(best_file)
+        best = Best.read(best_file)
         with file.open(newline="", encoding="utf-8") as handle:
             rows = tuple(_row(row) for row in csv.DictReader(handle))
         return Front(
             rows,
-            tuple(_objective(text) for text in best["objectives"]),
-            tuple(best["constraints"]),
-            {name: float(value) for name, value in best["reference"].items()},
-            str(best["arch_id"]),
+            tuple(_objective(text) for text in best.search["objectives"]),
+            tuple(best.search["constraints"]),
+            {name: float(value) for name, value in best.search["reference"].items()},
+            str(best.arch_id),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise RunError(

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from nasseg.records.best import Best
 from nasseg.report.style import BLUE, GREEN, GROUND, INK, MUTED, VIOLET, new_figure
 
 BLOCKS = {1: "basic", 2: "bottleneck"}
@@ -58,16 +59,15 @@ def plan_unet(arch: Mapping[str, Any]) -> tuple[list[Box], list[Box]]:
     return encoder, decoder
 
 
-def draw_architecture(best: Mapping[str, Any] | None, image_size: int | None) -> Figure | None:
+def draw_architecture(best: Best | None, image_size: int | None) -> Figure | None:
     """An architecture of a ``unet`` space as a picture; None for others and unknown ones.
 
     Args:
         best: ``best.json``: ``space`` and ``arch``.
         image_size: side of the input in pixels; None = resolutions are said as fractions.
     """
-    arch = (best or {}).get("arch")
-    space = str((best or {}).get("space"))
-    if not isinstance(arch, dict) or not space.startswith("unet"):
+    arch, space = (best or Best()).arch, str((best or Best()).space)
+    if arch is None or not space.startswith("unet"):
         return None
     stride = 2 if space.startswith("unet_half") else 1
     try:

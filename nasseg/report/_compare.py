@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nasseg.records.comparison import Comparison, Group, curves
 from nasseg.report.style import CYCLE, look, new_figure, quiet, to_png
 from nasseg.text import by_time, time_name
-
-if TYPE_CHECKING:
-    from nasseg.compare import Comparison, Group
 
 
 def comparison_png(found: Comparison) -> bytes:
@@ -47,8 +44,6 @@ def draw_comparison(found: Comparison) -> Figure:
 
 
 def _learning(ax: Axes, group: Group, name: str, colour: str, dashes: str) -> None:
-    from nasseg.compare import curves
-
     lines = curves(group.runs, "train", f"val_{name}")
     for epochs, values in lines:
         ax.plot(epochs, values, color=colour, linewidth=0.8, alpha=0.4)

@@ -7,6 +7,7 @@ import shlex
 from html import escape
 from typing import Any
 
+from nasseg.records.best import Best
 from nasseg.records.run_files import RunFiles
 from nasseg.report._classes import STATES, shown_cells
 from nasseg.report._html import count_text, definitions, in_words, row, table
@@ -18,8 +19,8 @@ from nasseg.text import duration_name, number, time_name
 
 def architecture_table(run: RunFiles) -> str:
     """Active hyperparameters; inactive ones (0) are left out."""
-    arch = (run.best or {}).get("arch")
-    if not isinstance(arch, dict):
+    arch = (run.best or Best()).arch
+    if arch is None:
         return ""
     items = [(key, value) for key, value in arch.items() if value != 0]
     cells = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in items)
@@ -28,42 +29,40 @@ def architecture_table(run: RunFiles) -> str:
 
 def search_facts(run: RunFiles) -> str:
     """What the search did and predicted."""
-    best = run.best or {}
+    best = run.best or Best()
     facts: list[tuple[str, str]] = []
-    for key, title in (
-        ("predicted", "predicted for the winner"),
-        ("measured", "measured of the winner, after short training"),
+    for scores, metric, title in (
+        (best.predicted, run.predicted_title, "predicted for the winner"),
+        (best.measured, run.measured_title, "measured of the winner, after short training"),
     ):
-        predicted = best.get(key)
-        metric = run.predicted_title if key == "predicted" else run.measured_title
-        if not isinstance(predicted, dict):
+        if not scores:
             continue
         parts = [
-            f"{name} {number(predicted.get(score), digits)}"
+            f"{name} {number(scores.get(score), digits)}"
             for score, name, digits in (
                 ("day1", f"{metric} after a day", 3),
                 ("avm", "one-month variation (points)", 2),
                 ("std", "chip-to-chip std", 3),
             )
-            if predicted.get(score) is not None
+            if scores.get(score) is not None
         ]
         facts.append((title, ", ".join(parts)))
-    said = best.get("interval")
-    if isinstance(said, dict) and said.get("low") is not None:
-        text = f"{number(said['low'], 3)} to {number(said.get('high'), 3)}"
-        if said.get("outside"):
+    interval = best.interval
+    if interval.get("low") is not None:
+        text = f"{number(interval['low'], 3)} to {number(interval.get('high'), 3)}"
+        if interval.get("outside"):
             text += "; unlike every architecture that was measured, so a guess"
-        if said.get("held") is not None:
-            text += f" (such intervals held {number(100 * said['held'], 0)} % of held-out ones)"
+        if interval.get("held") is not None:
+            text += f" (such intervals held {number(100 * interval['held'], 0)} % of held-out ones)"
         facts.append(("interval of 90 %", text))
-    surrogate = best.get("surrogate")
-    if isinstance(surrogate, dict) and surrogate.get("n") is not None:
+    surrogate = best.surrogate
+    if surrogate.get("n") is not None:
         text = f"fitted to {in_words(surrogate['n'])} measured architectures"
         if taus := in_words({k: v for k, v in (surrogate.get("tau") or {}).items() if v}):
             text += f"; cross-validated Kendall tau: {taus}"
         facts.append(("surrogate", text))
     for key, name in (("runs", "evolutions"), ("budget", "budget")):
-        if text := in_words(best.get(key)):
+        if text := in_words(best.search.get(key)):
             facts.append((name, text))
     return definitions(facts)
 

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from nasseg.records.run_files import RunFiles, chip_statistics
+from nasseg.records.best import Best
+from nasseg.records.run_files import RunFiles
 from nasseg.report.style import BLUE, CYCLE, GREEN, INK, MUTED, ORANGE, new_figure, quiet
 from nasseg.text import time_name
 
@@ -32,23 +33,23 @@ def draw_drift(run: RunFiles) -> Figure | None:
     metrics = [
         metric
         for metric in dict.fromkeys((main, second))
-        if any(chip_statistics(run.drift, metric, kind) for kind, *_ in KINDS)
+        if any(run.drift.by_time(metric, recalibrated=kind) for kind, *_ in KINDS)
     ]
     if not metrics:
         return None
     figure = new_figure(9.6, 3.7)
     axes: Sequence[Axes] = figure.subplots(1, len(metrics), squeeze=False)[0]
-    times = sorted({row.time_s for row in run.drift})
+    times = run.drift.times
     for ax, metric in zip(axes, metrics, strict=True):
         for recalibrated, label, colour, marker in KINDS:
-            stats = chip_statistics(run.drift, metric, recalibrated)
+            stats = run.drift.by_time(metric, recalibrated=recalibrated)
             if not stats:
                 continue
-            x = [s[0] for s in stats]
-            low, high = [s[1] - s[2] for s in stats], [s[1] + s[2] for s in stats]
+            x = [time for time, _ in stats]
+            low, high = [s.mean - s.std for _, s in stats], [s.mean + s.std for _, s in stats]
             ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-            ax.plot(x, [s[3] for s in stats], color=colour, linestyle=":", linewidth=1.2)
-            ax.plot(x, [s[1] for s in stats], color=colour, marker=marker, ms=4.5, label=label)
+            ax.plot(x, [s.p05 for _, s in stats], color=colour, linestyle=":", linewidth=1.2)
+            ax.plot(x, [s.mean for _, s in stats], color=colour, marker=marker, ms=4.5, label=label)
         value = digital.get(metric)
         if isinstance(value, (int, float)) and math.isfinite(value):
             ax.axhline(value, color=INK, linestyle=(0, (5, 3)), linewidth=1.2, label="digital")
@@ -110,8 +111,8 @@ def draw_search(run: RunFiles) -> Figure | None:
     """Best and mean score of each generation (of a supernet: epoch), a colour for each search."""
     history = [
         entry
-        for entry in (run.best or {}).get("history") or []
-        if isinstance(entry, dict) and isinstance(entry.get("best"), (int, float))
+        for entry in (run.best or Best()).history
+        if isinstance(entry.get("best"), (int, float))
     ]
     if not history:
         return None
@@ -135,13 +136,13 @@ def draw_search(run: RunFiles) -> Figure | None:
         linestyle="--",
         label="mean of three drawn" if supernet else "mean of the population",
     )
-    best = run.best or {}
-    goals = best.get("objectives")
+    best = run.best or Best()
+    goals = best.objectives
     if goals:
         title = f"first objective: {goals[0]}"
     elif supernet:
         title = f"validation {run.main_metric[1]} with the shared weights"
-    elif isinstance(best.get("measured"), dict):
+    elif best.measured:
         title = f"measured {run.measured_title} after a day, short training"
     else:
         title = f"predicted {run.predicted_title} after a day"

@@ -13,6 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nasseg.records.best import Best
 from nasseg.records.pareto import Front, goals_text, shown_columns, some_of, value_text
 from nasseg.records.run_files import RunFiles
 from nasseg.report._html import row, table
@@ -51,8 +52,8 @@ def draw_front(run: RunFiles) -> Figure | None:
     others = front.objectives[1 : 1 + MOST_PANELS]
     history = [
         entry
-        for entry in (run.best or {}).get("history") or []
-        if isinstance(entry, dict) and isinstance(entry.get("hypervolume"), (int, float))
+        for entry in (run.best or Best()).history
+        if isinstance(entry.get("hypervolume"), (int, float))
     ]
     panels = len(others) + bool(history)
     figure = new_figure(min(4.9 * panels, 13.5) if panels > 1 else 5.6, 4.0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import statistics as statistics_module
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from nasseg.records.run_files import RunFiles, chip_statistics
+from nasseg.records.best import Best
+from nasseg.records.run_files import RunFiles
 from nasseg.report._html import count_text, known, row, table
+from nasseg.statistics import share_at_least, spread
 from nasseg.text import CLASS_METRICS, KINDS, by_time, format_plan, number, time_name
 
 DAY = 86_400.0
@@ -25,7 +26,7 @@ _METRIC_NOTES = (
 def chips_of(run: RunFiles) -> int | None:
     """Programmed chips that were evaluated; what was asked for where no table is there."""
     if run.drift:
-        return len({row.chip for row in run.drift})
+        return len(run.drift.chips)
     chips = run.setting("drift.chips")
     return chips if isinstance(chips, int) else None
 
@@ -37,8 +38,8 @@ def statistics(run: RunFiles, kind: str) -> list[tuple[float, dict[str, Mapping[
         return [(time, dict(metrics)) for time, metrics in found if metrics]
     times: dict[float, dict[str, Mapping[str, Any]]] = {}
     for metric, _ in run.shown_metrics:
-        for time, mean, std, p05 in chip_statistics(run.drift, metric, kind == "recalibrated"):
-            times.setdefault(time, {})[metric] = {"mean": mean, "std": std, "p05": p05}
+        for time, over in run.drift.by_time(metric, recalibrated=kind == "recalibrated"):
+            times.setdefault(time, {})[metric] = over.to_dict()
     return sorted(times.items())
 
 
@@ -68,14 +69,14 @@ def headline(run: RunFiles) -> str:
                 _other_metrics(run, means),
             )
         )
-    params = (run.summary or run.best or {}).get("params")
+    best = run.best or Best()
+    params = run.summary.get("params") if run.summary else best.params
     if params is not None:
-        best = run.best or {}
         notes = []
-        if best.get("macs") is not None:
-            notes.append(f"{best['macs'] / 1e6:,.1f} M multiply-accumulates")
-        if best.get("tiles") is not None:
-            notes.append(f"{count_text(best['tiles'])} tiles")
+        if best.macs is not None:
+            notes.append(f"{best.macs / 1e6:,.1f} M multiply-accumulates")
+        if best.tiles is not None:
+            notes.append(f"{count_text(best.tiles)} tiles")
         size = f"{params / 1000:,.0f} k" if params >= 10_000 else f"{params:,}"
         cards.append(_card("Network", size, "", "parameters", ", ".join(notes)))
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
@@ -159,16 +160,10 @@ def chips_table(run: RunFiles) -> str:
     bounds = [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)][-6:]
     body = []
     for recalibrated, title in ((True, "recalibrated"), (False, "uncalibrated")):
-        for time in sorted({entry.time_s for entry in run.drift}):
-            scores = [
-                entry.scores[main]
-                for entry in run.drift
-                if entry.time_s == time
-                and entry.recalibrated is recalibrated
-                and main in entry.scores
-            ]
+        for time in run.drift.times:
+            scores = run.drift.values(main, recalibrated=recalibrated, time_s=time)
             if scores:
-                shares = [f"{sum(s >= b for s in scores) / len(scores):.0%}" for b in bounds]
+                shares = [f"{share_at_least(scores, bound):.0%}" for bound in bounds]
                 body.append(row([f"{time_name(time)}, {title}", number(min(scores), 4), *shares]))
     head = ["", "worst chip", *(f"{score} ≥ {bound:.3f}" for bound in bounds)]
     return "<h3>Share of the chips</h3>" + table(head, body)
@@ -179,23 +174,22 @@ def sweep_table(run: RunFiles) -> str:
     if not run.sweep:
         return ""
     main, score = run.main_metric
-    entries = list(run.sweep)
-    entries += [(1.0, entry) for entry in run.drift if entry.time_s == DAY]
+    scales = {row.noise_scale for row in run.sweep if row.noise_scale is not None}
+    if DAY in run.drift.times:
+        scales.add(1.0)
     body = []
-    for scale in sorted({scale for scale, _ in entries}):
+    for scale in sorted(scales):
         cells = [f"{scale:g} x"]
         for recalibrated in (True, False):
-            scores = [
-                r.scores[main]
-                for s, r in entries
-                if s == scale and r.recalibrated is recalibrated and main in r.scores
-            ]
-            spread = statistics_module.stdev(scores) if len(scores) > 1 else 0.0
+            scores = run.sweep.values(main, recalibrated=recalibrated, noise_scale=scale)
+            if scale == 1.0:
+                scores += run.drift.values(main, recalibrated=recalibrated, time_s=DAY)
+            if not scores:
+                cells.append("-")
+                continue
+            over = spread(scores)
             cells.append(
-                f"{number(sum(scores) / len(scores), 4)} ± {number(spread, 4)} "
-                f"<small>{len(scores)} chips</small>"
-                if scores
-                else "-"
+                f"{number(over.mean, 4)} ± {number(over.std, 4)} <small>{len(scores)} chips</small>"
             )
         body.append(row(cells))
     return (

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from nasseg._version import __version__
 from nasseg.io import write_bytes, write_text
+from nasseg.records.best import Best
 from nasseg.records.run_files import RunFiles, load_run
 from nasseg.report import _details as details
 from nasseg.report import _html as html
@@ -84,14 +85,14 @@ def draw_figures(run: RunFiles) -> dict[str, str]:
 def render(run: RunFiles, figures: dict[str, str]) -> str:
     """The HTML page."""
     css = resources.files("nasseg.report").joinpath("report.css").read_text(encoding="utf-8")
-    summary, best = run.summary or {}, run.best or {}
-    arch_id = summary.get("arch_id") or best.get("arch_id")
+    summary, best = run.summary or {}, run.best or Best()
+    arch_id = summary.get("arch_id") or best.arch_id
     name = run.folder.resolve().name
     facts = [f"seed {summary['seed']}"] if summary.get("seed") is not None else []
     if arch_id:
         facts.insert(0, f"architecture {arch_id}")
-    if best.get("space"):
-        facts.append(f"space {best['space']}")
+    if best.space:
+        facts.append(f"space {best.space}")
     facts.append(f"{numbers.chips_of(run) or '?'} chips")
 
     drift_note = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,7 +18,7 @@ from nasseg.analog.noise import derive_seed
 from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.config import TrainConfig, to_dict
 from nasseg.errors import RunError
-from nasseg.io import to_json, write_text
+from nasseg.records.metrics import write_metrics
 from nasseg.tasks import Batches, Task
 from nasseg.training.checkpoint import load_checkpoint, save_checkpoint
 from nasseg.training.freeze import Freezing
@@ -200,17 +200,6 @@ def _seed_modules(seed: int, device: torch.device) -> None:
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
-
-
-def write_metrics(path: Path, stage: str, history: Iterable[dict[str, Any]]) -> None:
-    """Write the lines of ``stage`` into a JSON-lines file, keeping those of other stages."""
-    kept = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if json.loads(line).get("stage") != stage:
-                kept.append(line)
-    kept += [to_json(entry, indent=None) for entry in history]
-    write_text(path, "".join(f"{line}\n" for line in kept))
 
 
 def _complete(identity: Any) -> Any:

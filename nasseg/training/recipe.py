@@ -27,6 +27,7 @@ from nasseg.analog.rpu_config import set_weight_noise
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
 from nasseg.data import ClassificationData, Data
 from nasseg.errors import ConfigError
+from nasseg.statistics import ages, spread, values_at
 from nasseg.tasks import Task, task_for
 from nasseg.training.loop import EpochLoader, FitResult, fit
 
@@ -341,32 +342,21 @@ def scores_from_drift(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str,
     ``p05_3600s`` are over chips at each time measured. The plain names are with recalibration
     where it was measured; ``..._uncalibrated`` are without.
     """
-    import numpy as np
-
     states = sorted({bool(row["recalibrated"]) for row in rows}, reverse=True)
     scores: dict[str, float] = {}
     for state in states:
         suffix = "" if state is states[0] else "_uncalibrated"
-
-        def at(time_s: float, state: bool = state) -> Any:
-            return np.array(
-                [
-                    row[monitor]
-                    for row in rows
-                    if row["time_s"] == time_s and bool(row["recalibrated"]) is state
-                ]
-            )
-
-        day = at(86_400.0)
-        scores[f"day1{suffix}"] = float(day.mean())
-        scores[f"std{suffix}"] = float(day.std(ddof=1)) if len(day) > 1 else 0.0
-        scores[f"p05{suffix}"] = float(np.quantile(day, 0.05))
-        scores[f"avm{suffix}"] = float(100.0 * (at(1.0).mean() - at(2_592_000.0).mean()))
-        for time_s in sorted({row["time_s"] for row in rows}):
-            values = at(time_s)
-            scores[f"mean_{time_s:.15g}s{suffix}"] = float(values.mean())
-            scores[f"std_{time_s:.15g}s{suffix}"] = (
-                float(values.std(ddof=1)) if len(values) > 1 else 0.0
-            )
-            scores[f"p05_{time_s:.15g}s{suffix}"] = float(np.quantile(values, 0.05))
+        measured = {
+            time_s: spread(values_at(rows, monitor, time_s=time_s, recalibrated=state))
+            for time_s in ages(rows)
+        }
+        day = measured[86_400.0]
+        scores[f"day1{suffix}"] = day.mean
+        scores[f"std{suffix}"] = day.std
+        scores[f"p05{suffix}"] = day.p05
+        scores[f"avm{suffix}"] = 100.0 * (measured[1.0].mean - measured[2_592_000.0].mean)
+        for time_s, over in measured.items():
+            scores[f"mean_{time_s:.15g}s{suffix}"] = over.mean
+            scores[f"std_{time_s:.15g}s{suffix}"] = over.std
+            scores[f"p05_{time_s:.15g}s{suffix}"] = over.p05
     return scores

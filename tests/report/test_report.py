@@ -20,7 +20,8 @@ from nasseg.cli._help import RUN_ALIASES
 from nasseg.config import DRIFT_TIMES, DataConfig, RunConfig, TrainConfig, to_dict
 from nasseg.config.reading import build_config
 from nasseg.errors import RunError
-from nasseg.records.run_files import chip_statistics, load_run
+from nasseg.records.best import Best
+from nasseg.records.run_files import load_run
 from nasseg.report import write_report
 from nasseg.report._architecture import draw_architecture, plan_unet
 from nasseg.report._classes import draw_classified
@@ -39,6 +40,7 @@ from nasseg.report._panels import (
 from nasseg.report._write import render
 from nasseg.report.style import look, to_png
 from nasseg.search_spaces import get_space
+from nasseg.statistics import Spread
 from nasseg.text import format_measured
 
 CHIPS = 5
@@ -397,12 +399,12 @@ def test_chip_statistics_are_over_chips(tmp_path: Path) -> None:
     lines += [f"{c},1.0,True,{0.5 + 0.1 * c}" for c in range(3)] + ["0,1.0,False,0.1"]
     (tmp_path / "drift.csv").write_text("\n".join(lines))
     rows = load_run(tmp_path).drift
-    ((time, mean, std, p05),) = chip_statistics(rows, "dice", recalibrated=True)
-    assert (time, mean) == (1.0, pytest.approx(0.6))
-    assert std == pytest.approx(0.1)
-    assert p05 == pytest.approx(0.51)
-    assert chip_statistics(rows, "dice", recalibrated=False) == [(1.0, 0.1, 0.0, 0.1)]
-    assert chip_statistics(rows, "iou", recalibrated=True) == []
+    ((time, over),) = rows.by_time("dice", recalibrated=True)
+    assert (time, over.mean) == (1.0, pytest.approx(0.6))
+    assert over.std == pytest.approx(0.1)
+    assert over.p05 == pytest.approx(0.51)
+    assert rows.by_time("dice", recalibrated=False) == [(1.0, Spread(0.1, 0.0, 0.1, 0.1))]
+    assert rows.by_time("iou", recalibrated=True) == []
 
 
 def test_errors_are_coloured_by_kind() -> None:
@@ -423,7 +425,7 @@ def test_every_unet_architecture_is_drawn(seed: int) -> None:
     assert len(encoder) == arch["M"] + 1
     assert len(decoder) == encoder[-1].level
     assert [box.level for box in decoder] == list(range(len(decoder) - 1, -1, -1))
-    assert draw_architecture({"space": "unet", "arch": arch}, 32) is not None
+    assert draw_architecture(Best(space="unet", arch=arch), 32) is not None
 
 
 def test_drawn_channels_are_those_of_the_network() -> None:

@@ -1,0 +1,135 @@
+"""The architecture of a run: ``best.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nasseg.io import read_object, write_json
+
+
+@dataclass(frozen=True)
+class Best:
+    """What the search stage found, and what is known of the network.
+
+    The file of a run has every field but ``classes`` and ``multilabel``, which depend on the task.
+    """
+
+    arch: Mapping[str, Any] | None = None
+    """Hyperparameters of the architecture."""
+    space: str | None = None
+    arch_id: str | None = None
+    params: int | None = None
+    macs: int | None = None
+    """Multiply-accumulates of one image."""
+    tiles: int | None = None
+    monitor: str | None = None
+    """Metric that the run is scored by."""
+    out_channels: int | None = None
+    classes: tuple[str, ...] | None = None
+    """Names of the classes that images or pixels have; None: there are none."""
+    multilabel: bool | None = None
+    seed: int | None = None
+    search: Mapping[str, Any] = field(default_factory=dict)
+    """How the architecture was found: ``predicted``, ``measured``, ``budget``, ``history``, and
+    what else the search recorded, in the order of the file."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Best:
+        """Return the record of the file's content; absent keys are None.
+
+        Raises:
+            TypeError: the architecture or the classes have another form.
+        """
+        known = {name: values.get(name) for name in _FACTS}
+        if not isinstance(known["arch"], Mapping | None):
+            raise TypeError(f"arch is {known['arch']!r}, not a JSON object")
+        if known["classes"] is not None:
+            known["classes"] = tuple(str(name) for name in known["classes"])
+        rest = {key: value for key, value in values.items() if key not in _FACTS}
+        return cls(**known, search=rest)
+
+    @classmethod
+    def read(cls, path: Path) -> Best:
+        """Read the file.
+
+        Raises:
+            ValueError: it is no JSON.
+            TypeError: it is no record of an architecture.
+        """
+        return cls.from_dict(read_object(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the file's content, without what is not known."""
+        facts = {name: getattr(self, name) for name in _FACTS}
+        if self.classes is not None:
+            facts["classes"] = list(self.classes)
+        return {**{k: v for k, v in facts.items() if v is not None}, **self.search}
+
+    def write(self, path: Path) -> None:
+        """Write the file atomically."""
+        write_json(path, self.to_dict())
+
+    def replace(self, **changes: Any) -> Best:
+        """Return the record with facts changed."""
+        return dataclasses.replace(self, **changes)
+
+    def require_arch(self) -> dict[str, Any]:
+        """Return the architecture.
+
+        Raises:
+            KeyError: the record has none.
+        """
+        if self.arch is None:
+            raise KeyError("arch")
+        return dict(self.arch)
+
+    @property
+    def predicted(self) -> Mapping[str, Any]:
+        """Scores that the surrogate predicted; empty where none was asked."""
+        return _mapping(self.search.get("predicted"))
+
+    @property
+    def measured(self) -> Mapping[str, Any]:
+        """Scores after a short training; empty where the search measured nothing."""
+        return _mapping(self.search.get("measured"))
+
+    @property
+    def surrogate(self) -> Mapping[str, Any]:
+        """Facts of the surrogate that was asked."""
+        return _mapping(self.search.get("surrogate"))
+
+    @property
+    def interval(self) -> Mapping[str, Any]:
+        """Interval of 90 % of the prediction."""
+        return _mapping(self.search.get("interval"))
+
+    @property
+    def weights(self) -> Mapping[str, Any]:
+        """Facts of the pretrained weights; empty without them."""
+        return _mapping(self.search.get("weights"))
+
+    @property
+    def objectives(self) -> Sequence[str]:
+        """Objectives of a search for several, as in ``maximize day1``."""
+        return list(self.search.get("objectives") or [])
+
+    @property
+    def history(self) -> list[Mapping[str, Any]]:
+        """Entries of the search's course, a generation or an epoch each."""
+        entries = self.search.get("history")
+        return [e for e in entries if isinstance(e, Mapping)] if isinstance(entries, list) else []
+
+
+_FACTS = (
+    "space", "arch_id", "params", "macs", "tiles", "monitor", "out_channels", "classes",
+    "multilabel", "seed", "arch",
+)  # fmt: skip
+"""Keys of the file, in its order, before those of the search."""
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
