@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,19 +25,6 @@ from nasseg.runs.aged import AgedChips, check_chips, open_job
 from nasseg.tasks import predict_whole
 from nasseg.tasks.watershed import Ids, depth_map, split_instances
 
-_UNITS = {
-    "s": 1.0,
-    "min": 60.0,
-    "h": 3_600.0,
-    "day": 86_400.0,
-    "days": 86_400.0,
-    "month": 2_592_000.0,
-    "months": 2_592_000.0,
-    "year": 31_536_000.0,
-    "years": 31_536_000.0,
-}
-MAX_AGE = 100 * 31_536_000.0
-"""Seconds; no noise model was measured for longer."""
 BLOCK = 64_000_000
 """Pixels of the images that are in work at a time, over which chips are compared."""
 
@@ -58,26 +44,6 @@ class Predicted:
     """Nuclei found; of classes of pixels, parts of the image that hang together."""
     files: tuple[Path, ...]
     """Label TIFF, overlay PNG, and with several chips the uncertainty TIFF and PNG."""
-
-
-def parse_time(text: str) -> float:
-    """Seconds of ``1day``, ``30 days``, ``1h``, ``1year`` or plain seconds.
-
-    Raises:
-        ConfigError: it is not a time above 0.
-    """
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", text.lower())
-    unit = match[2] or "s" if match else ""
-    try:
-        seconds = float(match[1]) * _UNITS[unit] if match else 0.0
-    except (ValueError, KeyError):
-        seconds = 0.0
-    if not 0 < seconds <= MAX_AGE:
-        raise ConfigError(
-            f"at is {text!r}; allowed: a time after programming such as 1s, 1h, 1day, 30days, "
-            "1year, or seconds; 100 years at most"
-        )
-    return seconds
 
 
 def list_images(paths: Sequence[str | Path]) -> list[Path]:

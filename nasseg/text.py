@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from nasseg.errors import ConfigError
 
 METRICS = (("dice", "Dice"), ("iou", "IoU"), ("iou_pooled", "pooled IoU"))
 INSTANCE_METRICS = (("dice", "Dice"), ("ap50", "AP at IoU 0.5"), ("ap", "AP 0.5 to 0.95"))
@@ -19,17 +22,54 @@ KINDS = (
     ("recalibrated", "BatchNorm recalibrated on each drifted chip"),
     ("uncalibrated", "as programmed (uncalibrated)"),
 )
-_UNITS = ((31_536_000.0, "year"), (86_400.0, "day"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
+UNITS = {
+    "year": 31_536_000.0,
+    "month": 2_592_000.0,
+    "day": 86_400.0,
+    "h": 3_600.0,
+    "min": 60.0,
+    "s": 1.0,
+}
+"""Seconds of each unit of an age, the largest first."""
+_PLURAL = ("year", "month", "day")
+"""Units that take an s; the others are symbols."""
+MAX_AGE = 100 * UNITS["year"]
+"""Seconds; no noise model was measured for longer."""
 
 
 def time_name(seconds: float) -> str:
     """A time after programming in words: ``1 s``, ``1 h``, ``30 days``, ``1 year``."""
-    for size, unit in _UNITS:
+    for unit, size in UNITS.items():
         count = seconds / size
-        if count >= 1:
-            plural = "s" if unit in ("day", "year") and f"{count:.3g}" != "1" else ""
+        # Months are read but not written: 30 days are exact.
+        if count >= 1 and unit != "month":
+            plural = "s" if unit in _PLURAL and f"{count:.3g}" != "1" else ""
             return f"{count:.3g} {unit}{plural}"
     return f"{seconds:.3g} s"
+
+
+def parse_time(text: str, key: str = "at") -> float:
+    """Seconds of ``1day``, ``30 days``, ``1h``, ``1year`` or plain seconds.
+
+    Args:
+        text: number and unit.
+        key: name of the setting, for the message of an error.
+
+    Raises:
+        ConfigError: it is not a time above 0.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", text.lower())
+    sizes = {**UNITS, **{f"{unit}s": UNITS[unit] for unit in _PLURAL}, "": 1.0}
+    try:
+        seconds = float(match[1]) * sizes[match[2]] if match else 0.0
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds <= MAX_AGE:
+        raise ConfigError(
+            f"{key} is {text!r}; allowed: a time after programming such as 1s, 1h, 1day, 30days, "
+            "1year, or seconds; 100 years at most"
+        )
+    return seconds
 
 
 def duration_name(seconds: float) -> str:

@@ -1,11 +1,126 @@
-"""Command-line words to flags with their texts, and positional words."""
+"""Flags of a command: one declaration parses, checks and explains each of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from nasseg._registry import did_you_mean
 from nasseg.errors import ConfigError
+
+Parse = Callable[[str, str], Any]
+"""Name of a flag and its text to its value; raises ConfigError where that is not allowed."""
+
+
+def text(_name: str, value: str) -> str:
+    """Any text."""
+    return value
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of a command."""
+
+    name: str
+    """With underscores; on the command line a hyphen is as good."""
+    metavar: str
+    """Stands for the value in the help; empty for a switch, which takes none."""
+    help: str
+    """Explanation, without the default where that is ``default``."""
+    parse: Parse = text
+    default: Any = None
+    """Value where the flag is not given; of a switch, False."""
+    other_names: tuple[str, ...] = ()
+
+    @property
+    def entry(self) -> tuple[str, str]:
+        """Its two columns of the help text."""
+        names = [f"--{name.replace('_', '-')}" for name in (self.name, *self.other_names)]
+        left = ", ".join(f"{name} {self.metavar}".rstrip() for name in names)
+        return left, self.help if self.default is None else f"{self.help} [{self.default}]"
+
+
+class Given:
+    """Flags of one command line: ``given["chips"]`` is a value or the default of the flag, and
+    ``"chips" in given`` is True if the flag is on the command line."""
+
+    def __init__(self, flags: Iterable[Flag], texts: Mapping[str, str]) -> None:
+        self._values = {
+            flag.name: flag.default if flag.metavar else flag.name in texts for flag in flags
+        }
+        self._values |= {
+            flag.name: flag.parse(flag.name, texts[flag.name])
+            for flag in flags
+            if flag.metavar and flag.name in texts
+        }
+        self._named = texts.keys() & self._values.keys()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def get(self, name: str, other: Any) -> Any:
+        """Return the value of a flag that is on the command line, or else ``other``."""
+        return self._values[name] if name in self._named else other
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._named
+
+
+def other_names(flags: Iterable[Flag]) -> dict[str, str]:
+    """Other names of flags to their names."""
+    return {other: flag.name for flag in flags for other in flag.other_names}
+
+
+# -- values ---------------------------------------------------------------------------------
+
+
+def whole(least: int) -> Parse:
+    """A whole number, ``least`` or more."""
+
+    def parse(name: str, value: str) -> int:
+        if not value.isdecimal() or int(value) < least:
+            raise ConfigError(f"{name} is {value!r}; allowed: a whole number, {least} or more")
+        return int(value)
+
+    return parse
+
+
+def fraction(name: str, value: str) -> float:
+    """A number above 0, at most 1."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number <= 1:
+        raise ConfigError(f"{name} is {value!r}; allowed: a number above 0, at most 1")
+    return number
+
+
+def one_of(*choices: str) -> Parse:
+    """One of a few words."""
+
+    def parse(name: str, value: str) -> str:
+        if value not in choices:
+            raise ConfigError(f"{name} is {value!r}; allowed: {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+def age(name: str, value: str) -> float:
+    """A time after programming, in seconds."""
+    from nasseg.text import parse_time
+
+    return parse_time(value, name)
+
+
+# -- flags of several commands ---------------------------------------------------------------
+
+DEVICE = Flag("device", "D", "auto, cpu or cuda.", default="auto")
+QUIET = Flag("quiet", "", "No progress.")
+TTA = Flag("tta", "", "Classification: mean over an image and its mirror images.")
+UNCALIBRATED = Flag("uncalibrated", "", "No recalibration of BatchNorm on the aged chip.")
 
 
 def split_flags(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nasseg.config.reading import Setting, settings
@@ -37,15 +37,7 @@ RUN_ALIASES = {
 """Short flags of the commands that take a whole run's settings."""
 LABEL_ALIASES = {name: key for name, key in RUN_ALIASES.items() if key.startswith("data.")}
 
-COMMON = (
-    (
-        "--config FILE",
-        "YAML file of settings; flags go before it. Files that it names are looked for here, then "
-        "beside it.",
-    ),
-    ("--quiet", "No progress; warnings, errors and the result only."),
-    ("-h, --help", "This text."),
-)
+HELP = ("-h, --help", "This text.")
 
 
 def rows(entries: Iterable[tuple[str, str]], indent: int = INDENT) -> str:
@@ -99,11 +91,15 @@ def config_help(
     command: str,
     purpose: str,
     config: type[Any],
-    aliases: dict[str, str],
+    aliases: Mapping[str, str],
     notes: str = "",
     own: Sequence[tuple[str, str]] = (),
+    common: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Help of a command whose flags are the settings of a config dataclass."""
+    """Help of a command whose flags are the settings of a config dataclass.
+
+    ``own`` and ``common`` are entries of its other flags, before and after the short names.
+    """
     leaves = settings(config)
     short = [(_alias_name(name), f"Short for --{key}.") for name, key in aliases.items()]
     parts = [
@@ -112,7 +108,7 @@ def config_help(
     ]
     if notes:
         parts.append(textwrap.fill(notes, WIDTH))
-    parts.append(rows([*own, *short, *COMMON]))
+    parts.append(rows([*own, *short, *common, HELP]))
     groups = list(dict.fromkeys(leaf.group for leaf in leaves.values()))
     for group in groups:
         own = [_flag(leaf) for leaf in leaves.values() if leaf.group == group]
@@ -150,7 +146,7 @@ def _alias_name(name: str) -> str:
 
 def simple_help(usage: str, purpose: str, flags: Sequence[tuple[str, str]]) -> str:
     """Help of a command with a few flags of its own."""
-    listed = rows([*flags, ("-h, --help", "This text.")])
+    listed = rows([*flags, HELP])
     return f"usage: nasseg {usage}\n\n{textwrap.fill(purpose, WIDTH)}\n\n{listed}\n"
 
 

@@ -15,8 +15,10 @@ import pytest
 import yaml
 
 import nasseg
-from nasseg.cli import STAGES, main, read_config
+from nasseg.cli import main
 from nasseg.cli._help import RUN_ALIASES
+from nasseg.cli._settings import read_config
+from nasseg.cli.run import STAGES
 from nasseg.config import (
     NATIVE_SCALE,
     AnalogConfig,

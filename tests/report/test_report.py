@@ -15,8 +15,8 @@ import pytest
 import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from nasseg.cli import read_config
 from nasseg.cli._help import RUN_ALIASES
+from nasseg.cli._settings import read_config
 from nasseg.config import DRIFT_TIMES, DataConfig, RunConfig, TrainConfig, to_dict
 from nasseg.config.reading import build_config
 from nasseg.errors import RunError

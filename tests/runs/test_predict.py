@@ -22,9 +22,10 @@ from nasseg.config import (
 )
 from nasseg.data.sources.synthetic_nuclei import draw_nuclei
 from nasseg.errors import ConfigError, DataError, RunError
-from nasseg.predict import instances_of, parse_time, predict
+from nasseg.predict import instances_of, predict
 from nasseg.report import write_report
 from nasseg.search_spaces import get_space
+from nasseg.text import parse_time
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nasseg.cli import read_config
 from nasseg.cli._help import LABEL_ALIASES
+from nasseg.cli._settings import read_config
 from nasseg.config import LabelConfig
 from nasseg.errors import ConfigError
 from nasseg.evaluators import NASSegBench

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from nasseg.cli import main, read_config
+from nasseg.cli import main
 from nasseg.cli._flags import split_flags
+from nasseg.cli._settings import read_config
 from nasseg.config import RunConfig, SearchConfig, to_dict
 from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators import Scores, XGBoostEvaluator

@@ -1,23 +1,29 @@
-"""Search spaces in words, for ``nasseg spaces``."""
+"""``nasseg spaces``: list the search spaces, or show one."""
 
 from __future__ import annotations
 
 import json
 import textwrap
 
-import numpy as np
-
+from nasseg.cli._command import Command, at_most, say
+from nasseg.cli._flags import Flag, Given, whole
 from nasseg.cli._help import WIDTH
-from nasseg.search_spaces import SearchSpace, get_space, list_spaces
+
+
+def _spaces(given: Given, words: list[str]) -> int:
+    say(describe_space(words[0], given["seed"]) if words else list_all())
+    return 0
 
 
 def list_all() -> str:
-    """Every registered space with its size and what its class says of it."""
+    """Every registered space with its size and the first paragraph of its docstring."""
+    from nasseg.search_spaces import get_space, list_spaces
+
     lines = []
     for name in list_spaces():
         space = get_space(name)
-        said = (type(space).__doc__ or "").strip().split("\n\n")[0]
-        text = " ".join(said.replace("``", "").split())
+        doc = (type(space).__doc__ or "").strip().split("\n\n")[0]
+        text = " ".join(doc.replace("``", "").split())
         lines.append(f"{name} (version {space.version}): {_big(space.size())} architectures")
         lines += textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
     lines += ["", "nasseg spaces NAME shows the hyperparameters of one."]
@@ -30,7 +36,11 @@ def describe_space(name: str, seed: int = 0) -> str:
     Raises:
         UnknownName: no such space.
     """
-    space: SearchSpace = get_space(name)
+    import numpy as np
+
+    from nasseg.search_spaces import get_space
+
+    space = get_space(name)
     title = f"{name} (version {space.version}): {_big(space.size())} architectures"
     lines = [title, "", f"{'hyperparameter':16}{'kind':8}allowed"]
     for entry in space.hyperparameters:
@@ -54,3 +64,14 @@ def describe_space(name: str, seed: int = 0) -> str:
 
 def _big(count: int) -> str:
     return f"{count:,}" if count < 10**7 else f"{count:.2e}"
+
+
+COMMAND = Command(
+    name="spaces",
+    purpose="list the search spaces, or show one",
+    usage="[NAME]",
+    description="List the search spaces; with NAME, its hyperparameters and one architecture.",
+    flags=(Flag("seed", "N", "Seed of the architecture shown as an example.", whole(0), 0),),
+    run=_spaces,
+    check_words=at_most(1),
+)

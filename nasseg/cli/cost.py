@@ -1,4 +1,4 @@
-"""What a network costs on a chip, in words, for ``nasseg cost``."""
+"""``nasseg cost``: energy and time of an architecture on a crossbar chip."""
 
 from __future__ import annotations
 
@@ -9,11 +9,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasseg.cli._command import Command, at_most, say
+from nasseg.cli._flags import Flag, Given, whole
 from nasseg.errors import ConfigError
+from nasseg.io import write_bytes
 
 if TYPE_CHECKING:
     from nasseg.evaluators import CostEvaluator, Estimate, Hardware, LayerCost
     from nasseg.search_spaces import SearchSpace
+
+
+def _cost(given: Given, words: list[str]) -> int:
+    if not words:
+        raise ConfigError("which architecture? nasseg cost ARCH.json, a run folder, or a name")
+    from nasseg.evaluators import CostEvaluator, Hardware
+
+    chip = Hardware.load(given["hardware"])
+    subject = read_subject(words[0], given)
+    evaluator = CostEvaluator(
+        subject.space,
+        subject.in_channels,
+        subject.out_channels,
+        hardware=chip,
+        input_size=(subject.image_size, subject.image_size),
+    )
+    layers = evaluator.layer_costs(subject.arch)
+    say(describe_cost(subject, evaluator, layers))
+    if "figure" in given:
+        from nasseg.report import cost_png
+
+        title = f"{chip.name}: energy of one image of {subject.image_size} x {subject.image_size}"
+        write_bytes(Path(given["figure"]), cost_png(layers, title))
+        say(f"figure: {given['figure']}")
+    return 0
+
+
+def _png(name: str, value: str) -> str:
+    if not value.endswith(".png"):
+        raise ConfigError(f"{name} is {value!r}; allowed: a name that ends in .png")
+    return value
 
 
 @dataclass(frozen=True)
@@ -28,12 +62,12 @@ class Subject:
     """Height and width of the image in pixels."""
 
 
-def read_subject(source: str, given: dict[str, str]) -> Subject:
+def read_subject(source: str, given: Given) -> Subject:
     """The architecture of a reference network's name, of a JSON file or of a run folder; flags win
     over the run's settings.
 
     Raises:
-        ConfigError: there is no architecture, or a flag has a value that is not allowed.
+        ConfigError: there is no architecture.
         UnknownName: no such space.
     """
     from nasseg.search_spaces import get_space
@@ -64,14 +98,15 @@ def read_subject(source: str, given: dict[str, str]) -> Subject:
         values = values["arch"]
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no architecture (a JSON object)")
-    least = {"channels": 1, "out_channels": 1, "image_size": 16}
-    numbers = {key: _number(key, given.get(key, str(defaults[key])), least[key]) for key in least}
-    space = get_space(given.get("space", defaults["space"]))
+    settings = {key: given.get(key, value) for key, value in defaults.items()}
+    space = get_space(settings["space"])
     try:
         arch = space.canonical(values)
     except ValueError as error:
         raise ConfigError(f"{path}: {error} (--space names the search space)") from None
-    return Subject(space, arch, numbers["channels"], numbers["out_channels"], numbers["image_size"])
+    return Subject(
+        space, arch, settings["channels"], settings["out_channels"], settings["image_size"]
+    )
 
 
 def _of_run(folder: Path) -> dict[str, Any]:
@@ -94,12 +129,6 @@ def _out_channels(best: Path, kind: str) -> int:
         if (known := Best.read(best).out_channels) is not None:
             return int(known)
     return 2 if kind == "instances" else 1
-
-
-def _number(key: str, text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise ConfigError(f"{key} is {text!r}; allowed: a whole number, {least} or more")
-    return int(text)
 
 
 def describe_cost(subject: Subject, evaluator: CostEvaluator, layers: Sequence[LayerCost]) -> str:
@@ -184,3 +213,35 @@ def _figure(value: float) -> str:
 
 def _right(cells: Sequence[str], sizes: Sequence[int]) -> list[str]:
     return [f"{cell:>{size}}" for cell, size in zip(cells, sizes, strict=True)]
+
+
+COMMAND = Command(
+    name="cost",
+    purpose="energy and time of an architecture on a crossbar chip",
+    usage="ARCH.json|RUN|NAME [--hardware CHIP]",
+    description=(
+        "Estimate crossbars, energy and time of an architecture (a JSON file, that of a run "
+        "folder, or a reference network such as resnet18) on a chip, in all and layer by "
+        "layer. No measurement: docs/hardware.md says how, and what is left out."
+    ),
+    flags=(
+        Flag("space", "NAME", "Search space of a file's architecture. [unet; a run's own]"),
+        Flag(
+            "image_size",
+            "N",
+            "Side of the image in pixels. [256; what a run is trained on]",
+            whole(16),
+        ),
+        Flag("channels", "N", "Image channels. [3; a run's own]", whole(1)),
+        Flag("out_channels", "N", "Output channels. [1; a run's own]", whole(1)),
+        Flag(
+            "hardware",
+            "CHIP",
+            "hermes, hermes_1phase, isaac, or a YAML file.",
+            default="hermes",
+        ),
+        Flag("figure", "FILE.png", "Also draw the energy of every layer.", _png),
+    ),
+    run=_cost,
+    check_words=at_most(1),
+)

@@ -1,0 +1,130 @@
+"""A command of ``nasseg``: its name, flags and help, and the function that runs it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nasseg.cli._flags import Flag, Given, other_names, split_flags
+from nasseg.cli._help import simple_help
+from nasseg.errors import ConfigError, NassegError
+
+CheckWords = Callable[[Sequence[str]], None]
+"""Raises ConfigError where a command cannot take these positional words."""
+
+
+def at_most(most: int) -> CheckWords:
+    """Allow ``most`` positional words and fewer."""
+
+    def check(words: Sequence[str]) -> None:
+        if len(words) > most:
+            raise ConfigError(f"unexpected {words[-1]!r}; --help lists what is taken")
+
+    return check
+
+
+def at_least(least: int, message: str) -> CheckWords:
+    """Require ``least`` positional words."""
+
+    def check(words: Sequence[str]) -> None:
+        if len(words) < least:
+            raise ConfigError(message)
+
+    return check
+
+
+def exactly_one(message: str) -> CheckWords:
+    """Require one positional word."""
+
+    def check(words: Sequence[str]) -> None:
+        if len(words) != 1:
+            raise ConfigError(message)
+
+    return check
+
+
+no_words = at_most(0)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command with a few flags of its own."""
+
+    name: str
+    purpose: str
+    """One line, for the list of commands."""
+    usage: str
+    """What follows the name in the usage line."""
+    description: str
+    """A paragraph, for the command's own help."""
+    flags: tuple[Flag, ...]
+    run: Callable[[Given, list[str]], int]
+    """Flags and positional words to the exit status."""
+    check_words: CheckWords = no_words
+
+    def help(self) -> str:
+        """The help text."""
+        usage = f"{self.name} {self.usage}".rstrip()
+        return simple_help(usage, self.description, [flag.entry for flag in self.flags])
+
+    def __call__(self, words: Sequence[str]) -> int:
+        """Run the command on command-line words; the exit status.
+
+        Raises:
+            ConfigError: a flag or a word is not allowed.
+        """
+        texts, positional = split_flags(
+            words,
+            [flag.name for flag in self.flags if flag.metavar],
+            other_names(self.flags),
+            [flag.name for flag in self.flags if not flag.metavar],
+        )
+        self.check_words(positional)
+        return self.run(Given(self.flags, texts), positional)
+
+
+def say(text: str) -> None:
+    """Print to stdout at once, with a line break at the end."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def start_logging(quiet: bool) -> None:
+    """Send the package's log to stderr; with ``quiet``, warnings and errors only."""
+    logger = logging.getLogger("nasseg")
+    if not any(getattr(handler, "of_nasseg_cli", False) for handler in logger.handlers):
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.of_nasseg_cli = True  # type: ignore[attr-defined]
+        logger.addHandler(handler)
+        logger.propagate = False
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def script_main(work: Callable[[], int | None], name: str | None = None) -> int:
+    """Run ``work``; an error that is raised on purpose is one line on stderr.
+
+    Args:
+        work: what a script does; returns its exit status, None for 0.
+        name: begins the line of an error; None: the file name of the running script.
+
+    Returns:
+        The exit status: 0 = done, 1 = it could not be done, 2 = a setting is wrong, 130 = stopped
+        by the keyboard.
+    """
+    try:
+        return work() or 0
+    except (NassegError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader (head, less) has left: nothing to say, and nobody to say it to.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        sys.stderr.write(f"{name or Path(sys.argv[0]).stem}: error: {error}\n")
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; the same command continues\n")
+        return 130

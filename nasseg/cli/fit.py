@@ -1,0 +1,73 @@
+"""``nasseg fit``: fit a surrogate to tables of measured architectures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nasseg.cli._command import Command, at_least, say
+from nasseg.cli._flags import Flag, Given
+from nasseg.errors import ConfigError
+
+
+def _fit(given: Given, words: list[str]) -> int:
+    tables = [_table_of(word) for word in words]
+    short = _table_of(given["low_fidelity"]) if "low_fidelity" in given else None
+    out = Path(given.get("out", tables[0].parent / "surrogate"))
+    from nasseg.evaluators import fit_table
+    from nasseg.search_spaces import get_space
+
+    space = get_space(given["space"])
+    evaluator = fit_table(tables, space, out, tuned=given["tuned"], low_fidelity=short)
+    schema = evaluator.schema
+    if short is not None:
+        facts = schema["low_fidelity"]
+        known = _tau(facts)
+        say(f"short trainings of {facts['n']} other architectures (tau {known}) are an input")
+    say(f"fitted to {schema['n']} architectures; cross-validated Kendall tau:")
+    for target, entry in schema["targets"].items():
+        say(f"  {target:6}{_tau(entry)}")
+    held = schema["uncertainty"]["coverage"]
+    if held is not None:
+        say(f"intervals of 90 % for day1 hold {held:.1%} of held-out architectures")
+    say(f"surrogate: {out}, described in {out / 'card.md'}")
+    return 0
+
+
+def _tau(entry: dict[str, Any]) -> str:
+    """A cross-validated rank correlation, in words."""
+    tau, spread = entry["tau_mean"], entry["tau_std"]
+    return "unknown" if tau is None else f"{tau:.3f} ± {spread:.3f}"
+
+
+def _table_of(word: str) -> Path:
+    """A table, or that of a folder of `nasseg label`."""
+    table = Path(word) / "table.csv" if Path(word).is_dir() else Path(word)
+    if not table.is_file():
+        raise ConfigError(f"no table {table}; `nasseg label` writes table.csv")
+    return table
+
+
+COMMAND = Command(
+    name="fit",
+    purpose="fit a surrogate to such a table",
+    usage="TABLE.csv ... [--space NAME] [--out FOLDER]",
+    description=(
+        "Fit a surrogate to tables of measured architectures (`nasseg label` makes them) and "
+        "write it with its model card (card.md): rank correlations, coverage of its "
+        "intervals, what it looks at. "
+        "`--search.surrogate FOLDER` of `nasseg run` then uses it."
+    ),
+    flags=(
+        Flag("space", "NAME", "Search space of the table's architectures.", default="unet"),
+        Flag("out", "FOLDER", "Folder of the surrogate. [surrogate/ beside the table]"),
+        Flag(
+            "low_fidelity",
+            "TABLE",
+            "Also learn from short trainings of many other architectures (docs/surrogates.md).",
+        ),
+        Flag("tuned", "", "Choose the hyperparameters by cross-validation; takes minutes."),
+    ),
+    run=_fit,
+    check_words=at_least(1, "which table? nasseg fit TABLE.csv"),
+)
