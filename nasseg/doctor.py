@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nasseg._version import __version__
+from nasseg.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def check_analog_forward(device: str) -> str:
     from aihwkit.simulator.configs import TorchInferenceRPUConfig
 
     # The tile draws from torch's global generator: leave it as it was found.
-    with torch.random.fork_rng(), torch.no_grad():
+    with torch.random.fork_rng(_cuda_devices(device)), torch.no_grad():
         torch.manual_seed(0)
         layer = AnalogConv2d(3, 4, 3, padding=1, rpu_config=TorchInferenceRPUConfig())
         layer = layer.to(device).eval()
@@ -116,7 +117,7 @@ def check_analog_layers(device: str) -> str:
 
     image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.5
     image = image.to(device)
-    with torch.random.fork_rng():  # initial weights are drawn: leave no trace
+    with torch.random.fork_rng(_cuda_devices(device)):  # initial weights are drawn: no trace
         layer = torch.nn.Conv2d(3, 4, 3, bias=False).to(device)
         torch.nn.init.constant_(layer.weight, 0.1)
         analog, _ = convert(layer, AnalogSpec.preset("pcm", out_noise=0.0), example=image)
@@ -127,6 +128,11 @@ def check_analog_layers(device: str) -> str:
     return backend(image.device)
 
 
+def _cuda_devices(device: str) -> list[str]:
+    """Devices whose generator a check on ``device`` draws from, beside that of the CPU."""
+    return [] if device == "cpu" else [device]
+
+
 CHECKS: dict[str, Callable[[str], str]] = {
     "digital forward": check_digital_forward,
     "analog forward": check_analog_forward,
@@ -135,7 +141,15 @@ CHECKS: dict[str, Callable[[str], str]] = {
 
 
 def diagnose(device: str = "auto") -> Diagnosis:
-    """Look at packages and devices, and run the checks on ``device`` (auto, cpu or cuda)."""
+    """Look at packages and devices, and run the checks on one device.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, or ``cuda:1`` of several.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    device = _resolve(device)
     packages = read_requirements()
     required = [package for package in packages if not package.extra]
     system = f"{platform.system()} {platform.machine()}"
@@ -178,17 +192,25 @@ def _hardware() -> Iterator[str]:
 def _run_checks(device: str) -> Iterator[tuple[str, bool, str]]:
     for name, check in CHECKS.items():
         try:
-            yield name, True, check(_resolve(device))
+            yield name, True, check(device)
         except Exception as error:  # whatever is wrong is what the user came to hear
             yield name, False, _reason(error)
 
 
 def _resolve(device: str) -> str:
-    import torch
+    """Name of the device that a run would take; ``device`` itself where that cannot be found out.
 
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    try:
+        from nasseg.training.recipe import select_device
+
+        return str(select_device(device))
+    except ConfigError:
+        raise
+    except Exception:  # a package that does not import is a finding of the checks
+        return device
 
 
 def _reason(error: Exception) -> str:

@@ -73,7 +73,7 @@ def evaluate_run(
         recalibrate: re-estimate BatchNorm statistics on each drifted chip.
         tta: classification: mean over mirror images; none = as in the run.
         out: folder for ``evaluation.json`` and pictures; none = ``evaluation/`` of the run.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or ``cuda:1`` of several.
         progress: show a bar.
 
     Raises:

@@ -99,7 +99,7 @@ def predict(
         chip_seed: number of the chip that is shown, as in ``drift.csv``.
         chips: chips from ``chip_seed`` on over which the uncertainty is taken; 1 = none.
         recalibrate: re-estimate BatchNorm statistics on each drifted chip, with the run's images.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or ``cuda:1`` of several.
         progress: show a bar.
 
     Raises:

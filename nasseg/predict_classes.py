@@ -66,7 +66,7 @@ def predict_classes(
         chips: chips from ``chip_seed`` on over which the uncertainty is taken; 1 = none.
         recalibrate: re-estimate BatchNorm statistics on each drifted chip, with the run's images.
         tta: mean over mirror images; none = as in the run.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or ``cuda:1`` of several.
         progress: show a bar.
 
     Raises:

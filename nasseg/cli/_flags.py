@@ -115,9 +115,16 @@ def age(name: str, value: str) -> float:
     return parse_time(value, name)
 
 
+def device(_name: str, value: str) -> str:
+    """A device as the settings of a run name it."""
+    from nasseg.config import RunConfig
+
+    return RunConfig(device=value).device
+
+
 # -- flags of several commands ---------------------------------------------------------------
 
-DEVICE = Flag("device", "D", "auto, cpu or cuda.", default="auto")
+DEVICE = Flag("device", "D", "auto, cpu, cuda, or cuda:1 of several.", device, "auto")
 QUIET = Flag("quiet", "", "No progress.")
 TTA = Flag("tta", "", "Classification: mean over an image and its mirror images.")
 UNCALIBRATED = Flag("uncalibrated", "", "No recalibration of BatchNorm on the aged chip.")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+import torch
 
 from nasseg import doctor
 from nasseg.cli import main
 from nasseg.doctor import Package, diagnose, read_requirements
+from nasseg.training import recipe
 
 
 def stub_checks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,10 +25,52 @@ def test_this_machine_runs_an_analog_forward() -> None:
 
 
 def test_the_analog_check_leaves_the_global_generator_alone() -> None:
-    torch = pytest.importorskip("torch")
     state = torch.random.get_rng_state()
     doctor.check_analog_forward("cpu")
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("check", [doctor.check_analog_forward, doctor.check_analog_layers])
+def test_the_checks_fork_the_generator_of_their_device_only(
+    check: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    fork = torch.random.fork_rng
+
+    def fork_rng(devices: Any = None, **options: Any) -> Any:
+        asked.append(devices)
+        return fork(devices=devices, **options)
+
+    monkeypatch.setattr(torch.random, "fork_rng", fork_rng)
+    check("cpu")
+    assert asked[0] == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is for machines without CUDA")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_device_that_is_not_here_is_refused_as_other_commands_do(
+    device: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--device", device]) == 2
+    said = capsys.readouterr().err
+    assert f"device is '{device}', but this torch finds no CUDA device" in said
+
+
+def test_a_second_gpu_is_checked_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    stub_checks(monkeypatch)
+    monkeypatch.setattr(recipe, "select_device", torch.device)
+    assert "analog forward: on cuda:1" in diagnose("cuda:1").text
+
+
+def test_a_broken_torch_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(device: str) -> str:
+        raise ImportError("libtorch.so is missing")
+
+    monkeypatch.setattr(recipe, "select_device", fail)
+    monkeypatch.setattr(doctor, "CHECKS", {"analog forward": fail})
+    found = diagnose("auto")
+    assert not found.ok
+    assert "FAIL analog forward: ImportError: libtorch.so is missing" in found.text
 
 
 def test_requirements_are_those_of_this_python_each_once() -> None:
