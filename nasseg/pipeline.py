@@ -127,7 +127,7 @@ def run(
     # What was found is found: the file of the proxy may be out of reach by now.
     if measuring and not found:
         check_measured_search(config)
-    folder = RunFolder(without_password(config), free=(CHIPS,))
+    folder = RunFolder(without_password(config))
     job = Job(config, folder, progress)
     if measuring and "search" in chosen and not folder.done("search"):
         job.measure()
@@ -787,7 +787,7 @@ def plan(
         RunError: the run has no analog network yet.
     """
     set_threads(config.threads)
-    folder = RunFolder(config, free=(CHIPS,))
+    folder = RunFolder(config)
     with folder.locked():
         if not folder.done("analog"):
             raise RunError(f"{folder.path} has no analog network; run the analog stage first")

@@ -21,16 +21,14 @@ from typing import Any
 
 from nasseg import pipeline
 from nasseg.cli._flags import split_flags
-from nasseg.cli._help import RUN_ALIASES
 from nasseg.compare import compare, format_comparison, write_comparison
-from nasseg.config import RunConfig
+from nasseg.config import RunConfig, aliases, settings
 from nasseg.config.reading import (
     FINDING,
     MEASURING,
     build_config,
     files_beside,
     read_yaml,
-    settings,
     with_network,
 )
 from nasseg.errors import ConfigError, NassegError, RunError
@@ -93,7 +91,7 @@ def _options(words: list[str] | None) -> argparse.Namespace:
     # Its own flags are taken by now; they are here to be what a misspelt one is told of.
     known = [*leaves, "config", "data", "networks", "seeds", "folds"]
     lists = [key for key, leaf in leaves.items() if leaf.texts]
-    options.settings, extra = split_flags(rest, known, RUN_ALIASES, repeatable=lists)
+    options.settings, extra = split_flags(rest, known, aliases(RunConfig), repeatable=lists)
     if extra:
         raise ConfigError(f"unexpected {extra[0]!r}; settings are given as --name value")
     for key in options.settings.keys() & PLANNED.keys():
@@ -130,7 +128,9 @@ def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
                     said |= {"data.folds": options.folds, "data.fold": fold}
                 if options.data is not None:
                     said["data.path"] = options.data
-                values = files_beside(options.config, read_yaml(options.config, RunConfig))
+                values = files_beside(
+                    options.config, read_yaml(options.config, RunConfig), RunConfig
+                )
                 if network == SEARCH:
                     said = options.settings | said
                 else:

@@ -16,11 +16,11 @@ from nasseg.analog.calibrate import (
     recalibrate_batch_norms,
 )
 from nasseg.analog.chips import all_tiles, programmable
-from nasseg.analog.convert import noise_source
+from nasseg.analog.conversion import noise_source
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.reuse import cached_batches, reused_inputs
 from nasseg.analog.rpu_config import set_memory
-from nasseg.config import DRIFT_TIMES
+from nasseg.analog.spec import DRIFT_TIMES
 from nasseg.errors import ConfigError
 from nasseg.statistics import summarise
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nasseg._registry import unknown_name
 from nasseg.errors import SpecError
 
@@ -129,6 +127,8 @@ def read_memory(path: str | Path) -> MemoryCoefficients:
     Raises:
         SpecError: the file cannot be read, or its content is not allowed.
     """
+    import yaml
+
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -23,7 +23,7 @@ from nasseg.analog.calibrate import (
     recalibrate_batch_norms,
 )
 from nasseg.analog.chips import Crossbars, programmable
-from nasseg.analog.convert import noise_source
+from nasseg.analog.conversion import noise_source
 from nasseg.analog.drift import Metric, metric_value
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.reuse import cached_batches, reused_inputs

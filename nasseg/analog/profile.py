@@ -25,7 +25,7 @@ from torch import Tensor
 
 from nasseg.analog.elementwise import compiled, converter_step
 from nasseg.analog.noise import NoiseSource, seeded
-from nasseg.config import DRIFT_TIMES
+from nasseg.analog.spec import DRIFT_TIMES
 
 if TYPE_CHECKING:
     from nasseg.analog.spec import AnalogSpec

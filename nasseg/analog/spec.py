@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from aihwkit.simulator.configs import TorchInferenceRPUConfig
 
 Memory = Literal["pcm", "hermes", "reram", "ideal", "custom"]
+DRIFT_TIMES: tuple[float, ...] = (1.0, 3600.0, 86_400.0, 2_592_000.0, 31_536_000.0)
+"""Seconds after programming at which chips are evaluated: 1 s, 1 h, 1 day, 30 days, 1 year."""
 _MEMORIES = ("pcm", "hermes", "reram", "ideal", "custom")
 # The largest conductance that each noise model of AIHWKit was characterised at, in microsiemens.
 _G_MAX_LIMIT = {"pcm": 40.0, "hermes": 20.7, "reram": 88.19}

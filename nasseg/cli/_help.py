@@ -3,39 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from nasseg.config.reading import Setting, settings
+from nasseg.config import Setting, aliases, settings
 
 WIDTH = 79
 INDENT = 26
-
-RUN_ALIASES = {
-    "task": "data.task",
-    "data": "data.path",
-    "image_size": "data.image_size",
-    "crop": "data.crop",
-    "channels": "data.channels",
-    "arch": "search.arch",
-    "strategy": "search.strategy",
-    "weights": "train.weights",
-    "freeze_until": "train.freeze_until",
-    "class_weights": "train.class_weights",
-    "maximize": "search.maximize",
-    "minimize": "search.minimize",
-    "constraint": "search.constraints",
-    "digital_layers": "analog.digital_layers",
-    "chips": "drift.chips",
-    "measure": "search.measure",
-    "sampler": "search.sampler",
-    "proxy": "search.proxy",
-    "storage": "search.storage",
-    "study": "search.study",
-    "workers": "search.workers",
-}
-"""Short flags of the commands that take a whole run's settings."""
-LABEL_ALIASES = {name: key for name, key in RUN_ALIASES.items() if key.startswith("data.")}
 
 HELP = ("-h, --help", "This text.")
 
@@ -91,7 +65,6 @@ def config_help(
     command: str,
     purpose: str,
     config: type[Any],
-    aliases: Mapping[str, str],
     notes: str = "",
     own: Sequence[tuple[str, str]] = (),
     common: Sequence[tuple[str, str]] = (),
@@ -101,7 +74,10 @@ def config_help(
     ``own`` and ``common`` are entries of its other flags, before and after the short names.
     """
     leaves = settings(config)
-    short = [(_alias_name(name), f"Short for --{key}.") for name, key in aliases.items()]
+    short = [
+        (f"--{name.replace('_', '-')} {leaves[key].facts.metavar}", f"Short for --{key}.")
+        for name, key in aliases(config).items()
+    ]
     parts = [
         f"usage: nasseg {command} [--data FOLDER] [--out FOLDER] [--SETTING VALUE ...]",
         textwrap.fill(purpose, WIDTH),
@@ -121,27 +97,6 @@ def config_help(
         )
     )
     return "\n\n".join(parts) + "\n"
-
-
-def _alias_name(name: str) -> str:
-    value = {
-        "task": "NAME",
-        "data": "FOLDER|FILE",
-        "arch": "FILE.json|NAME",
-        "strategy": "NAME",
-        "weights": "FILE",
-        "freeze_until": "NAME",
-        "class_weights": "none|balanced",
-        "digital_layers": "auto|NAMES",
-        "maximize": "NAME,NAME",
-        "minimize": "NAME,NAME",
-        "constraint": "TEXT",
-        "sampler": "NAME",
-        "proxy": "FILE.yaml",
-        "storage": "URL",
-        "study": "NAME",
-    }.get(name, "N")
-    return f"--{name.replace('_', '-')} {value}"
 
 
 def simple_help(usage: str, purpose: str, flags: Sequence[tuple[str, str]]) -> str:

@@ -9,15 +9,13 @@ from typing import Any, Generic, TypeVar
 
 from nasseg.cli._flags import Flag, Given, other_names, split_flags
 from nasseg.cli._help import config_help
-from nasseg.config import LabelConfig, RunConfig
+from nasseg.config import LabelConfig, RunConfig, Setting, aliases, settings
 from nasseg.config.reading import (
-    Setting,
     build_config,
     files_beside,
     followed,
     read_yaml,
     said_only,
-    settings,
     with_network,
 )
 from nasseg.errors import ConfigError
@@ -46,8 +44,6 @@ class SettingsCommand(Generic[C]):
     notes: str
     """Another one."""
     config: type[C]
-    aliases: Mapping[str, str]
-    """Short names of settings to their keys."""
     run: Callable[[C, Given], int]
     """Settings and other flags to the exit status."""
     flags: tuple[Flag, ...] = ()
@@ -59,7 +55,6 @@ class SettingsCommand(Generic[C]):
             self.name,
             self.description,
             self.config,
-            self.aliases,
             self.notes,
             [flag.entry for flag in self.flags],
             [flag.entry for flag in (CONFIG, QUIET)],
@@ -71,13 +66,12 @@ class SettingsCommand(Generic[C]):
         Raises:
             ConfigError: a setting is not allowed.
         """
-        return self.run(*read_config(self.config, words, self.aliases, self.flags))
+        return self.run(*read_config(self.config, words, self.flags))
 
 
 def read_config(
     config: type[C],
     words: Sequence[str],
-    aliases: Mapping[str, str],
     flags: Sequence[Flag] = (),
 ) -> tuple[C, Given]:
     """Read the config of a command line, and its flags that are no settings.
@@ -88,7 +82,6 @@ def read_config(
     Args:
         config: class of the settings.
         words: of the command line.
-        aliases: short names of settings to their keys.
         flags: flags of the command that are no settings, beside ``--quiet``.
 
     Raises:
@@ -99,7 +92,7 @@ def read_config(
     texts, extra = split_flags(
         words,
         [*leaves, *(flag.name for flag in own if flag.metavar)],
-        {**aliases, **other_names(own)},
+        {**aliases(config), **other_names(own)},
         [flag.name for flag in own if not flag.metavar],
         [key for key, leaf in leaves.items() if leaf.texts],
     )
@@ -126,7 +119,7 @@ def _with_files(
             values = with_network(said_only(config, values), flags)
     else:
         if file is not None:
-            values = files_beside(file, values)
+            values = files_beside(file, values, config)
         # Not over what a folder was begun with.
         values = with_network(values, flags)
         if file is not None and saved.is_file() and _bound(out):

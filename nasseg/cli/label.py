@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from nasseg.cli._command import say, start_logging
 from nasseg.cli._flags import Given
-from nasseg.cli._help import LABEL_ALIASES
 from nasseg.cli._settings import SettingsCommand
 from nasseg.config import LabelConfig
 
@@ -30,6 +29,5 @@ COMMAND = SettingsCommand(
         "with the same --storage on another machine, it is one more worker of the same study."
     ),
     config=LabelConfig,
-    aliases=LABEL_ALIASES,
     run=_label,
 )

@@ -9,7 +9,6 @@ from typing import Any
 
 from nasseg.cli._command import say, start_logging
 from nasseg.cli._flags import Flag, Given, fraction, whole
-from nasseg.cli._help import RUN_ALIASES
 from nasseg.cli._settings import SettingsCommand
 from nasseg.config import RunConfig
 from nasseg.errors import ConfigError, RunError
@@ -124,7 +123,6 @@ def _command(name: str, purpose: str, flags: tuple[Flag, ...] = ()) -> SettingsC
         description=f"{purpose.capitalize()}. Stages: {stages}.",
         notes=NOTES,
         config=RunConfig,
-        aliases=RUN_ALIASES,
         run=partial(_run, name),
         flags=flags,
     )

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from nasseg.config import RunConfig
+from nasseg.config.identity import experiment
 from nasseg.errors import ConfigError, RunError
 from nasseg.records.best import Best
 from nasseg.records.run_files import RunFiles, load_run
 from nasseg.statistics import spread
 from nasseg.text import by_time, metrics_of
-
-FREE = ("out", "seed", "threads", "device", "data.path", "data.fold")
-"""Settings in which runs of one group may differ."""
 
 
 @dataclass(frozen=True)
@@ -83,21 +81,10 @@ def compare(runs: Sequence[str | Path]) -> Comparison:
 
 def _identity(run: RunFiles) -> str:
     """What runs of one group have in common: their settings and their task's data."""
-    plain = _flat(run.config or {})
-    kept = {key: value for key, value in plain.items() if key not in FREE}
+    kept = experiment(run.config or {}, RunConfig)
     if not kept:
         return str(run.folder)
     return repr(sorted(kept.items()))
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = repr(value)
-    return found
 
 
 def _name(own: Sequence[RunFiles], groups: Sequence[Sequence[RunFiles]]) -> str:

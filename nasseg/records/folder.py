@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
-from nasseg.config import LabelConfig, RunConfig, differences, to_dict
+from nasseg.config import LabelConfig, RunConfig, to_dict
+from nasseg.config.identity import changes
 from nasseg.errors import RunError
 from nasseg.io import read_json, write_json, write_text
 
 log = logging.getLogger(__name__)
-
-# Where a run is computed, not what: these may change when it is continued.
-# Images are known by what is in them, and what is in a proxy is bound by the study.
-_FREE_KEYS = (
-    "out",
-    "device",
-    "threads",
-    "data.path",
-    "search.proxy",
-    "search.storage",
-    "search.study",
-    "search.workers",
-)
-YOUNGER_ANALOG = ("class_weights",)
-"""Settings of the retraining that were added with a default that leaves everything as it was."""
 
 
 def read_run_config(run: str | Path, **changes: Any) -> RunConfig:
@@ -54,7 +40,6 @@ class RunFolder:
 
     Args:
         config: its settings; ``config.out`` is the folder.
-        free: settings that may differ when it is continued, beside where it is computed.
         readonly: only look at what is there: settings are neither compared nor written.
 
     Raises:
@@ -62,11 +47,8 @@ class RunFolder:
             the difference. Nothing in the folder is changed then.
     """
 
-    def __init__(
-        self, config: RunConfig | LabelConfig, free: Sequence[str] = (), *, readonly: bool = False
-    ) -> None:
+    def __init__(self, config: RunConfig | LabelConfig, *, readonly: bool = False) -> None:
         self.config = config
-        free = (*_FREE_KEYS, *free)
         self.path = Path(config.out)
         wanted = to_dict(config)
         file = self.path / "config.yaml"
@@ -83,20 +65,18 @@ class RunFolder:
                 raise RunError(f"{file} cannot be read: {error}") from None
             if not isinstance(saved, dict):
                 raise RunError(f"{file} is not a run's configuration")
-            saved = _with_younger(saved, type(config)())
-            free = (*free, *_idle(saved, wanted))
-            absent = _absent(_fixed(saved, free), _fixed(wanted, free))
+            differ = changes(saved, config)
+            absent = differ.absent
             if absent:
                 raise RunError(
                     f"{self.path} was made by an older nasseg, which did not know "
                     f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}: its results "
                     "cannot be continued with this one. Use another --out"
                 )
-            changed = differences(_fixed(saved, free), _fixed(wanted, free))
-            if changed:
+            if differ.changed:
                 raise RunError(
                     f"{self.path} holds a run with other settings:\n  "
-                    + "\n  ".join(changed)
+                    + "\n  ".join(differ.changed)
                     + "\nUse the same settings to continue it, or another --out"
                 )
         else:
@@ -243,48 +223,3 @@ class Timer:
         facts["seconds"] = facts.get("seconds", 0.0) + now - self._last + more
         self._last = now
         self._folder._save()
-
-
-def _absent(saved: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the settings that a saved configuration lacks."""
-    lacking = []
-    for key, value in wanted.items():
-        if key not in saved:
-            lacking.append(f"{prefix}{key}")
-        elif isinstance(value, dict) and isinstance(saved[key], dict):
-            lacking += _absent(saved[key], value, f"{prefix}{key}.")
-    return lacking
-
-
-def _with_younger(saved: dict[str, Any], default: Any) -> dict[str, Any]:
-    """Saved settings with those of data, search and both trainings that are younger than the run.
-
-    These are added with a default that leaves everything as it was; what chips are simulated with
-    may have changed meaning, and is not filled in.
-    """
-    known = to_dict(default)
-    if isinstance(saved.get("analog"), dict):
-        younger = {key: known["analog"][key] for key in YOUNGER_ANALOG}
-        saved = {**saved, "analog": {**younger, **saved["analog"]}}
-    groups = [key for key in ("data", "search", "train") if isinstance(known.get(key), dict)]
-    whole = [key for key in groups if isinstance(saved.get(key), dict)]
-    return {**saved, **{key: {**known[key], **saved[key]} for key in whole}}
-
-
-def _idle(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Dotted names of the settings of a search that neither run has.
-
-    Their defaults may change from one version to the next.
-    """
-    own, other = (config.get("search") or {} for config in (saved, wanted))
-    if any(c.get("strategy") == "darts" and c.get("arch") is None for c in (own, other)):
-        return []
-    return [f"search.{key}" for key in other if key.startswith("darts_")]
-
-
-def _fixed(config: dict[str, Any], free: Sequence[str], prefix: str = "") -> dict[str, Any]:
-    return {
-        key: _fixed(value, free, f"{prefix}{key}.") if isinstance(value, dict) else value
-        for key, value in config.items()
-        if f"{prefix}{key}" not in free
-    }

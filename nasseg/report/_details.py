@@ -245,8 +245,8 @@ def reproduce_command(run: RunFiles) -> str:
 
 def command_words(run: RunFiles) -> str:
     """The command of this run as one line for a shell."""
-    from nasseg.config import RunConfig, to_dict
-    from nasseg.config.reading import flatten, following_defaults
+    from nasseg.config import RunConfig, flatten, to_dict
+    from nasseg.config.reading import following_defaults
 
     said = flatten(run.config or {})
     default = {**flatten(to_dict(RunConfig())), **following_defaults(RunConfig, said)}

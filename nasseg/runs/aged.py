@@ -10,7 +10,7 @@ from torch import nn
 
 from nasseg.analog import programmable, recalibrate_batch_norms
 from nasseg.analog.calibrate import batch_norms, preserved_batch_norms
-from nasseg.analog.convert import noise_source
+from nasseg.analog.conversion import noise_source
 from nasseg.analog.noise import derive_seed
 from nasseg.config import RunConfig
 from nasseg.errors import ConfigError, NassegError, RunError

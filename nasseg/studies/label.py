@@ -23,20 +23,19 @@ from tqdm import tqdm
 
 from nasseg.config import (
     NATIVE_SCALE,
-    STUDY_KEYS,
-    AnalogConfig,
     DataConfig,
     LabelConfig,
     RunConfig,
-    TrainConfig,
+    flatten,
     to_dict,
 )
-from nasseg.config.reading import build_config, files_beside, flatten, read_yaml
+from nasseg.config.identity import free_settings, shared_settings, young_defaults
+from nasseg.config.reading import build_config, files_beside, read_yaml
 from nasseg.data import load_data
 from nasseg.errors import BusyError, ConfigError, RunError
 from nasseg.evaluators.measured import Budget, MeasuredTable, measure
 from nasseg.evaluators.tables import read_archs
-from nasseg.records.folder import YOUNGER_ANALOG, RunFolder
+from nasseg.records.folder import RunFolder
 from nasseg.search.measured.bounds import SizeBounds, spread_architectures
 from nasseg.search.measured.sampler import POPULATION, SAMPLERS
 from nasseg.search.measured.storage import shown
@@ -57,18 +56,6 @@ WORKER_POLL = 1.0
 """Seconds between looks at the workers that were started here."""
 PROXY_GROUPS = ("train", "analog", "drift", "data")
 """Sections of the YAML file of a proxy."""
-_PROXY_FIXED = (
-    "data.task",
-    "data.path",
-    "data.channels",
-    "data.seed",
-    "data.val_fraction",
-    "data.test_fraction",
-    "data.folds",
-    "data.fold",
-    "analog.preset",
-)
-"""What a proxy has in common with its run: the images, and which are for what."""
 
 
 def space_for(name: str, data: DataConfig) -> SearchSpace:
@@ -137,7 +124,7 @@ def label(config: LabelConfig, progress: bool = True) -> Path:
     set_threads(config.threads)
     space = space_for(config.space, config.data)
     _check(config)
-    folder = RunFolder(without_password(config), free=STUDY_KEYS)
+    folder = RunFolder(without_password(config))
     table = folder / "table.csv"
     # The folder is held only while its files are written: other workers are welcome.
     with folder.locked(wait=True):
@@ -237,21 +224,14 @@ def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredS
         bounds=size_bounds(config, _out_channels(config, data)),
         archs=archs,
         heartbeat=config.heartbeat,
-        defaults={
-            "data": {k: v for k, v in to_dict(DataConfig()).items() if k != "path"},
-            "train": to_dict(TrainConfig()),
-            "analog": {key: getattr(AnalogConfig(), key) for key in YOUNGER_ANALOG},
-        },
+        defaults=study_defaults(),
     )
 
 
 def study_settings(config: LabelConfig, space: SearchSpace, fingerprint: str) -> dict[str, Any]:
     """What the measured values and their order depend on, whatever machine they are made on."""
-    settings = {
-        key: value
-        for key, value in to_dict(config).items()
-        if key not in (*STUDY_KEYS, "out", "device", "threads")
-    }
+    free = free_settings(LabelConfig)
+    settings = {key: value for key, value in to_dict(config).items() if key not in free}
     # Images and memories of YAML files are known by what is in them, wherever they lie.
     settings["data"] = {**settings["data"], "fingerprint": fingerprint}
     del settings["data"]["path"]
@@ -260,6 +240,13 @@ def study_settings(config: LabelConfig, space: SearchSpace, fingerprint: str) ->
     settings["space"] = f"{space.name} v{space.version}"
     plain: dict[str, Any] = _as_json(settings)
     return plain
+
+
+def study_defaults() -> dict[str, dict[str, Any]]:
+    """Defaults of the settings that may be younger than a study."""
+    defaults = young_defaults(LabelConfig, ("data", "train", "analog"))
+    del defaults["data"]["path"]
+    return defaults
 
 
 def _as_json(value: Any) -> Any:
@@ -512,7 +499,7 @@ def proxy_config(config: RunConfig) -> LabelConfig:
     )
     if search.proxy is None:
         return base
-    said = files_beside(search.proxy, read_yaml(search.proxy, LabelConfig))
+    said = files_beside(search.proxy, read_yaml(search.proxy, LabelConfig), LabelConfig)
     # A file for ``nasseg label`` says which space it is for; here, that decides nothing.
     if said.get("space", search.space) != search.space:
         raise ConfigError(
@@ -520,11 +507,12 @@ def proxy_config(config: RunConfig) -> LabelConfig:
             f"{search.space!r}; allowed: no space, or that one"
         )
     said.pop("space", None)
+    fixed = shared_settings(LabelConfig)
     for key in said:
-        if key.partition(".")[0] not in PROXY_GROUPS or key in _PROXY_FIXED:
+        if key.partition(".")[0] not in PROXY_GROUPS or key in fixed:
             raise ConfigError(
                 f"{search.proxy}: {key} is no setting of a proxy; allowed: those of "
-                f"{', '.join(PROXY_GROUPS)}, but for {', '.join(_PROXY_FIXED)}"
+                f"{', '.join(PROXY_GROUPS)}, but for {', '.join(fixed)}"
             )
     origins = dict.fromkeys(said, search.proxy)
     return build_config(LabelConfig, {**flatten(to_dict(base)), **said}, origins)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from nasseg.config import LabelConfig
+from nasseg.config import LabelConfig, flatten
 from nasseg.errors import ConfigError, NassegError
 
 
@@ -26,7 +26,7 @@ def _work(settings: bytes) -> None:
     # Imported here, so that an error of the settings has its clean line.
     import yaml
 
-    from nasseg.config.reading import build_config, flatten
+    from nasseg.config.reading import build_config
     from nasseg.data import load_data
     from nasseg.studies.label import measured_by, open_study, set_threads, space_for
 

@@ -16,7 +16,6 @@ import yaml
 
 import nasseg
 from nasseg.cli import main
-from nasseg.cli._help import RUN_ALIASES
 from nasseg.cli._settings import read_config
 from nasseg.cli.run import STAGES
 from nasseg.config import (
@@ -26,9 +25,9 @@ from nasseg.config import (
     LabelConfig,
     RunConfig,
     TrainConfig,
+    flatten,
     to_dict,
 )
-from nasseg.config.reading import flatten
 from nasseg.errors import ConfigError, DataError, RunError
 from nasseg.studies.label import check_measured_search
 
@@ -119,7 +118,7 @@ def test_module_is_runnable() -> None:
 
 
 def test_every_setting_has_a_flag_with_a_help_text(capsys: pytest.CaptureFixture[str]) -> None:
-    from nasseg.config.reading import settings
+    from nasseg.config import settings
 
     main(["run", "--help"])
     text = capsys.readouterr().out
@@ -511,7 +510,7 @@ def test_a_recipe_with_a_search_takes_a_network_or_another_way_of_finding_one(re
     file = next(f for f in recipes() if f.name == recipe)
 
     def read(*words):
-        return read_config(RunConfig, ["--config", str(file), *words], RUN_ALIASES)[0]
+        return read_config(RunConfig, ["--config", str(file), *words])[0]
 
     plain = read().search
     check_measured_search(read())  # its proxy is there, and fits
@@ -534,15 +533,15 @@ def test_an_architecture_brings_its_space_without_a_recipe_too(tmp_path):
     best = tmp_path / "best.json"
     best.write_text(json.dumps({"space": "cells", "arch": {}}))
     words = ["--task", "classification", "--arch", str(best)]
-    assert read_config(RunConfig, words, RUN_ALIASES)[0].search.space == "cells"
+    assert read_config(RunConfig, words)[0].search.space == "cells"
     file = tmp_path / "run.yaml"
     file.write_text("data: {task: classification}\nsearch: {arch: best.json}\n")
-    search = read_config(RunConfig, ["--config", str(file)], RUN_ALIASES)[0].search
+    search = read_config(RunConfig, ["--config", str(file)])[0].search
     assert (search.arch, search.space) == (str(best), "cells")
     file.write_text("data: {task: classification}\nsearch: {arch: best.json, space: resnet}\n")
-    assert read_config(RunConfig, ["--config", str(file)], RUN_ALIASES)[0].search.space == "resnet"
+    assert read_config(RunConfig, ["--config", str(file)])[0].search.space == "resnet"
     best.write_text("no JSON")
-    assert read_config(RunConfig, words, RUN_ALIASES)[0].search.space == "resnet"
+    assert read_config(RunConfig, words)[0].search.space == "resnet"
 
 
 @pytest.mark.parametrize(
@@ -552,12 +551,12 @@ def test_an_architecture_brings_its_space_without_a_recipe_too(tmp_path):
 def test_a_network_given_and_one_to_be_found_are_refused(flag, value, key, tmp_path):
     words = ["--task", "classification", "--arch", "resnet18", flag, value]
     with pytest.raises(ConfigError, match=rf"search\.{key} is '{value}', but search\.arch gives"):
-        read_config(RunConfig, words, RUN_ALIASES)
+        read_config(RunConfig, words)
     # A flag comes before the file.
     file = tmp_path / "recipe.yaml"
     file.write_text("data: {task: classification}\nsearch: {arch: resnet18}\n")
     words = ["--config", str(file), flag, value]
-    search = read_config(RunConfig, words, RUN_ALIASES)[0].search
+    search = read_config(RunConfig, words)[0].search
     assert (search.arch, str(getattr(search, key))) == (None, value)
     assert search.space in ("resnet", "cells")
 
@@ -568,7 +567,7 @@ def test_what_a_recipe_says_of_its_search_holds_where_a_flag_does_not_change_it(
 
     def read(search, *words):
         file.write_text(f"data: {{task: classification}}\nsearch: {{{search}}}\n")
-        return read_config(RunConfig, ["--config", str(file), *words], RUN_ALIASES)[0].search
+        return read_config(RunConfig, ["--config", str(file), *words])[0].search
 
     # The strategy that it has already changes nothing; another one puts its samplers aside.
     found = read("strategy: darts, measure: 10", "--strategy", "darts")
@@ -590,16 +589,16 @@ def test_what_a_recipe_says_of_its_search_holds_where_a_flag_does_not_change_it(
 
 def test_flags_decide_over_a_folder_in_which_nothing_was_made_yet(tmp_path):
     words = ["--task", "classification", "--out", str(tmp_path)]
-    config = read_config(RunConfig, [*words, "--arch", "resnet18"], RUN_ALIASES)[0]
+    config = read_config(RunConfig, [*words, "--arch", "resnet18"])[0]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
-    found = read_config(RunConfig, [*words, "--strategy", "darts", "--measure", "3"], RUN_ALIASES)
+    found = read_config(RunConfig, [*words, "--strategy", "darts", "--measure", "3"])
     assert (found[0].search.arch, found[0].search.space) == (None, "cells")
     # Where something was, it is for the run to refuse.
     (tmp_path / "stages.json").write_text(json.dumps({"data": {"fingerprint": "f"}}))
-    found = read_config(RunConfig, [*words, "--strategy", "darts"], RUN_ALIASES)
+    found = read_config(RunConfig, [*words, "--strategy", "darts"])
     assert found[0].search.arch == "resnet18"
 
 
 def test_nothing_to_measure_goes_with_a_network():
     words = ["--task", "classification", "--arch", "resnet18", "--measure", "0"]
-    assert read_config(RunConfig, words, RUN_ALIASES)[0].search.arch == "resnet18"
+    assert read_config(RunConfig, words)[0].search.arch == "resnet18"

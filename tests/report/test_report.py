@@ -15,7 +15,6 @@ import pytest
 import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from nasseg.cli._help import RUN_ALIASES
 from nasseg.cli._settings import read_config
 from nasseg.config import DRIFT_TIMES, DataConfig, RunConfig, TrainConfig, to_dict
 from nasseg.config.reading import build_config
@@ -455,7 +454,7 @@ def test_the_command_of_a_run_makes_its_settings_again(run: Path, crop: int) -> 
     (run / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
     words = shlex.split(command_words(load_run(run)))
     assert words[:2] == ["nasseg", "run"]
-    assert read_config(RunConfig, words[2:], RUN_ALIASES)[0] == config
+    assert read_config(RunConfig, words[2:])[0] == config
     # What follows anyway is not said.
     assert ("--analog.lr" in words, "--train.epochs" in words) == (crop > 0, crop == 0)
     assert "--analog.input_quantile" not in words

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nasseg.cli._help import LABEL_ALIASES
 from nasseg.cli._settings import read_config
 from nasseg.config import LabelConfig
 from nasseg.errors import ConfigError
@@ -253,7 +252,7 @@ def test_a_search_that_measures_anew_is_compared_with_as_many_random_ones(
     assert luck == winner.luck(searched, options)
     assert searched.values()[luck] == searched.values()[some].max()
     assert networks["searched"][1] == least
-    asked, _ = read_config(LabelConfig, said[1:], LABEL_ALIASES)
+    asked, _ = read_config(LabelConfig, said[1:])
     assert said[0] == "label"
     assert (asked.count, asked.max_params, asked.seed) == (8, sizes[luck], 3)
     assert (asked.sampler, asked.workers, asked.train.epochs) == ("surrogate", 2, 16)

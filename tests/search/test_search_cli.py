@@ -28,9 +28,8 @@ WORDS += ["--constraint", "params<1e5", "--constraint=std < 0.1"]
 
 
 def config_of(*words: str) -> RunConfig:
-    from nasseg.cli._help import RUN_ALIASES
 
-    return read_config(RunConfig, words, RUN_ALIASES)[0]
+    return read_config(RunConfig, words)[0]
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *words: str, status: int = 2) -> str:

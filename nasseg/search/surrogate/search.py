@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasseg.config import SearchConfig
+from nasseg.config import SearchConfig, setting_facts
 from nasseg.errors import ConfigError
 from nasseg.evaluators.cost import CostEvaluator
 from nasseg.search.objectives import Constraint, goals_of
@@ -26,16 +26,6 @@ if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
 
 logger = logging.getLogger(__name__)
-
-BUDGET_KEYS = (
-    "strategy",
-    "population_size",
-    "nb_iter",
-    "runs",
-    "max_params",
-    "max_macs_per_pixel",
-    "max_avm",
-)
 
 
 def search(
@@ -239,8 +229,11 @@ def _say_tighter_bounds(config: SearchConfig, constraints: Sequence[Constraint])
 
 
 def _budget(config: SearchConfig) -> dict[str, Any]:
-    settings = dataclasses.asdict(config)
-    return {key: settings[key] for key in BUDGET_KEYS}
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if setting_facts(field).budget
+    }
 
 
 def _scores(

@@ -1,0 +1,113 @@
+"""Settings of the images, and of how they are brought to the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from nasseg._fields import check_fields
+from nasseg.config._setting import check, check_only_for, setting
+
+TASKS = ("segmentation", "semantic", "classification")
+"""What can be learned, beside the classification of a MedMNIST set by its name."""
+MEDMNIST_SETS = (
+    "bloodmnist",
+    "breastmnist",
+    "chestmnist",
+    "dermamnist",
+    "octmnist",
+    "organamnist",
+    "organcmnist",
+    "organsmnist",
+    "pathmnist",
+    "pneumoniamnist",
+    "retinamnist",
+    "tissuemnist",
+)
+"""The 2D sets of MedMNIST v2 (Yang et al., Scientific Data 2023)."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is learned from, and how it is brought to the network."""
+
+    YOUNG: ClassVar[bool] = True
+    """A folder that lacks a setting of this section is as with its default."""
+
+    task: str = setting(
+        "segmentation",
+        choices=(*TASKS, *MEDMNIST_SETS),
+        words=f"{', '.join(TASKS)}, or a MedMNIST set ({', '.join(MEDMNIST_SETS)})",
+        alias="task",
+        metavar="NAME",
+        shared=True,
+    )
+    """What is learned: ``segmentation`` (one foreground), ``semantic`` (a class for each pixel),
+    ``classification`` (a class for each image), or a 2D set of MedMNIST by its name
+    (``breastmnist``)."""
+    path: str | None = setting(
+        None, file="path", alias="data", metavar="FOLDER|FILE", free="always", shared=True
+    )
+    """Segmentation: a folder with ``images/`` and ``labels/``, or the raw Kaggle layout.
+    Classification: a folder of classes, an .npz file, or a CSV. None = synthetic."""
+    image_size: int = setting(64, ge=16, le=4096, unit="pixels", alias="image_size")
+    """Side in pixels of the square to which images and labels are resized."""
+    crop: int = setting(0, ge=32, le=4096, unit="pixels", zero="0", alias="crop")
+    """Keep images at their own scale: train on random crops of this side in pixels, evaluate on
+    whole images, and tell single nuclei apart. 0 = resize to ``image_size``."""
+    channels: int = setting(3, choices=(1, 3, 4), alias="channels", shared=True)
+    """Image channels given to the network: 1 (grey), 3 (RGB) or 4 (RGBA)."""
+    val_fraction: float = setting(0.2, gt=0, lt=1, shared=True)
+    """Share of the images held out where the folder has no ``splits.json``."""
+    seed: int = setting(0, ge=0, shared=True)
+    """Seed of the split and of the synthetic images; shuffling and augmentation take the run's."""
+    synthetic_train: int = setting(160, ge=1)
+    """Synthetic training images, where no folder is given."""
+    synthetic_val: int = setting(40, ge=1)
+    """Synthetic validation images, where no folder is given."""
+    max_cache_gb: float = setting(4.0, gt=0)
+    """Memory in GB that the preprocessed images may take; a larger set is an error."""
+    path_column: str = "auto"
+    """Classification from a CSV: its column of image files."""
+    label_column: str = "auto"
+    """Its column of classes."""
+    group_column: str | None = setting(None, only_for="classification")
+    """Its column of what must not be divided, such as the patient."""
+    centre_crop: int = setting(0, ge=0, unit="pixels", only_for="classification")
+    """Classification: the middle square of this side in pixels is cut out before resizing; 0 =
+    the whole image."""
+    augment: Literal["none", "light", "heavy"] = "light"
+    """Classification: random views of the training images. ``light`` is flips and small shifts,
+    ``heavy`` adds rotation, zoom, brightness, contrast, cutout and mixup."""
+    test_fraction: float = setting(0.0, ge=0, lt=1, only_for="classification", shared=True)
+    """Classification: share of the images held out to be scored on, where the source has no test
+    images; 0 = scores are of the validation images."""
+    folds: int = setting(0, ge=2, le=100, zero="0 for none", only_for="classification", shared=True)
+    """Classification: cross-validation over so many parts, of which part ``fold`` is scored on;
+    0 = none."""
+    fold: int = setting(0, ge=0, repeat=True, shared=True)
+    """Which part, from 0."""
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of what the network is trained on."""
+        return self.crop or self.image_size
+
+    @property
+    def kind(self) -> str:
+        """The kind of task: ``instances`` (segmentation at native scale), ``segmentation``,
+        ``semantic`` or ``classification``."""
+        if self.task == "segmentation":
+            return "instances" if self.crop else "segmentation"
+        return "classification" if self.task in MEDMNIST_SETS else self.task
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
+        check(
+            not self.crop or self.task == "segmentation",
+            "data.crop",
+            self.crop,
+            f"0 for {self.task}",
+        )
+        check_only_for(self, "data.", self.kind, self.task)
+        check(self.fold < max(1, self.folds), "data.fold", self.fold, "0 or more, below data.folds")

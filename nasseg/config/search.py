@@ -1,0 +1,132 @@
+"""Settings of the search for an architecture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from nasseg._fields import check_fields
+from nasseg.config._setting import check, setting
+
+
+def default_space(kind: str, strategy: str = "evolution") -> str:
+    """The search space of a kind of task where none is named."""
+    if kind == "classification" and strategy == "darts":
+        return "cells"
+    return "resnet" if kind == "classification" else "unet"
+
+
+def named_space(name: str) -> str | None:
+    """The space of the reference network of that name; none where there is none."""
+    from nasseg.search_spaces.reference import reference_arch
+
+    found = reference_arch(name)
+    return None if found is None else found[0]
+
+
+def check_stop_gain(stop_gain: float, sampler: str, key: str) -> None:
+    """Refuse an early end of a search whose sampler does not know what to expect.
+
+    Raises:
+        ConfigError: that is asked for.
+    """
+    check(
+        not stop_gain or sampler == "surrogate",
+        key,
+        stop_gain,
+        f"0 with the sampler {sampler!r}; only 'surrogate' knows what to expect",
+    )
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """The evolution over a surrogate, and what it may return."""
+
+    YOUNG: ClassVar[bool] = True
+    """A folder that lacks a setting of this section is as with its default."""
+
+    space: str = "auto"
+    """Name of the search space; ``nasseg spaces`` lists them. ``auto``: ``unet`` for segmentation,
+    ``resnet`` for classification (``cells`` with the strategy ``darts``)."""
+    strategy: Literal["evolution", "random", "darts"] = setting(
+        "evolution", alias="strategy", metavar="NAME", budget=True
+    )
+    """How the surrogate is searched: by evolution, or by as many random architectures. ``darts``
+    needs no surrogate: it trains a supernet of the space (``cells``) and takes what its shared
+    weights make the best or, of so many, what ``measure`` finds to be."""
+    surrogate: str = setting("auto", file="file")
+    """Folder of a fitted surrogate, or ``auto``: the one shipped for the space."""
+    arch: str | None = setting(None, file="file", alias="arch", metavar="FILE.json|NAME")
+    """JSON file of an architecture to take instead of searching, or the name of a reference
+    network, such as ``resnet18`` or, for segmentation, ``basicunet-16``."""
+    population_size: int = setting(50, ge=4, budget=True)
+    """Architectures kept from one generation to the next."""
+    nb_iter: int = setting(100, ge=0, budget=True)
+    """Generations."""
+    runs: int = setting(3, ge=1, budget=True)
+    """Independent evolutions; the best of their winners is taken, mean and spread are reported."""
+    max_params: int | None = setting(1_000_000, gt=0, budget=True)
+    """Upper bound of the number of parameters; none = no bound."""
+    max_macs_per_pixel: int | None = setting(30_000, gt=0, budget=True)
+    """Upper bound of the multiply-accumulates per input pixel, which sets the training time;
+    none = no bound. The default U-Net of widths 16 to 128 has 38,000."""
+    max_avm: float | None = setting(10.0, budget=True)
+    """Upper bound of the predicted one-month accuracy variation in points; none = no bound."""
+    maximize: tuple[str, ...] = setting((), alias="maximize", metavar="NAME,NAME")
+    """Columns of the scores to maximise. With neither these nor ``minimize``, the metric after a
+    day is maximised; with several of both, the search looks for all best compromises
+    (``pareto.csv``)."""
+    minimize: tuple[str, ...] = setting((), alias="minimize", metavar="NAME,NAME")
+    """Columns of the scores to minimise; those to maximise come first, where the order matters."""
+    constraints: tuple[str, ...] = setting((), alias="constraint", metavar="TEXT")
+    """What an architecture must keep, as in ``params<1e6,p05>0.85``, beside the bounds above."""
+    darts_epochs: int = setting(60, ge=1, used_by="darts")
+    """``darts``: passes over the training images, one half for weights, one for choices."""
+    darts_warmup: float = setting(0.4, ge=0, lt=1, used_by="darts")
+    """Share of these in which only the weights learn, and no choice."""
+    darts_alpha_lr: float = setting(0.02, gt=0, lt=math.inf, used_by="darts")
+    """Learning rate of the choices' logits (Adam); that of the weights is ``train.lr``."""
+    darts_entropy: float = setting(0.05, ge=0, lt=math.inf, used_by="darts")
+    """Weight of the logits' entropy in their loss, which rises from 0 to this: they decide."""
+    darts_noise: float = setting(0.0, ge=0, lt=1, used_by="darts")
+    """Standard deviation of the noise on the supernet's weights, as a fraction of the largest
+    weight of the layer; 0 = none. ``analog.weight_noise`` has the same unit."""
+    darts_candidates: int = setting(150, ge=1, used_by="darts")
+    """Architectures that are scored with the supernet's weights, half of them the most probable
+    ones; what they say of each choice decides."""
+    pick: Literal["knee", "best"] = "knee"
+    """Which compromise is trained: the front's knee, or the best in the first objective."""
+    hardware: str | None = setting(None, file="file")
+    """Chip that energy and time are estimated for: a name (``nasseg cost --help`` lists them) or a
+    YAML file; none = crossbars as the layers are put onto, with the circuits of ``hermes``."""
+    measure: int = setting(0, ge=0, alias="measure")
+    """Architectures to train, put onto chips and measure, instead of asking the surrogate (with
+    ``darts``: those that it proposes); 0 = measure none."""
+    sampler: str = setting("surrogate", alias="sampler", metavar="NAME")
+    """What proposes the architectures that are measured, but for ``darts``: ``surrogate`` (an
+    ensemble fitted to what was measured), ``analognas``, ``tpe``, ``nsgaii``, ``gp``, ``random`` or
+    ``lhs``."""
+    stop_gain: float = setting(0.0, ge=0)
+    """A measured search with the sampler ``surrogate`` ends early once five proposals in a row are
+    expected to beat the best by less than this; the spread of the score over seeds is a good value.
+    0 = never."""
+    proxy: str | None = setting(
+        None, file="file", alias="proxy", metavar="FILE.yaml", free="always"
+    )
+    """YAML file with sections train, analog, drift and data: how they are measured, where that is
+    not as ``nasseg label`` does by itself. A ``space`` in it must be the one that is searched."""
+    storage: str | None = setting(None, alias="storage", metavar="URL", free="always")
+    """Where the study of measured architectures is kept, so that many workers share it:
+    sqlite:///FILE, journal:FILE, postgresql://... or mysql://...; none = study.db in the run
+    folder."""
+    study: str = setting(
+        "nasseg", pattern=".+", words="a name", alias="study", metavar="NAME", free="always"
+    )
+    """Name of the study in that storage."""
+    workers: int = setting(1, ge=1, le=256, alias="workers", free="always")
+    """Worker processes on this machine, each with a GPU or a share of the CPU's threads."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "search.")
+        check_stop_gain(self.stop_gain, self.sampler, "search.stop_gain")
