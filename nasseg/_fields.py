@@ -164,7 +164,6 @@ def either(choices: tuple[Any, ...]) -> str:
     return " or ".join([", ".join(map(str, choices[:-1])), str(choices[-1])])
 
 
-@cache
 def field_types(cls: type[Any]) -> Mapping[str, Any]:
     """The resolved annotations of a dataclass."""
     return typing.get_type_hints(cls)
@@ -176,7 +175,6 @@ def _module_classes(module: str) -> dict[str, ast.ClassDef]:
     return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
-@cache
 def field_docstrings(cls: type[Any]) -> Mapping[str, str]:
     """The meaning of each field on one line: the string after it, or ``help`` of its facts."""
     found = {field.name: facts_of(field).help for field in dataclasses.fields(cls)}
