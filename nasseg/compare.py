@@ -9,7 +9,7 @@ from nasseg.io import write_bytes, write_csv, write_text
 from nasseg.records.comparison import Comparison, Group, compare
 from nasseg.records.run_files import RunFiles
 from nasseg.report import comparison_png
-from nasseg.text import number, time_name
+from nasseg.text import markdown_table, number, time_name
 
 __all__ = ["Comparison", "Group", "compare", "format_comparison", "write_comparison"]
 
@@ -33,25 +33,26 @@ def format_comparison(found: Comparison, most: int = 2) -> str:
             if any(key in group.values for group in found.groups for key in keys):
                 columns.append((keys, f"{title} after {time_name(time_s)}"))
     head = ["network", "runs", "parameters", "tiles", "on tiles", *(title for _, title in columns)]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    rows = []
     for group in found.groups:
         share = group.mean("mac_fraction")
-        cells = [
-            group.name,
-            str(len(group.runs)),
-            _whole(group.mean("params")),
-            _whole(group.mean("tiles")),
-            "-" if share is None else f"{100 * share:.1f} %",
-            *(_cell(group, keys) for keys, _ in columns),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+        rows.append(
+            [
+                group.name,
+                str(len(group.runs)),
+                _whole(group.mean("params")),
+                _whole(group.mean("tiles")),
+                "-" if share is None else f"{100 * share:.1f} %",
+                *(_cell(group, keys) for keys, _ in columns),
+            ]
+        )
     sides = {_side(run) for group in found.groups for run in group.runs}
     notes = [f"Of the {' and '.join(sorted(sides))} images"]
     if len(sides) > 1:
         notes[0] += ", as each run has them: not the same images"
-    if any(cell.endswith(" *") for line in lines for cell in line.split(" | ")):
+    if any(cell.endswith(" *") for row in rows for cell in row):
         notes.append("* = chips as programmed, without recalibration")
-    return "\n".join([*lines, "", "; ".join(notes) + "."])
+    return "\n".join([markdown_table(rows, head), "", "; ".join(notes) + "."])
 
 
 def _side(run: RunFiles) -> str:

@@ -53,7 +53,7 @@ def _run(command: str, config: RunConfig, given: Given) -> int:
     progress = not given["quiet"]
     start_logging(given["quiet"])
     from nasseg import pipeline
-    from nasseg.text import format_measured, format_summary
+    from nasseg.records.tables import format_measured, format_summary
 
     summary = pipeline.run(config, stages=_stages(command), progress=progress)
     say(f"\n{format_summary(summary)}")
@@ -66,7 +66,8 @@ def _run(command: str, config: RunConfig, given: Given) -> int:
     if command == "drift" and "min_dice" in given:
         _answer(config, given, summary, progress)
     if command == "search":
-        from nasseg.records.pareto import format_front, read_front
+        from nasseg.records.front_table import format_front
+        from nasseg.records.pareto import read_front
 
         if front := read_front(out):
             say("\n" + format_front(front))
@@ -100,7 +101,7 @@ def _refuse_nothing_to_age(config: RunConfig, asked: bool) -> None:
 def _answer(config: RunConfig, given: Given, summary: dict[str, Any], progress: bool) -> None:
     """Print the share of chips above a score and, where it is asked for, a plan to stay there."""
     from nasseg import pipeline
-    from nasseg.text import format_plan, format_shares
+    from nasseg.records.tables import format_plan, format_shares
 
     rows = pipeline.read_drift(Path(config.out))
     say("\n" + format_shares(rows, given["min_dice"], summary.get("monitor")))

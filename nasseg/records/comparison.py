@@ -11,8 +11,9 @@ from nasseg.config.identity import experiment
 from nasseg.errors import ConfigError, RunError
 from nasseg.records.best import Best
 from nasseg.records.run_files import RunFiles, load_run
+from nasseg.records.tables import by_time
 from nasseg.statistics import spread
-from nasseg.text import by_time, metrics_of
+from nasseg.text import metrics_of
 
 
 @dataclass(frozen=True)

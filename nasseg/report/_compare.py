@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nasseg.records.comparison import Comparison, Group, curves
+from nasseg.records.tables import by_time
 from nasseg.report.style import CYCLE, look, new_figure, quiet, to_png
-from nasseg.text import by_time, time_name
+from nasseg.text import time_name
 
 
 def comparison_png(found: Comparison) -> bytes:

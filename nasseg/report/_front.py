@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nasseg.records.best import Best
-from nasseg.records.pareto import Front, goals_text, shown_columns, some_of, value_text
+from nasseg.records.front_table import goals_text, shown_columns, some_of
+from nasseg.records.pareto import Front, FrontRow
 from nasseg.records.run_files import RunFiles
 from nasseg.report._html import row, table
 from nasseg.report.style import BLUE, CYCLE, GREEN, GROUND, INK, MUTED, RED, new_figure, quiet
+from nasseg.text import value_text
 
 MOST_PANELS = 3
 """Pairs of objectives that are drawn: the first one against each other one."""
@@ -69,7 +71,7 @@ def draw_front(run: RunFiles) -> Figure | None:
 
 def _draw_pair(ax: Axes, front: Front, lead: tuple[str, bool], other: tuple[str, bool]) -> None:
     x_name, y_name = other[0], lead[0]
-    beaten = [r for r in front.rows if r["rank"] > 0]
+    beaten = [r for r in front.rows if r.rank > 0]
     style: dict[str, Any] = {"linestyle": "", "marker": "o"}
     if beaten:
         x, y = _columns(beaten, x_name, y_name)
@@ -89,7 +91,7 @@ def _draw_pair(ax: Axes, front: Front, lead: tuple[str, bool], other: tuple[str,
     if third is None:
         ax.plot(x, y, **style, color=BLUE, ms=size, mew=0, label="not dominated", zorder=3)
     else:
-        values = np.array([r[third] for r in front.first])
+        values = np.array([r.scores[third] for r in front.first])
         norm = LogNorm() if _wide(values) else None
         dots = ax.scatter(x, y, c=values, s=size**2, cmap="viridis", norm=norm, lw=0, zorder=3)
         dots.set_label("not dominated")
@@ -98,8 +100,8 @@ def _draw_pair(ax: Axes, front: Front, lead: tuple[str, bool], other: tuple[str,
         bar.outline.set_visible(False)
         bar.ax.tick_params(length=0, which="both", labelsize=7.5)
     marks = (
-        ("knee", [r for r in front.first if r["knee"]], "D", RED),
-        ("taken", [r for r in front.first if r["arch_id"] == front.taken], "o", GREEN),
+        ("knee", [r for r in front.first if r.knee], "D", RED),
+        ("taken", [r for r in front.first if r.arch_id == front.taken], "o", GREEN),
     )
     for label, rows, marker, colour in marks:
         px, py = _columns(rows, x_name, y_name)
@@ -149,8 +151,8 @@ def _draw_hypervolume(ax: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     ax.legend(loc="lower right")
 
 
-def _columns(rows: Sequence[Mapping[str, Any]], x_name: str, y_name: str) -> tuple[Any, Any]:
-    return np.array([r[x_name] for r in rows]), np.array([r[y_name] for r in rows])
+def _columns(rows: Sequence[FrontRow], x_name: str, y_name: str) -> tuple[Any, Any]:
+    return np.array([r.scores[x_name] for r in rows]), np.array([r.scores[y_name] for r in rows])
 
 
 def _arrow(objective: tuple[str, bool]) -> str:
@@ -193,11 +195,11 @@ def front_table(run: RunFiles) -> str:
     for entry in shown:
         marks = [
             name
-            for name, yes in (("knee", entry["knee"]), ("taken", entry["arch_id"] == front.taken))
+            for name, yes in (("knee", entry.knee), ("taken", entry.arch_id == front.taken))
             if yes
         ]
-        cells = [f"<code>{escape(entry['arch_id'])}</code>", ", ".join(marks)]
-        cells += [value_text(entry.get(name, math.nan)) for name in columns]
+        cells = [f"<code>{escape(entry.arch_id)}</code>", ", ".join(marks)]
+        cells += [value_text(entry.scores.get(name, math.nan)) for name in columns]
         body.append(row(cells, (0, 1)))
     head = ["architecture", "", *columns]
     reference = ", ".join(f"{escape(n)} {value_text(v)}" for n, v in front.reference.items())

@@ -9,9 +9,10 @@ from typing import Any
 
 from nasseg.records.best import Best
 from nasseg.records.run_files import RunFiles
+from nasseg.records.tables import KINDS, by_time, format_plan
 from nasseg.report._html import count_text, known, row, table
 from nasseg.statistics import share_at_least, spread
-from nasseg.text import CLASS_METRICS, KINDS, by_time, format_plan, number, time_name
+from nasseg.text import CLASS_METRICS, number, time_name
 
 DAY = 86_400.0
 _CLASS = {key for key, _ in CLASS_METRICS}

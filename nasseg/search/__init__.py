@@ -9,13 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from nasseg.records.pareto import FrontRow, front_csv
 from nasseg.search.objectives import Constraint, Objective, parse_constraints, parse_objectives
 from nasseg.search.surrogate.evolution import EAOptimizer
-from nasseg.search.surrogate.front import front_csv
 from nasseg.search.surrogate.nsga2 import NSGA2Optimizer
 from nasseg.search.surrogate.optimizer import Optimizer
 from nasseg.search.surrogate.random_search import RandomSearch
-from nasseg.search.surrogate.result import FrontRow, Generation, RunSummary, SearchResult
+from nasseg.search.surrogate.result import Generation, RunSummary, SearchResult
 from nasseg.search.surrogate.search import search
 from nasseg.search.surrogate.worker import Worker
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from nasseg.config import DRIFT_TIMES
-from nasseg.text import duration_name, format_summary, time_name
+from nasseg.records.tables import format_summary
+from nasseg.text import duration_name, markdown_table, parse_time, time_name
 
 
 def summary() -> dict[str, Any]:
@@ -69,3 +70,15 @@ def test_times_in_words(seconds: float, name: str) -> None:
 )
 def test_durations_in_words(seconds: float, name: str) -> None:
     assert duration_name(seconds) == name
+
+
+@pytest.mark.parametrize("seconds", [1.0, 60.0, 3600.0, 86_400.0, 2_592_000.0, 31_536_000.0, 150.0])
+def test_a_time_in_words_is_read_as_that_time(seconds: float) -> None:
+    assert parse_time(time_name(seconds)) == seconds
+
+
+def test_a_table_in_markdown() -> None:
+    table = markdown_table([["a|b", 1], ["c", 2.5]], ["name", "value"])
+    assert table.splitlines() == ["| name | value |", "|---|---|", r"| a\|b | 1 |", "| c | 2.5 |"]
+    with pytest.raises(ValueError, match="1 cells under 2 columns"):
+        markdown_table([["a"]], ["name", "value"])

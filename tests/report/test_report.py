@@ -21,6 +21,7 @@ from nasseg.config.reading import build_config
 from nasseg.errors import RunError
 from nasseg.records.best import Best
 from nasseg.records.run_files import load_run
+from nasseg.records.tables import format_measured
 from nasseg.report import write_report
 from nasseg.report._architecture import draw_architecture, plan_unet
 from nasseg.report._classes import draw_classified
@@ -40,7 +41,6 @@ from nasseg.report._write import render
 from nasseg.report.style import look, to_png
 from nasseg.search_spaces import get_space
 from nasseg.statistics import Spread
-from nasseg.text import format_measured
 
 CHIPS = 5
 FILES = (

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +18,8 @@ from nasseg.config import RunConfig, SearchConfig, to_dict
 from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators import Scores, XGBoostEvaluator
 from nasseg.records.folder import RunFolder
-from nasseg.records.pareto import format_front, read_front, some_of
+from nasseg.records.front_table import format_front, some_of
+from nasseg.records.pareto import front_csv, read_front
 from nasseg.report import write_report
 from nasseg.search_spaces import get_space
 
@@ -184,6 +184,12 @@ def test_a_damaged_front_is_said_in_the_report(run: tuple[Path, str], tmp_path: 
     assert "pareto.csv" in write_report(tmp_path).read_text()
 
 
+def test_a_front_that_is_read_is_written_as_it_was(run: tuple[Path, str]) -> None:
+    front = read_front(run[0])
+    assert front is not None
+    assert front_csv(front.rows) == (run[0] / "pareto.csv").read_text()
+
+
 def test_a_search_for_one_objective_has_no_front(tmp_path: Path) -> None:
     assert read_front(tmp_path) is None
 
@@ -191,22 +197,21 @@ def test_a_search_for_one_objective_has_no_front(tmp_path: Path) -> None:
 def test_a_long_front_is_shown_by_its_ends_and_what_is_taken(run: tuple[Path, str]) -> None:
     front = read_front(run[0])
     assert front is not None
-    template: dict[str, Any] = dict(front.first[0])
+    template = front.first[0]
     rows = [
-        {
-            **template,
-            "arch_id": f"{k:012d}",
-            "day1": k / 99,
-            "params": 1.0 + k,
-            "avm": (k - 50) ** 2,
-        }
-        | {"knee": k == 33, "rank": 0}
+        dataclasses.replace(
+            template,
+            arch_id=f"{k:012d}",
+            rank=0,
+            knee=k == 33,
+            scores={**template.scores, "day1": k / 99, "params": 1.0 + k, "avm": (k - 50) ** 2},
+        )
         for k in range(99, -1, -1)
     ]
-    twin = {**rows[10], "arch_id": "twin"}
+    twin = dataclasses.replace(rows[10], arch_id="twin")
     long = dataclasses.replace(front, rows=(*rows, twin), taken="twin")
     shown = some_of(long, 12)
-    ids = [row["arch_id"] for row in shown]
+    ids = [row.arch_id for row in shown]
     assert len(ids) == 12
     assert {"000000000099", "000000000000", "000000000050", "000000000033", "twin"} <= set(ids)
     assert "000000000089" not in ids

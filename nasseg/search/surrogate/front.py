@@ -1,29 +1,22 @@
-"""The front that several runs found together, as a table."""
+"""The front that several runs found together."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nasseg.evaluators.cost import CostEvaluator
 from nasseg.evaluators.scores import COLUMNS
+from nasseg.records.pareto import FrontRow
 from nasseg.search._rows import SeenRows
 from nasseg.search.pareto import crowding_distances, nondominated_ranks
 from nasseg.search.surrogate._pick import Pick, pick_row
 from nasseg.search.surrogate.candidates import Population, as_table
-from nasseg.search.surrogate.result import FrontRow
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
-
-FIELDS = ("arch_id", "rank", "crowding", "knee", *COLUMNS, "arch")
-"""Columns of ``pareto.csv``."""
 
 
 def merge_runs(
@@ -72,15 +65,3 @@ def merge_runs(
         )
     )
     return rows, taken
-
-
-def front_csv(rows: Sequence[FrontRow]) -> str:
-    """The rows as the text of ``pareto.csv``: unknown scores are empty, ``arch`` is JSON."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(FIELDS)
-    for row in rows:
-        scores = ["" if math.isnan(row.scores[name]) else row.scores[name] for name in COLUMNS]
-        arch = json.dumps(row.arch)
-        writer.writerow([row.arch_id, row.rank, row.crowding, int(row.knee), *scores, arch])
-    return text.getvalue()

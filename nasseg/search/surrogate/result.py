@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from nasseg.records.pareto import FrontRow
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -38,25 +40,6 @@ class RunSummary:
     """That architecture's predicted 1-day metric; NaN where nobody predicts it."""
     history: tuple[Generation, ...]
     """Its generations."""
-
-
-@dataclass(frozen=True)
-class FrontRow:
-    """One architecture that the runs kept."""
-
-    arch_id: str
-    """Its hash."""
-    rank: int
-    """0 = no other one of the table dominates it; 1 = only those of rank 0; and so on."""
-    crowding: float
-    """Crowding distance on its front; infinite at the ends."""
-    knee: bool
-    """Whether it is the knee of the front."""
-    scores: dict[str, float]
-    """All columns of the scores; NaN where unknown. Where no run asked for a column, it is
-    counted for the front, rank 0."""
-    arch: dict[str, Any]
-    """The architecture, canonical."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,156 @@
+"""Results of a run as tables for the terminal."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nasseg.text import duration_name, metrics_of, number, score_name, time_name
+
+KINDS = (
+    ("recalibrated", "BatchNorm recalibrated on each drifted chip"),
+    ("uncalibrated", "as programmed (uncalibrated)"),
+)
+
+
+def by_time(summary: Mapping[str, Any]) -> list[tuple[float, Mapping[str, Any]]]:
+    """The analog part of a summary, its times as numbers, rising."""
+    analog = summary.get("analog") or {}
+    return sorted((float(time), entry) for time, entry in analog.items())
+
+
+def format_summary(summary: Mapping[str, Any]) -> str:
+    """The numbers of a run in at most 80 columns; parts that are missing are left out.
+
+    Args:
+        summary: as written to ``summary.json``: ``digital`` (metric to value), ``analog`` (time
+            in seconds to kind to metric to mean, std, p05), ``arch_id``, ``params``, ``seed``,
+            ``seconds`` (stage to seconds).
+    """
+    facts = []
+    if summary.get("arch_id"):
+        facts.append(f"architecture {summary['arch_id']}")
+    if summary.get("params") is not None:
+        facts.append(f"{summary['params']:,} parameters")
+    if summary.get("seed") is not None:
+        facts.append(f"seed {summary['seed']}")
+    blocks = [", ".join(facts)]
+    digital = summary.get("digital") or {}
+    times = by_time(summary)
+    # As many as fit beside each other.
+    metrics = metrics_of(digital, summary.get("monitor"))[:3]
+    if digital or times:
+        head = "".join(f"{name:>22}" for _, name in metrics)
+        lines = [f"{'':12}{head}"]
+        if digital:
+            cells = "".join(f"{number(digital.get(key)):>22}" for key, _ in metrics)
+            lines.append(f"{'digital':12}{cells}")
+        if times:
+            chips = f"{summary['chips']} chips" if summary.get("chips") else "chips"
+            lines += ["", f"analog: mean ± std over {chips} [5th percentile chip]"]
+        for kind, title in KINDS:
+            measured = [(time, entry[kind]) for time, entry in times if entry.get(kind)]
+            if measured:
+                lines.append(title)
+            for time, values in measured:
+                cells = "".join(f"{_cell(values.get(key)):>22}" for key, _ in metrics)
+                lines.append(f"  {time_name(time):10}{cells}")
+        blocks.append("\n".join(lines))
+    seconds = summary.get("seconds") or {}
+    if seconds:
+        parts = [f"{stage} {duration_name(taken)}" for stage, taken in seconds.items()]
+        blocks.append(textwrap.fill("time: " + ", ".join(parts), 79, break_on_hyphens=False))
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _cell(value: Mapping[str, Any] | None) -> str:
+    if not value:
+        return "-"
+    return f"{number(value.get('mean'))} ± {number(value.get('std'))} [{number(value.get('p05'))}]"
+
+
+def format_shares(
+    rows: Sequence[Mapping[str, Any]], bound: float, monitor: str | None = None
+) -> str:
+    """Share of the chips with a score of ``bound`` or more, at each time, as a table.
+
+    Args:
+        rows: of ``drift.csv``: ``chip``, ``time_s``, ``recalibrated`` and metrics.
+        bound: the score asked for.
+        monitor: the metric; none = ``dice``.
+    """
+    # NumPy is not needed, nor waited for, where only a summary is shown.
+    from nasseg.statistics import STATES, ages, share_at_least, values_at
+
+    measured = {bool(row["recalibrated"]) for row in rows}
+    states = [(name, state) for state, name in reversed(STATES) if state in measured]
+    lines = [f"share of chips with {score_name(monitor)} >= {bound:g} (worst chip)"]
+    lines.append(f"{'':12}" + "".join(f"{name:>22}" for name, _ in states))
+    for time in ages(rows):
+        cells = ""
+        for _, state in states:
+            values = values_at(rows, monitor or "dice", time_s=time, recalibrated=state)
+            text = "-"
+            if len(values):
+                text = f"{share_at_least(values, bound):.0%} ({number(float(values.min()))})"
+            cells += f"{text:>22}"
+        lines.append(f"  {time_name(time):10}{cells}")
+    return "\n".join(lines)
+
+
+def format_plan(plan: Mapping[str, Any]) -> str:
+    """A refresh plan, as ``plan.json`` holds it, in words."""
+    who = f"{plan['share']:.0%} of {plan['chips']} chips at "
+    who += f"{score_name(plan.get('metric'))} >= {plan['min_value']:g}"
+    span = time_name(plan["horizon_s"])
+    lines = [f"plan to keep {who} for {span}"]
+    for action in plan["actions"]:
+        lines.append(f"  at {time_name(action['time_s'])}: {action['kind']} every chip")
+    looks = plan["looks"]
+    if plan["reprogram_every_s"]:
+        count = math.ceil(plan["horizon_s"] / plan["reprogram_every_s"]) - 1
+        lines.append(
+            f"  and so on, every {time_name(plan['reprogram_every_s'])}: {count} times in all"
+        )
+    if not plan["feasible"]:
+        lines.append(
+            f"  not possible: of fresh chips, too, fewer than {plan['share']:.0%} have that"
+        )
+    elif not plan["actions"]:
+        lines.append("  nothing to do")
+    if looks:
+        low = min(looks, key=lambda look: look["value"])
+        lines.append(
+            f"  lowest on the way: {number(low['value'])} at {time_name(low['time_s'])} "
+            f"(mean {number(low['mean'])}, worst chip {number(low['worst'])})"
+        )
+    return "\n".join(lines)
+
+
+def format_measured(best: Mapping[str, Any], monitor: str | None = None) -> str:
+    """The winner of a measured search, from ``best.json``; empty where nothing was measured.
+
+    ``monitor`` is the metric that the run is scored by, and the search too if it says nothing else.
+    """
+    measured = best.get("measured")
+    if not isinstance(measured, Mapping):
+        return ""
+    monitor = measured.get("metric") or monitor
+    budget = best.get("budget", {})
+    parts = [
+        f"{title} {measured[key]:.4f}"
+        for key, title in (
+            ("day1", f"{score_name(monitor)} after a day"),
+            ("std", "chip-to-chip std"),
+            ("digital", "digital"),
+        )
+        if isinstance(measured.get(key), float)
+    ]
+    how = f"{budget.get('measure')} architectures asked for, "
+    if budget.get("strategy") == "darts":
+        how += "proposed by a supernet"
+    else:
+        how += f"sampler {budget.get('sampler')}"
+    return f"best measured: {best.get('arch_id')}: {', '.join(parts)} ({how}; short training)"
