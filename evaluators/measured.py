@@ -20,6 +20,7 @@ from nasseg.errors import ConfigError, DataError, NassegError, RunError
 from nasseg.evaluators.base import Arch, Evaluator
 from nasseg.evaluators.scores import COLUMNS, Scores
 from nasseg.io import write_csv
+from nasseg.statistics import DAY, MONTH
 from nasseg.tasks import Task
 from nasseg.training.recipe import (
     SEED_DRIFT,
@@ -36,7 +37,7 @@ from nasseg.training.recipe import (
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
 
-SCORE_TIMES = (1.0, 86_400.0, 2_592_000.0)
+SCORE_TIMES = (1.0, DAY, MONTH)
 """Seconds after programming that the scores are made of."""
 
 

@@ -9,13 +9,13 @@ from nasseg.io import write_bytes, write_csv, write_text
 from nasseg.records.comparison import Comparison, Group, compare
 from nasseg.records.run_files import RunFiles
 from nasseg.report import comparison_png
+from nasseg.statistics import DAY, YEAR
 from nasseg.text import markdown_table, number, time_name
 
 __all__ = ["Comparison", "Group", "compare", "format_comparison", "write_comparison"]
 
-DAY = 86_400.0
 KINDS = ("recalibrated", "uncalibrated")
-SHOWN_TIMES = (DAY, 31_536_000.0)
+SHOWN_TIMES = (DAY, YEAR)
 """Ages of the table of the terminal, where they were measured; the CSV has all of them."""
 
 

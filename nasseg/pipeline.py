@@ -21,10 +21,8 @@ from nasseg.analog import (
     Coverage,
     chip_evaluator,
     memory_noise,
-    programmable,
-    recalibrate_batch_norms,
 )
-from nasseg.analog.calibrate import preserved_batch_norms
+from nasseg.analog.ageing import Chips
 from nasseg.analog.mixed import choose_digital_layers, keep_digital, layer_sensitivity
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.plan import plan_refresh
@@ -43,6 +41,7 @@ from nasseg.search.objectives import goals_of
 from nasseg.search.surrogate.search import check_strategy
 from nasseg.search_spaces import SearchSpace
 from nasseg.search_spaces.reference import no_such_arch, reference_arch
+from nasseg.statistics import DAY
 from nasseg.studies.label import (
     check_measured_search,
     draw_architectures,
@@ -80,6 +79,8 @@ log = logging.getLogger(__name__)
 
 STAGES = ("search", "train", "analog", "drift", "report")
 """Stages of a run, in order."""
+MEMORY = "memory.yaml"
+"""The run's copy of the memory cell of a YAML file."""
 PROPOSED = "proposed.csv"
 """Architectures that a supernet proposed to measure."""
 CHIPS = "drift.chips"
@@ -118,7 +119,7 @@ def run(
         if _asks_a_surrogate(config) and not found:
             # Found, not loaded: the search does that once.
             find_surrogate(config.search.surrogate, space)
-    if not (Path(config.out) / "memory.yaml").exists():
+    if not (Path(config.out) / MEMORY).exists():
         analog_spec(config.analog)
     if config.search.arch is not None and not found:
         _read_arch(config.search.arch, space)
@@ -128,6 +129,7 @@ def run(
     if measuring and not found:
         check_measured_search(config)
     folder = RunFolder(without_password(config))
+    _keep_memory(config, folder)
     job = Job(config, folder, progress)
     if measuring and "search" in chosen and not folder.done("search"):
         job.measure()
@@ -171,20 +173,28 @@ def _asks_a_surrogate(config: RunConfig) -> bool:
     return not config.search.measure and config.search.strategy != "darts"
 
 
-def _with_own_memory(config: RunConfig, folder: RunFolder) -> RunConfig:
-    """The settings, a memory cell of a YAML file replaced by the run folder's copy of it.
+def _keep_memory(config: RunConfig, folder: RunFolder) -> None:
+    """Copy a memory cell of a YAML file into the run folder, where it has none yet.
 
     Chips of one run are of one memory, whatever becomes of the file later.
     """
     preset = Path(config.analog.preset)
-    if preset.suffix not in (".yaml", ".yml"):
+    if preset.suffix in (".yaml", ".yml") and not (folder / MEMORY).exists():
+        analog_spec(config.analog)  # raises an error that names what is wrong with it
+        write_text(folder / MEMORY, preset.read_text(encoding="utf-8"))
+
+
+def _with_own_memory(config: RunConfig, folder: RunFolder) -> RunConfig:
+    """The settings, a memory cell of a YAML file replaced by the run folder's copy of it.
+
+    A folder without a copy is of the file itself; nothing is written.
+    """
+    preset = Path(config.analog.preset)
+    copy_ = folder / MEMORY
+    if preset.suffix not in (".yaml", ".yml") or not copy_.exists():
         return config
-    copy_ = folder / "memory.yaml"
     given = preset.read_text(encoding="utf-8") if preset.is_file() else None
-    if not copy_.exists():
-        analog_spec(config.analog)  # says what is wrong with it
-        write_text(copy_, given or "")
-    elif given is not None and given != copy_.read_text(encoding="utf-8"):
+    if given is not None and given != copy_.read_text(encoding="utf-8"):
         raise RunError(
             f"{preset} has changed since {folder.path} was begun ({copy_} is what it was); bring "
             "it back, or use another --out"
@@ -625,7 +635,7 @@ class Job:
                     self.analog_net,
                     loader,
                     drift_metrics(self.task),
-                    times=(86_400.0,),
+                    times=(DAY,),
                     recalibrate_with=recalibrate_with,
                     seed=seed,
                 ) as evaluate,
@@ -672,11 +682,10 @@ class Job:
             self.data, self.config.train.batch_size, self.device, self.config.train.tta
         )
         net = self.analog_net
-        with programmable(net) as crossbars, preserved_batch_norms(net):
-            crossbars.program(seed, 0)
-            crossbars.drift(86_400.0)
-            if recalibrate_with is not None:
-                recalibrate_batch_norms(net, recalibrate_with)
+        with Chips(net, seed, recalibrate_with) as chips:
+            chips.program(0)
+            chips.drift(DAY)
+            chips.recalibrate()
             analog = say(net.eval())
         arrays = {**kept, "digital": say(self.digital), "analog_1day": analog}
         atomic_write(

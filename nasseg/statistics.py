@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
 
+DAY, MONTH, YEAR = 86_400.0, 2_592_000.0, 31_536_000.0
+"""Seconds after programming at which chips are compared."""
 BAD_CHIP = 0.05
 """Quantile of the chips that is reported beside their mean."""
 STATES = ((False, "uncalibrated"), (True, "recalibrated"))

@@ -73,16 +73,32 @@ def batch_norms(net: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     ]
 
 
+Statistics = list[dict[str, Tensor]]
+"""Parameters and running statistics of the BatchNorm layers of a network, in order."""
+
+
+def batch_norm_statistics(net: nn.Module) -> Statistics:
+    """Return a copy of the state of all BatchNorm layers."""
+    return [
+        {key: value.clone() for key, value in module.state_dict().items()}
+        for module in batch_norms(net)
+    ]
+
+
+def load_batch_norm_statistics(net: nn.Module, states: Statistics) -> None:
+    """Set the state of all BatchNorm layers to that of :func:`batch_norm_statistics`."""
+    for module, state in zip(batch_norms(net), states, strict=True):
+        module.load_state_dict(state)
+
+
 @contextmanager
 def preserved_batch_norms(net: nn.Module) -> Iterator[None]:
     """Restore the running statistics of all BatchNorm layers on leaving."""
-    layers = batch_norms(net)
-    kept = [{key: value.clone() for key, value in m.state_dict().items()} for m in layers]
+    kept = batch_norm_statistics(net)
     try:
         yield
     finally:
-        for module, state in zip(layers, kept, strict=True):
-            module.load_state_dict(state)
+        load_batch_norm_statistics(net, kept)
 
 
 @torch.no_grad()

@@ -10,12 +10,13 @@ import pandas as pd
 import torch
 from torch import nn
 
+from nasseg.analog.ageing import Chips
 from nasseg.analog.calibrate import (
     batch_norms,
     preserved_batch_norms,
     recalibrate_batch_norms,
 )
-from nasseg.analog.chips import all_tiles, programmable
+from nasseg.analog.chips import all_tiles
 from nasseg.analog.conversion import noise_source
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.reuse import cached_batches, reused_inputs
@@ -75,33 +76,27 @@ def chip_evaluator(
     """
     if not times or any(t <= 0 for t in times):
         raise ConfigError(f"times is {tuple(times)!r}; allowed: seconds above 0, at least one")
-    source = noise_source(analog)
+    noise_source(analog)  # refuses a network without analog layers
     device = next(analog.parameters()).device
     shown = cached_batches(loader, device)
     images = None if recalibrate_with is None else cached_batches(recalibrate_with, device)
 
     def evaluate(chip: int) -> ChipRows:
-        rows = []
-        before, training = source.state_dict(), analog.training
-        try:
-            with programmable(analog) as crossbars, preserved_batch_norms(analog):
-                crossbars.program(seed, chip)
-                for time_s in times:
-                    crossbars.drift(time_s)
-                    source.reseed(derive_seed(seed, chip, 2, int(time_s * 1000)))
-                    head = {"chip": chip, "time_s": float(time_s)}
-                    with preserved_batch_norms(analog):
-                        rows.append(
-                            {**head, "recalibrated": False, **_measure(analog, shown, metric)}
-                        )
-                        if images is not None:
-                            recalibrate_batch_norms(analog, images)
-                            rows.append(
-                                {**head, "recalibrated": True, **_measure(analog, shown, metric)}
-                            )
-        finally:
-            source.load_state_dict(before)
-            analog.train(training)
+        rows: ChipRows = []
+
+        def add(time_s: float, recalibrated: bool) -> None:
+            head = {"chip": chip, "time_s": float(time_s), "recalibrated": recalibrated}
+            rows.append({**head, **_measure(analog, shown, metric)})
+
+        with Chips(analog, seed, images) as chips:
+            chips.program(chip)
+            for time_s in times:
+                chips.drift(time_s)
+                with preserved_batch_norms(analog):
+                    add(time_s, recalibrated=False)
+                    if images is not None:
+                        chips.recalibrate()
+                        add(time_s, recalibrated=True)
         return rows
 
     with reused_inputs(analog, [*shown, *(images or [])]):
@@ -213,18 +208,16 @@ def average_batch_norms(
     if not buffers:
         return
     sums = [torch.zeros_like(buffer) for buffer in buffers]
-    source = noise_source(analog)
-    kept = source.state_dict()
-    with programmable(analog) as crossbars:
+    with Chips(analog, seed, batches, keep_statistics=False) as simulated:
         for chip in range(chips):
             share = (chip + 0.5) / chips
-            crossbars.program(seed, chip)
-            crossbars.drift(times[0] * (times[1] / times[0]) ** share)
-            source.reseed(derive_seed(seed, chip, 2))
-            recalibrate_batch_norms(analog, batches)
+            simulated.program(chip)
+            simulated.drift(times[0] * (times[1] / times[0]) ** share)
+            # Each chip has one age here, which is no part of its seed.
+            simulated.source.reseed(derive_seed(seed, chip, 2))
+            simulated.recalibrate()
             torch._foreach_add_(sums, buffers, alpha=1.0 / chips)
     torch._foreach_copy_(buffers, sums)
-    source.load_state_dict(kept)
 
 
 def summarise_drift(table: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[str, float]]]]:

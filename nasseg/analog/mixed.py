@@ -14,8 +14,7 @@ from torch import nn
 from nasseg._registry import unknown_name
 from nasseg.analog.drift import Metric, evaluate_drift, metric_value
 from nasseg.analog.fused import FusedAnalogConv2d, FusedAnalogLinear, fused_layers
-
-DAY = 86_400.0
+from nasseg.statistics import DAY
 
 
 @dataclass(frozen=True)

@@ -17,19 +17,12 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
-from nasseg.analog.calibrate import (
-    batch_norms,
-    preserved_batch_norms,
-    recalibrate_batch_norms,
-)
-from nasseg.analog.chips import Crossbars, programmable
-from nasseg.analog.conversion import noise_source
+from nasseg.analog.ageing import Chips
 from nasseg.analog.drift import Metric, metric_value
-from nasseg.analog.noise import derive_seed
 from nasseg.analog.reuse import cached_batches, reused_inputs
 from nasseg.errors import ConfigError
+from nasseg.statistics import YEAR, Values, share_at_least
 
-YEAR = 31_536_000.0
 PER_DECADE = 2
 """Ages a decade of time at which chips are looked at."""
 
@@ -133,39 +126,29 @@ def plan_refresh(
     device = next(analog.parameters()).device
     shown = cached_batches(loader, device)
     images = None if recalibrate_with is None else cached_batches(recalibrate_with, device)
-    source = noise_source(analog)
-    kept, training = source.state_dict(), analog.training
     grid = ages(horizon_s)
     bar = tqdm(total=len(grid), desc="plan", unit="look", disable=not progress)
-    try:
-        with (
-            bar,
-            programmable(analog) as crossbars,
-            preserved_batch_norms(analog),
-            reused_inputs(analog, [*shown, *(images or [])]),
-        ):
-            fleet = _Fleet(analog.eval(), crossbars, shown, images, metric, name, chips, seed)
-            actions, looks = _live(fleet, grid, min_value, share, bar)
-            period = None
-            if looks and looks[-1].age_s < horizon_s:
-                fleet.reprogram()
-                bar.reset()
-                again, second = _live(fleet, grid, min_value, share, bar)
-                period = min(looks[-1].age_s, second[-1].age_s if second else 0.0)
-                # What is done to every chip is done when the first life asks for it.
-                actions = min(
-                    actions, again, key=lambda found: [*(a.time_s for a in found), math.inf]
-                )
-                actions = [action for action in actions if action.time_s < period]
-                actions.append(Action(period, "reprogram"))
-                looks = [look for look in looks if look.age_s <= period] + [
-                    replace(look, time_s=look.age_s + period)
-                    for look in second
-                    if look.age_s <= period
-                ]
-    finally:
-        source.load_state_dict(kept)
-        analog.train(training)
+    with (
+        bar,
+        Chips(analog, seed, images) as simulated,
+        reused_inputs(analog, [*shown, *(images or [])]),
+    ):
+        analog.eval()
+        fleet = _Fleet(simulated, shown, metric, name, chips)
+        actions, looks = _live(fleet, grid, min_value, share, bar)
+        period = None
+        if looks and looks[-1].age_s < horizon_s:
+            fleet.reprogram()
+            bar.reset()
+            again, second = _live(fleet, grid, min_value, share, bar)
+            period = min(looks[-1].age_s, second[-1].age_s if second else 0.0)
+            # What is done to every chip is done when the first life asks for it.
+            actions = min(actions, again, key=lambda found: [*(a.time_s for a in found), math.inf])
+            actions = [action for action in actions if action.time_s < period]
+            actions.append(Action(period, "reprogram"))
+            looks = [look for look in looks if look.age_s <= period] + [
+                replace(look, time_s=look.age_s + period) for look in second if look.age_s <= period
+            ]
     feasible = bool(looks) and period != 0.0
     return RefreshPlan(
         min_value,
@@ -187,11 +170,11 @@ def _live(
     looks: list[Look] = []
     for age in grid:
         values = fleet.values(age)
-        if float((values >= bound).mean()) < share:
+        if share_at_least(values, bound) < share:
             if not fleet.recalibrate(age):
                 break
             values = fleet.values(age)
-            if float((values >= bound).mean()) < share:
+            if share_at_least(values, bound) < share:
                 break
             actions.append(Action(age, "recalibrate"))
         # The chip that decides: of ten, with a share of 0.95, the worst.
@@ -206,55 +189,39 @@ class _Fleet:
     """Chips that age together, each with the statistics of its last recalibration."""
 
     def __init__(
-        self,
-        analog: nn.Module,
-        crossbars: Crossbars,
-        shown: Sequence[Any],
-        images: Sequence[Any] | None,
-        metric: Metric,
-        name: str,
-        chips: int,
-        seed: int,
+        self, chips: Chips, shown: Sequence[Any], metric: Metric, name: str, count: int
     ) -> None:
-        self.analog, self.crossbars, self.shown, self.images = analog, crossbars, shown, images
-        self.metric, self.name, self.chips, self.seed = metric, name, chips, seed
-        self.norms = batch_norms(analog)
-        self.shipped = self._state()
-        self.states = [self.shipped] * chips
-        self.programming = 1
-
-    def _state(self) -> list[dict[str, Any]]:
-        return [{k: v.clone() for k, v in norm.state_dict().items()} for norm in self.norms]
+        self.chips, self.shown, self.metric, self.name = chips, shown, metric, name
+        self.shipped = chips.statistics
+        self.states = [self.shipped] * count
+        self.life = 1
 
     def _age(self, chip: int, age: float) -> None:
-        self.crossbars.program(derive_seed(self.seed, self.programming), chip)
-        self.crossbars.drift(age)
-        source = noise_source(self.analog)
-        source.reseed(derive_seed(self.seed, self.programming, chip, int(age * 1000)))
+        self.chips.program(chip, self.life)
+        self.chips.drift(age)
 
-    def values(self, age: float) -> np.ndarray[Any, Any]:
-        """The metric of every chip at an age."""
+    def values(self, age: float) -> Values:
+        """Return the metric of every chip at an age."""
         found = []
-        for chip, states in enumerate(self.states):
+        for chip, state in enumerate(self.states):
             self._age(chip, age)
-            for norm, state in zip(self.norms, states, strict=True):
-                norm.load_state_dict(state)
-            found.append(metric_value(self.analog, self.shown, self.metric, self.name))
+            self.chips.statistics = state
+            found.append(metric_value(self.chips.net, self.shown, self.metric, self.name))
         return np.array(found)
 
     def recalibrate(self, age: float) -> bool:
-        """Recalibrate every chip at an age; whether there was anything to recalibrate."""
-        if not self.norms or self.images is None:
+        """Recalibrate every chip at an age; False where there is nothing to recalibrate."""
+        if not self.shipped or self.chips.images is None:
             return False
         states = []
-        for chip in range(self.chips):
+        for chip in range(len(self.states)):
             self._age(chip, age)
-            recalibrate_batch_norms(self.analog, self.images)
-            states.append(self._state())
+            self.chips.recalibrate()
+            states.append(self.chips.statistics)
         self.states = states
         return True
 
     def reprogram(self) -> None:
-        """Write every chip anew, with the statistics that it was shipped with."""
-        self.programming += 1
-        self.states = [self.shipped] * self.chips
+        """Write every chip again, with the statistics that it was shipped with."""
+        self.life += 1
+        self.states = [self.shipped] * len(self.states)

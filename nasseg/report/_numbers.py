@@ -11,10 +11,9 @@ from nasseg.records.best import Best
 from nasseg.records.run_files import RunFiles
 from nasseg.records.tables import KINDS, by_time, format_plan
 from nasseg.report._html import count_text, known, row, table
-from nasseg.statistics import share_at_least, spread
+from nasseg.statistics import DAY, MONTH, share_at_least, spread
 from nasseg.text import CLASS_METRICS, number, time_name
 
-DAY = 86_400.0
 _CLASS = {key for key, _ in CLASS_METRICS}
 _METRIC_NOTES = (
     "Balanced accuracy, AUC (one class against the rest) and F1 are means over classes.",
@@ -135,7 +134,7 @@ def _accuracy_variation(run: RunFiles) -> str:
     main, score = run.main_metric
     for kind, _ in KINDS:
         stats = dict(statistics(run, kind))
-        first, month = stats.get(1.0), stats.get(30 * DAY)
+        first, month = stats.get(1.0), stats.get(MONTH)
         if first and month and first.get(main) and month.get(main):
             points = 100 * (float(first[main]["mean"]) - float(month[main]["mean"]))
             lines.append(f"{points:.2f} points {kind}")

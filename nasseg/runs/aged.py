@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from nasseg.analog import programmable, recalibrate_batch_norms
-from nasseg.analog.calibrate import batch_norms, preserved_batch_norms
-from nasseg.analog.conversion import noise_source
+from nasseg.analog.ageing import Chips
+from nasseg.analog.calibrate import Statistics, batch_norms
 from nasseg.analog.noise import derive_seed
 from nasseg.config import RunConfig
 from nasseg.errors import ConfigError, NassegError, RunError
@@ -68,7 +66,7 @@ class AgedChips:
         self.net = job.analog_net
         self.at, self.first, self.count = at, first, count
         self._seed = derive_seed(job.config.seed, SEED_DRIFT)
-        self._states: dict[int, list[dict[str, Any]]] = {}
+        self._states: dict[int, Statistics] = {}
         self._images = None
         if recalibrate and batch_norms(self.net):
             try:
@@ -80,26 +78,12 @@ class AgedChips:
                 ) from None
 
     def __iter__(self) -> Iterator[tuple[int, nn.Module]]:
-        source = noise_source(self.net)
-        before = source.state_dict()
-        try:
-            with programmable(self.net) as crossbars, preserved_batch_norms(self.net):
-                for chip in range(self.first, self.first + self.count):
-                    crossbars.program(self._seed, chip)
-                    crossbars.drift(self.at)
-                    source.reseed(derive_seed(self._seed, chip, 2, int(self.at * 1000)))
-                    self._calibrate(chip)
-                    yield chip, self.net.eval()
-        finally:
-            source.load_state_dict(before)
-
-    def _calibrate(self, chip: int) -> None:
-        norms = batch_norms(self.net)
-        if chip in self._states:
-            for norm, state in zip(norms, self._states[chip], strict=True):
-                norm.load_state_dict(state)
-        elif self._images is not None:
-            recalibrate_batch_norms(self.net, self._images)
-            self._states[chip] = [
-                {key: value.clone() for key, value in norm.state_dict().items()} for norm in norms
-            ]
+        with Chips(self.net, self._seed, self._images) as chips:
+            for chip in range(self.first, self.first + self.count):
+                chips.program(chip)
+                chips.drift(self.at)
+                if chip in self._states:
+                    chips.statistics = self._states[chip]
+                elif chips.recalibrate():
+                    self._states[chip] = chips.statistics
+                yield chip, self.net.eval()

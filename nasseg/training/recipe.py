@@ -27,7 +27,7 @@ from nasseg.analog.rpu_config import set_weight_noise
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
 from nasseg.data import ClassificationData, Data
 from nasseg.errors import ConfigError
-from nasseg.statistics import ages, spread, values_at
+from nasseg.statistics import DAY, MONTH, ages, spread, values_at
 from nasseg.tasks import Task, task_for
 from nasseg.training.loop import EpochLoader, FitResult, fit
 
@@ -350,11 +350,11 @@ def scores_from_drift(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str,
             time_s: spread(values_at(rows, monitor, time_s=time_s, recalibrated=state))
             for time_s in ages(rows)
         }
-        day = measured[86_400.0]
+        day = measured[DAY]
         scores[f"day1{suffix}"] = day.mean
         scores[f"std{suffix}"] = day.std
         scores[f"p05{suffix}"] = day.p05
-        scores[f"avm{suffix}"] = 100.0 * (measured[1.0].mean - measured[2_592_000.0].mean)
+        scores[f"avm{suffix}"] = 100.0 * (measured[1.0].mean - measured[MONTH].mean)
         for time_s, over in measured.items():
             scores[f"mean_{time_s:.15g}s{suffix}"] = over.mean
             scores[f"std_{time_s:.15g}s{suffix}"] = over.std

@@ -13,10 +13,12 @@ from nasseg.analog import (
     chip_evaluator,
     convert,
     evaluate_drift,
+    noise_source,
     programmable,
     recalibrate_batch_norms,
     summarise_drift,
 )
+from nasseg.analog.ageing import Chips
 from nasseg.analog.chips import BLOCK, all_tiles
 from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.errors import ConfigError, ConversionError, RunError
@@ -51,6 +53,51 @@ def test_table_has_a_row_for_every_chip_time_and_state(analog):
     assert len(both) == 12
     plain = both[~both.recalibrated].reset_index(drop=True)
     assert np.array_equal(plain.value, table.value)
+
+
+def test_a_chip_is_the_same_however_it_is_reached_and_leaves_no_trace(analog):
+    before = {name: tensor.clone() for name, tensor in named_tensors(analog).items()}
+    source = noise_source(analog)
+    state, analog.training = source.state_dict(), True
+
+    def output(chips):
+        with torch.no_grad():
+            return analog.eval()(X)
+
+    with Chips(analog, 5, LOADER) as chips:
+        chips.program(1)
+        chips.drift(60.0)
+        first = output(chips)
+        assert chips.recalibrate()
+        shipped = chips.statistics
+        assert not torch.equal(output(chips), first)
+        chips.program(0)
+        chips.drift(1.0)
+        chips.program(1)
+        chips.drift(3600.0)
+        chips.drift(60.0)
+        chips.statistics = shipped
+        again = chips.statistics
+        assert all(
+            torch.equal(one[key], two[key])
+            for one, two in zip(shipped, again, strict=True)
+            for key in one
+        )
+    with Chips(analog, 5) as chips:
+        with pytest.raises(ConfigError, match="no chip is programmed yet"):
+            chips.drift(1.0)
+        chips.program(1)
+        chips.drift(60.0)
+        assert torch.equal(output(chips), first)
+        assert not chips.recalibrate()
+        chips.program(1, life=2)
+        chips.drift(60.0)
+        assert not torch.equal(output(chips), first)
+    with pytest.raises(ConfigError, match="inside their context"):
+        chips.program(1)
+    assert analog.training
+    assert source.state_dict().keys() == state.keys()
+    assert all(torch.equal(t, before[name]) for name, t in named_tensors(analog).items())
 
 
 def test_every_chip_has_programming_noise_of_its_own(analog):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import yaml
 from PIL import Image
 
 from nasseg import pipeline
@@ -23,7 +24,11 @@ from nasseg.config import (
 from nasseg.data.sources.synthetic_nuclei import draw_nuclei
 from nasseg.errors import ConfigError, DataError, RunError
 from nasseg.predict import instances_of, predict
+from nasseg.records.drift import DriftTable
+from nasseg.records.folder import read_run_config
 from nasseg.report import write_report
+from nasseg.runs.aged import AgedChips, open_job
+from nasseg.runs.panels import panels
 from nasseg.search_spaces import get_space
 from nasseg.text import parse_time
 
@@ -178,6 +183,42 @@ def test_a_memory_file_belongs_to_its_run(run, tmp_path, capsys):
     assert "cell.yaml has changed since" in capsys.readouterr().err
     cell.unlink()
     assert main(command) == 0
+    assert (out / "memory.yaml").read_text() == EXAMPLE
+
+
+def test_asking_a_finished_run_writes_nothing(run, images, tmp_path):
+    """A folder without a copy of its memory is used as it is."""
+    cell = tmp_path / "cell.yaml"
+    cell.write_text(EXAMPLE)
+    old = tmp_path / "old"
+    shutil.copytree(run, old)
+    settings = yaml.safe_load((old / "config.yaml").read_text())
+    settings["analog"]["preset"] = str(cell)
+    (old / "config.yaml").write_text(yaml.safe_dump(settings))
+    before = {path: path.stat().st_mtime_ns for path in old.rglob("*")}
+    for at in (None, 86_400.0):
+        job = open_job(old, read_run_config(old), at, progress=False)
+        assert next(job.digital.parameters()).isfinite().all()
+    assert len(list(AgedChips(job, 86_400.0, recalibrate=False))) == 1
+    predict(old, [images], tmp_path / "out", at=86_400.0, chips=1, progress=False)
+    assert {path: path.stat().st_mtime_ns for path in old.rglob("*")} == before
+
+
+def test_panels_and_predictions_are_of_the_chips_of_the_drift_table(run):
+    job = open_job(run, read_run_config(run), 86_400.0, progress=False)
+    with np.load(run / "panels.npz", allow_pickle=False) as kept:
+        shown = {name: kept[name] for name in kept}
+    arrays, ask = panels(job.data, job.config.train.batch_size, job.device)
+    assert np.array_equal(arrays["images"], shown["images"])
+    for chip, net in AgedChips(job, 86_400.0):
+        assert chip == 0
+        assert np.array_equal(ask(net), shown["analog_1day"])
+    table = DriftTable.read(run / "drift.csv")
+    loader = job.data.report_loader(job.config.train.batch_size)
+    metric = job.task.monitor
+    for chip, net in AgedChips(job, 86_400.0, count=2, recalibrate=False):
+        value = table.values(metric, recalibrated=False, time_s=86_400.0)[chip]
+        assert job.task.evaluate(net, loader)[metric] == value
 
 
 def test_two_images_of_one_name_are_refused(run, images, tmp_path):
