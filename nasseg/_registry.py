@@ -191,6 +191,10 @@ class Registry(Mapping[str, T], Generic[T]):
         self._load_all()
         return len(self._entries)
 
+    def registered(self) -> list[str]:
+        """Names of what was registered so far; no plug-in is imported for it."""
+        return list(self._entries)
+
     def names(self, pattern: str = "*") -> list[str]:
         """Registered names that match a shell pattern, sorted."""
         return sorted(fnmatch.filter(self, pattern))

@@ -22,7 +22,7 @@ from nasseg.errors import ConfigError, DataError
 from nasseg.io import write_bytes
 from nasseg.records.folder import read_run_config
 from nasseg.runs.aged import AgedChips, check_chips, open_job
-from nasseg.tasks import predict_whole
+from nasseg.tasks.inference import predict_whole
 from nasseg.tasks.watershed import Ids, depth_map, split_instances
 
 BLOCK = 64_000_000

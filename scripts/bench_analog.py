@@ -203,7 +203,7 @@ def table(args: argparse.Namespace, device: torch.device) -> list[dict[str, Any]
 def drift(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Drift evaluation by nasseg and by AIHWKit's own calls, on the same trained network."""
     data = load_data(DataConfig(path=args.data, image_size=96))
-    task = get_task("segmentation")
+    task = get_task("segmentation").bind()
     torch.manual_seed(0)
     net = network(WIDTHS[args.networks[0]]).to(device)
     print(f"training for {args.epochs} epochs on {data.source}", file=sys.stderr)

@@ -7,7 +7,7 @@ known of a setting stands on its field: default, help, bounds, short flag, when 
 from nasseg.analog.spec import DRIFT_TIMES
 from nasseg.config._setting import Setting, SettingFacts, aliases, setting_facts, settings
 from nasseg.config.analog import AnalogConfig
-from nasseg.config.data import MEDMNIST_SETS, TASKS, DataConfig
+from nasseg.config.data import MEDMNIST_SETS, DataConfig
 from nasseg.config.drift import DriftConfig
 from nasseg.config.identity import differences, flatten, to_dict
 from nasseg.config.label import LabelConfig
@@ -20,7 +20,6 @@ __all__ = [
     "MEDMNIST_SETS",
     "METRICS",
     "NATIVE_SCALE",
-    "TASKS",
     "AnalogConfig",
     "DataConfig",
     "DriftConfig",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from nasseg._fields import check_fields
+from nasseg._registry import is_reference
 from nasseg.config._setting import check, check_only_for, setting
+from nasseg.tasks import TASKS, get_task
 
-TASKS = ("segmentation", "semantic", "classification")
-"""What can be learned, beside the classification of a MedMNIST set by its name."""
 MEDMNIST_SETS = (
     "bloodmnist",
     "breastmnist",
@@ -27,6 +28,12 @@ MEDMNIST_SETS = (
 """The 2D sets of MedMNIST v2 (Yang et al., Scientific Data 2023)."""
 
 
+def _tasks(names: Iterable[str]) -> str:
+    """Those tasks that a setting chooses, in words."""
+    chosen = ", ".join(name for name in names if TASKS[name].selectable)
+    return f"{chosen}, or a MedMNIST set ({', '.join(MEDMNIST_SETS)})"
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """What is learned from, and how it is brought to the network."""
@@ -36,8 +43,7 @@ class DataConfig:
 
     task: str = setting(
         "segmentation",
-        choices=(*TASKS, *MEDMNIST_SETS),
-        words=f"{', '.join(TASKS)}, or a MedMNIST set ({', '.join(MEDMNIST_SETS)})",
+        words=_tasks(TASKS.registered()),
         alias="task",
         metavar="NAME",
         shared=True,
@@ -95,19 +101,31 @@ class DataConfig:
 
     @property
     def kind(self) -> str:
-        """The kind of task: ``instances`` (segmentation at native scale), ``segmentation``,
-        ``semantic`` or ``classification``."""
-        if self.task == "segmentation":
-            return "instances" if self.crop else "segmentation"
-        return "classification" if self.task in MEDMNIST_SETS else self.task
+        """Name of the task in the registry: ``instances`` for segmentation at native scale,
+        ``classification`` for a MedMNIST set, else ``task``."""
+        if self.task in MEDMNIST_SETS:
+            return "classification"
+        return (get_task(self.task).native or self.task) if self.crop else self.task
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
+        self._check_task()
+        task = get_task(self.kind)
         check(
-            not self.crop or self.task == "segmentation",
+            not self.crop or "native" in task.scales, "data.crop", self.crop, f"0 for {self.task}"
+        )
+        check(
+            self.crop > 0 or "resized" in task.scales,
             "data.crop",
             self.crop,
-            f"0 for {self.task}",
+            f"32 to 4096 pixels for {self.task}",
         )
-        check_only_for(self, "data.", self.kind, self.task)
+        check_only_for(self, "data.", task.settings or self.kind, self.task)
         check(self.fold < max(1, self.folds), "data.fold", self.fold, "0 or more, below data.folds")
+
+    def _check_task(self) -> None:
+        """Refuse a task that there is not; one of a plug-in is imported."""
+        if self.task in MEDMNIST_SETS or is_reference(self.task):
+            return  # the registry itself refuses a reference that it cannot follow
+        if self.task not in TASKS or not TASKS[self.task].selectable:
+            check(False, "data.task", self.task, _tasks(TASKS))

@@ -13,6 +13,7 @@ from nasseg.config.data import DataConfig
 from nasseg.config.drift import DriftConfig
 from nasseg.config.search import SearchConfig, default_space, named_space
 from nasseg.config.train import TrainConfig
+from nasseg.tasks import get_task
 
 NATIVE_SCALE: dict[str, Any] = {
     "train.epochs": 320,
@@ -43,7 +44,7 @@ def check_kind(data: DataConfig, train: TrainConfig, analog: AnalogConfig) -> No
         ConfigError: there is one.
     """
     for section, prefix in ((train, "train."), (analog, "analog.")):
-        check_only_for(section, prefix, data.kind, data.task)
+        check_only_for(section, prefix, get_task(data.kind).settings or data.kind, data.task)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from typing import ClassVar, Literal
 
 from nasseg._fields import check_fields
 from nasseg.config._setting import check, setting
+from nasseg.tasks import get_task
 
 
 def default_space(kind: str, strategy: str = "evolution") -> str:
     """The search space of a kind of task where none is named."""
-    if kind == "classification" and strategy == "darts":
-        return "cells"
-    return "resnet" if kind == "classification" else "unet"
+    if get_task(kind).network == "segmentation":
+        return "unet"
+    return "cells" if strategy == "darts" else "resnet"
 
 
 def named_space(name: str) -> str | None:

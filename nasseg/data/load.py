@@ -26,6 +26,7 @@ from nasseg.data.sources.semantic import class_names, open_semantic, read_names
 from nasseg.data.sources.synthetic_cells import PIXEL_CLASSES, open_cell_pixels
 from nasseg.data.sources.synthetic_nuclei import open_synthetic
 from nasseg.errors import DataError
+from nasseg.tasks import get_task
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def load_data(config: DataConfig) -> SegmentationData | NativeData | Classificat
         raise DataError(f"{source.name} holds no images; {_LAYOUTS}")
     read = preprocess_native if config.crop else preprocess
     cache = read(source, config, trace_image)
-    if config.kind == "semantic":
+    if get_task(config.kind).labels == "classes":
         _check_classes(source, cache)
     else:
         _check_labels(source, cache)
@@ -204,6 +205,8 @@ def _assemble(cache: Cache, split: Split, description: str, config: DataConfig) 
     for index in (*rows["train"], *rows["val"]):
         digest.update(cache.images[index].numpy().tobytes())
         digest.update(cache.labels[index].numpy().tobytes())
+        if cache.targets is not None:
+            digest.update(cache.targets[index].numpy().tobytes())
     return SegmentationData(
         source=description,
         in_channels=config.channels,
@@ -213,7 +216,9 @@ def _assemble(cache: Cache, split: Split, description: str, config: DataConfig) 
         images=cache.images,
         labels=cache.labels,
         rows=rows,
+        kind=config.kind,
         classes=classes,
+        targets=cache.targets,
     )
 
 
@@ -239,4 +244,5 @@ def _assemble_native(
             "train": tuple(by_id[name] for name in train),
             "val": tuple(by_id[name] for name in val),
         },
+        kind=config.kind,
     )

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from nasseg.data import ClassificationData, Data
-from nasseg.tasks import predict_whole
+from nasseg.tasks.inference import predict_whole
 
 PANELS = 6
 """Segmented images that are kept."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nasseg.errors import RunError
-from nasseg.tasks import Batches
+from nasseg.tasks.base import Batches
 
 Probabilities = npt.NDArray[np.float64]
 """(N, K): one row an image; rows add up to 1 unless an image may have several classes."""

@@ -19,7 +19,8 @@ from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.config import TrainConfig, to_dict
 from nasseg.errors import RunError
 from nasseg.records.metrics import write_metrics
-from nasseg.tasks import Batches, Task
+from nasseg.tasks import Task
+from nasseg.tasks.base import Batches
 from nasseg.training.checkpoint import load_checkpoint, save_checkpoint
 from nasseg.training.freeze import Freezing
 from nasseg.training.optim import WeightAverage, make_optimizer, warmup_cosine

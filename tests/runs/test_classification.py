@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,12 +21,14 @@ from nasseg.errors import ConfigError, RunError
 from nasseg.report._classes import calibration_error, confusion, reliability
 from nasseg.search_spaces import get_space
 from nasseg.studies.label import open_study
-from nasseg.tasks import balanced_weights, classification_task, semantic_task, task_for
+from nasseg.tasks import get_task, task_for
+from nasseg.tasks.base import DefaultOptions
 from nasseg.tasks.class_metrics import (
     class_aucs,
     classification_metrics,
     predict_probabilities,
 )
+from nasseg.tasks.classification import balanced_weights
 from nasseg.training import recipe
 from nasseg.training.recipe import analog_task, train_analog
 
@@ -150,6 +153,11 @@ def test_a_class_without_images_has_no_auc_and_does_not_count():
     }
 
 
+def bare_data(*classes: str, counts: tuple[int, ...] = ()) -> SimpleNamespace:
+    """As much of loaded data as a task asks for."""
+    return SimpleNamespace(kind="", classes=classes, class_counts=counts)
+
+
 def test_several_classes_an_image_are_scored_each_by_itself():
     probabilities = np.array([[0.9, 0.1, 0.6], [0.2, 0.8, 0.4]])
     labels = np.array([[1, 0, 0], [0, 1, 0]])
@@ -157,8 +165,8 @@ def test_several_classes_an_image_are_scored_each_by_itself():
     assert found["accuracy"] == pytest.approx(5 / 6)
     assert found["auc"] == 1.0
     with pytest.raises(ConfigError, match=r"train\.class_weights"):
-        classification_task(["a", "b"], multilabel=True, weights=[1.0, 2.0])
-    assert classification_task(["a", "b"], multilabel=True).monitor == "auc"
+        get_task("multilabel").bind(bare_data("a", "b"), DefaultOptions(class_weights="balanced"))
+    assert get_task("multilabel").bind(bare_data("a", "b")).monitor == "auc"
 
 
 def test_balanced_weights_give_every_class_the_same_say():
@@ -166,7 +174,9 @@ def test_balanced_weights_give_every_class_the_same_say():
     assert weights[0] * 90 == pytest.approx(weights[1] * 10)
     assert (weights[0] * 90 + weights[1] * 10) / 100 == pytest.approx(1.0)
     assert weights[2] == 0.0
-    loss = classification_task(["a", "b", "c"], weights=weights).loss()
+    data = bare_data("a", "b", "c", counts=(90, 10, 0))
+    loss = get_task("classification").bind(data, DefaultOptions(class_weights="balanced")).loss()
+    assert loss.weight.tolist() == pytest.approx(weights)
     logits = torch.zeros(4, 3)
     assert torch.isfinite(loss(logits, torch.tensor([0, 0, 1, 1])))
     # Shares of classes, as mixup makes them, are a target too.
@@ -205,7 +215,7 @@ def test_mirror_images_are_averaged():
 
 
 def test_pixels_of_classes_are_scored_class_by_class():
-    task = semantic_task(("background", "cytoplasm", "nucleus"))
+    task = get_task("semantic").bind(bare_data("background", "cytoplasm", "nucleus"))
     label = torch.zeros(1, 1, 4, 4, dtype=torch.long)
     label[..., 1:3, :] = 1
     label[..., 1, 1] = 2

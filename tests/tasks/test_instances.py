@@ -117,20 +117,20 @@ def test_the_task_scores_a_perfect_answer_with_one_everywhere():
     target = np.stack([ids > 0, depth_map(ids)]).astype(np.float32)
     logits = torch.logit(torch.from_numpy(target)[None], eps=1e-4)
     loader = [(torch.zeros(1, 3, *ids.shape), torch.from_numpy(ids)[None, None])]
-    scores = get_task("instances").evaluate(Oracle(logits), loader)
+    scores = get_task("instances").bind().evaluate(Oracle(logits), loader)
     assert scores["dice"] == scores["iou_pooled"] == scores["ap50"] == 1.0
     assert scores["ap"] > 0.9
 
 
 def test_large_images_are_seen_in_windows_that_agree_with_the_whole(monkeypatch):
-    from nasseg import tasks
+    from nasseg.tasks import inference
 
     net = torch.nn.Conv2d(3, 2, 3, padding=1).eval()
     image = torch.rand(1, 3, 70, 90)
     whole = net(image)
-    monkeypatch.setattr(tasks, "WINDOW", 48)
+    monkeypatch.setattr(inference, "WINDOW", 48)
     with torch.no_grad():
-        windows = tasks.predict_whole(net, image)
+        windows = inference.predict_whole(net, image)
     assert windows.shape == whole.shape
     inside = (slice(None), slice(None), slice(4, 20), slice(4, 20))
     torch.testing.assert_close(windows[inside], whole[inside], atol=1e-3, rtol=1e-3)

@@ -23,7 +23,7 @@ from nasseg.training.checkpoint import load_checkpoint, save_checkpoint
 from nasseg.training.optim import make_optimizer, warmup_cosine
 from nasseg.training.recipe import initialise, scores_from_drift, train_analog
 
-TASK = get_task("segmentation")
+TASK = get_task("segmentation").bind()
 
 
 @pytest.fixture(scope="module")

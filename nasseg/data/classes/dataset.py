@@ -154,8 +154,8 @@ class ClassificationData:
 
     @property
     def kind(self) -> str:
-        """Which kind of task the data are for."""
-        return "classification"
+        """Name of the task that the data are for."""
+        return "multilabel" if self.multilabel else "classification"
 
     @property
     def size(self) -> int:

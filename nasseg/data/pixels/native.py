@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from nasseg.data.normalise import normalise
 from nasseg.data.pixels.augment import Augment
 from nasseg.data.pixels.resized import Side, ValidationSide
+from nasseg.data.pixels.targets import Retarget, retarget
+from nasseg.tasks import get_task
 from nasseg.tasks.watershed import Ids
 
 REFERENCE = 64
@@ -31,9 +33,9 @@ class NativeImage:
     image: torch.Tensor
     """uint8 (C, H, W)."""
     target: torch.Tensor
-    """uint8 (2, H, W): foreground, 0 or 255, and relative depth, 0 to 255."""
+    """uint8 (K, H, W), as the task makes it."""
     ids: Ids
-    """Instances (H, W)."""
+    """The label (H, W): instances, or as the task reads it."""
     reference: torch.Tensor
     """uint8 (C, REFERENCE, REFERENCE): points of the image on a grid."""
 
@@ -70,7 +72,7 @@ class CropLoader:
     image is drawn once.
 
     Yields image float32 (B, C, S, S), normalised as its whole image is, and target float32
-    (B, 2, S, S): foreground and relative depth, 0 to 1.
+    (B, K, S, S) as the task makes it; of nuclei foreground and relative depth, 0 to 1.
 
     Args:
         images: what to crop.
@@ -78,6 +80,8 @@ class CropLoader:
         batch_size: crops a batch.
         seed: of order, places and augmentation.
         augment: change sizes and colours, turn and flip (:mod:`nasseg.data.pixels.augment`).
+        scale: value of the targets that is shown as 1.
+        retarget: makes targets of the labels of each crop; None: those of the images are cut.
     """
 
     def __init__(
@@ -88,6 +92,8 @@ class CropLoader:
         *,
         seed: int = 0,
         augment: bool = True,
+        scale: float = 255.0,
+        retarget: Retarget | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; 1 or more is allowed")
@@ -97,6 +103,8 @@ class CropLoader:
         self.seed = seed
         self.epoch = 0
         self._augment = Augment(crop) if augment else None
+        self._scale = scale
+        self._retarget = retarget
         sides = np.array([np.sqrt(item.size[0] * item.size[1]) for item in images])
         self._shares = np.cumsum(sides / sides.sum())
 
@@ -131,10 +139,11 @@ class CropLoader:
             reference = torch.stack([self._images[row].reference for row in rows])
             reference = reference.float().div_(255.0)
             if self._augment is None:
-                yield normalise(images, reference), targets
+                images = normalise(images, reference)
             else:
                 self._augment.seed(int(rng.integers(2**31)))
-                yield self._augment(images, targets, reference)
+                images, targets = self._augment(images, targets, reference)
+            yield images, targets if self._retarget is None else self._retarget(targets)
 
     def _cut(
         self, item: NativeImage, rng: np.random.Generator
@@ -148,7 +157,10 @@ class CropLoader:
         area = (slice(None), slice(top, top + side), slice(left, left + side))
         # Together, so that what is resized or padded stays in place.
         image = item.image[area].float().div_(255.0)
-        target = item.target[area].float().div_(255.0)
+        if self._retarget is None:
+            target = item.target[area].float().div_(self._scale)
+        else:
+            target = torch.from_numpy(item.ids[None][area]).float()
         image, target = _filled(image, side), _filled(target, side)
         if side != self._crop:
             size = (self._crop, self._crop)
@@ -216,11 +228,10 @@ class NativeData(ValidationSide):
     """Short hash of ids, images and labels of both sides."""
     images: dict[Side, Sequence[NativeImage]]
     """Images of each side, in the order of its ids."""
-
-    @property
-    def kind(self) -> str:
-        """Which kind of task the data are for."""
-        return "instances"
+    kind: str = "instances"
+    """Name of the task that the data are for."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes of pixels, background first; empty: foreground and background."""
 
     def report_loader(self, batch_size: int) -> WholeLoader:
         """Every image that results are of, once."""
@@ -231,9 +242,23 @@ class NativeData(ValidationSide):
         """Side in pixels of what the network is trained on."""
         return self.crop
 
-    def train_loader(self, batch_size: int, seed: int, augment: bool = True) -> CropLoader:
-        """As many random crops of training images an epoch as there are images."""
-        return CropLoader(self.images["train"], self.crop, batch_size, seed=seed, augment=augment)
+    def train_loader(
+        self, batch_size: int, seed: int, augment: bool = True, balanced: bool = False
+    ) -> CropLoader:
+        """As many random crops of training images an epoch as there are images.
+
+        ``balanced`` means nothing here: no image has a class.
+        """
+        task = get_task(self.kind)
+        return CropLoader(
+            self.images["train"],
+            self.crop,
+            batch_size,
+            seed=seed,
+            augment=augment,
+            scale=task.target_scale,
+            retarget=retarget(task),
+        )
 
     def val_loader(self, batch_size: int) -> WholeLoader:
         """Every validation image once, whole."""
@@ -250,8 +275,8 @@ class NativeData(ValidationSide):
         return np.ascontiguousarray(pixels)
 
     def label(self, split: Side, index: int) -> npt.NDArray[np.uint8]:
-        """The foreground of one image: uint8 (H, W), 0 and 1."""
-        return (self.images[split][index].ids > 0).astype(np.uint8)
+        """The label of one image for display: uint8 (H, W), 0 and 1, or class numbers."""
+        return get_task(self.kind).label_picture(self.images[split][index].ids)
 
     def shown(self, split: Side, index: int) -> torch.Tensor:
         """One image as the network is shown it: float32 (1, C, H, W)."""

@@ -17,7 +17,8 @@ from nasseg.data._problems import Problems
 from nasseg.data.pixels.native import NativeImage, grid_points
 from nasseg.data.sources.base import Item, Pair, Source
 from nasseg.errors import DataError
-from nasseg.tasks.watershed import depth_map
+from nasseg.tasks import get_task
+from nasseg.tasks.base import LabelKind
 
 MIN_SIDE = 16
 """Least height and width of an image at native scale: what every network accepts."""
@@ -34,7 +35,9 @@ class Cache:
     images: torch.Tensor
     """uint8 (N, C, S, S)."""
     labels: torch.Tensor
-    """uint8 (N, 1, S, S), values 0 and 1, or class numbers."""
+    """(N, 1, S, S): uint8 of 0 and 1 or of class numbers, or int32 instance ids."""
+    targets: torch.Tensor | None
+    """uint8 (N, K, S, S) that training sees; None: the labels."""
     kinds: tuple[str, ...]
     """What each label was: see :func:`nasseg.data.read.read_label`."""
     traces: tuple[object, ...]
@@ -63,16 +66,23 @@ class Resizer:
     bilinear sampling without antialiasing is nearer, and costs about 0.005.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, kind: LabelKind = "foreground") -> None:
         self._image = Resize((size, size), mode="nearest-exact")
         self._label = Resize((size, size), mode="nearest-exact")
+        self._kind = kind
 
     def __call__(self, pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
-        """uint8 (C, S, S) and uint8 (1, S, S) of a pair; call it within ``plain_tensors``."""
+        """uint8 (C, S, S) and label (1, S, S) of a pair; call it within ``plain_tensors``."""
         image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pair.image, -1, 0)))
-        label = torch.from_numpy(pair.target[None].astype(np.float32))
+        # Exact for numbers below 2**24.
+        label = torch.from_numpy(pair.label(self._kind)[None].astype(np.float32))
         small = self._image(image.float())
-        return small.byte(), self._label(label).byte()
+        return small.byte(), self._label(label).to(label_type(self._kind))
+
+
+def label_type(kind: LabelKind) -> torch.dtype:
+    """How labels are kept: instances may be more than 255."""
+    return torch.int32 if kind == "instances" else torch.uint8
 
 
 def estimate_bytes(count: int, size: int, channels: int) -> int:
@@ -106,10 +116,10 @@ def preprocess(
         DataError: the estimate passes the limit, or any file has a problem; then all are listed.
     """
     check_memory(len(source.items), config)
-    size = config.image_size
-    resizer = Resizer(size)
+    size, task = config.image_size, get_task(config.kind)
+    resizer = Resizer(size, task.labels)
     images = torch.empty((len(source.items), config.channels, size, size), dtype=torch.uint8)
-    labels = torch.empty((len(source.items), 1, size, size), dtype=torch.uint8)
+    labels = torch.zeros((len(source.items), 1, size, size), dtype=label_type(task.labels))
 
     def one(index: int, pair: Pair) -> object:
         images[index], labels[index] = resizer(pair)
@@ -117,10 +127,15 @@ def preprocess(
 
     with plain_tensors():
         kinds, traces = read_all(source, one)
+    # Targets of directions are made of each view by the loader.
+    made = None
+    if not task.plain_targets and not task.directional:
+        made = torch.from_numpy(np.stack([task.targets(label[0].numpy()) for label in labels]))
     return Cache(
         ids=tuple(item.id for item in source.items),
         images=images,
         labels=labels,
+        targets=made,
         kinds=kinds,
         traces=traces,
     )
@@ -131,6 +146,7 @@ def preprocess_native(
 ) -> NativeCache:
     """Read every item of ``source`` at its own scale; arguments and errors as ``preprocess``."""
     images: dict[int, NativeImage] = {}
+    task = get_task(config.kind)
     room = config.max_cache_gb * 1e9
 
     def one(index: int, pair: Pair) -> object:
@@ -140,12 +156,10 @@ def preprocess_native(
                 f"is {height} x {width} pixels; {MIN_SIDE} x {MIN_SIDE} is the least at native "
                 "scale"
             )
-        ids = pair.instances()
+        ids = pair.label(task.labels)
         image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pair.image, -1, 0)))
-        target = np.stack([ids > 0, depth_map(ids)]) * np.float32(255)
-        images[index] = NativeImage(
-            image, torch.from_numpy(np.rint(target).astype(np.uint8)), ids, grid_points(image)
-        )
+        target = torch.from_numpy(task.targets(ids))
+        images[index] = NativeImage(image, target, ids, grid_points(image))
         if sum(item.nbytes for item in list(images.values())) > room:
             raise MemoryError
         return trace(pair.image)

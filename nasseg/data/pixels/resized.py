@@ -13,6 +13,8 @@ import torch
 
 from nasseg.data.normalise import normalise
 from nasseg.data.pixels.augment import Augment
+from nasseg.data.pixels.targets import Retarget, retarget
+from nasseg.tasks import get_task
 
 Side = Literal["train", "val", "test"]
 
@@ -95,20 +97,22 @@ class RowLoader(ABC):
 
 
 class BatchLoader(RowLoader):
-    """Batches of images and the labels of their pixels.
+    """Batches of images and the labels of their pixels, or targets made of these.
 
-    Yields image float32 (B, C, H, W), normalised, and label float32 (B, 1, H, W) of 0 and 1, or of
-    class numbers.
+    Yields image float32 (B, C, H, W), normalised, and label (B, K, H, W): float32 of 0 to 1 or of
+    class numbers, or int32 instance ids as they are.
 
     Args:
         images: uint8 (N, C, H, W).
-        labels: uint8 (N, 1, H, W), 0 and 1, or class numbers.
+        labels: uint8 (N, K, H, W), or int32 (N, 1, H, W) of instance ids.
         rows: as in :class:`RowLoader`, as are the others.
         batch_size: images a batch.
         seed: of shuffling and augmentation.
         shuffle: another order every epoch.
         augment: random views (:mod:`nasseg.data.pixels.augment`).
         drop_last: leave out a last partial batch, unless it is the only one.
+        scale: value of the labels that is shown as 1.
+        retarget: makes targets of the labels after the random views; None: they are targets.
     """
 
     def __init__(
@@ -122,20 +126,30 @@ class BatchLoader(RowLoader):
         shuffle: bool = False,
         augment: bool = False,
         drop_last: bool = False,
+        scale: float = 1.0,
+        retarget: Retarget | None = None,
     ) -> None:
         super().__init__(
             images, labels, rows, batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last
         )
         self._augment = Augment(images.shape[-1]) if augment else None
+        self._scale = scale
+        self._retarget = retarget
 
     def _shown(
         self, images: torch.Tensor, labels: torch.Tensor, seed: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        images, labels = images.float().div_(255.0), labels.float()
+        images = images.float().div_(255.0)
+        if labels.dtype == torch.uint8 or self._augment is not None:
+            labels = labels.float()
+        if self._scale != 1:
+            labels = labels.div(self._scale)
         if self._augment is None:
-            return normalise(images), labels
-        self._augment.seed(seed)
-        return self._augment(images, labels)
+            images = normalise(images)
+        else:
+            self._augment.seed(seed)
+            images, labels = self._augment(images, labels)
+        return images, labels if self._retarget is None else self._retarget(labels)
 
 
 class ValidationSide:
@@ -143,6 +157,17 @@ class ValidationSide:
 
     train_ids: tuple[str, ...]
     val_ids: tuple[str, ...]
+    multilabel = False
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """None: no image has a class."""
+        return ()
+
+    @property
+    def ids(self) -> dict[Side, tuple[str, ...]]:
+        """Ids of the images of each side."""
+        return {"train": self.train_ids, "val": self.val_ids}
 
     @property
     def report_side(self) -> Side:
@@ -172,16 +197,15 @@ class SegmentationData(ValidationSide):
     images: torch.Tensor
     """uint8 (N, C, H, W) of both sides, before normalisation."""
     labels: torch.Tensor
-    """uint8 (N, 1, H, W) of both sides: 0 and 1, or class numbers where there are ``classes``."""
+    """(N, 1, H, W) of both sides: uint8 of 0 and 1 or of class numbers, or int32 instance ids."""
     rows: dict[Side, npt.NDArray[np.intp]]
     """Where each side's images are among all, in the order of its ids."""
+    kind: str = "segmentation"
+    """Name of the task that the data are for."""
     classes: tuple[str, ...] = ()
-    """Names of the classes of pixels, background first; none = foreground and background."""
-
-    @property
-    def kind(self) -> str:
-        """Which kind of task the data are for: ``segmentation`` or ``semantic``."""
-        return "semantic" if self.classes else "segmentation"
+    """Names of the classes of pixels, background first; empty: foreground and background."""
+    targets: torch.Tensor | None = None
+    """uint8 (N, K, H, W) that training sees; None: the labels."""
 
     def report_loader(self, batch_size: int) -> BatchLoader:
         """Every image that results are of, once."""
@@ -192,17 +216,26 @@ class SegmentationData(ValidationSide):
         """Side in pixels of what the network is trained on."""
         return int(self.images.shape[-1])
 
-    def train_loader(self, batch_size: int, seed: int, augment: bool = True) -> BatchLoader:
-        """Shuffled training batches; a last partial batch is left out unless it is the only one."""
+    def train_loader(
+        self, batch_size: int, seed: int, augment: bool = True, balanced: bool = False
+    ) -> BatchLoader:
+        """Shuffled training batches; a last partial batch is left out unless it is the only one.
+
+        ``balanced`` means nothing here: no image has a class.
+        """
+        task = get_task(self.kind)
+        turned = retarget(task)
         return BatchLoader(
             self.images,
-            self.labels,
+            self.labels if self.targets is None else self.targets,
             self.rows["train"],
             batch_size,
             seed=seed,
             shuffle=True,
             augment=augment,
             drop_last=True,
+            scale=1.0 if turned is not None else task.target_scale,
+            retarget=turned,
         )
 
     def val_loader(self, batch_size: int) -> BatchLoader:
@@ -221,9 +254,10 @@ class SegmentationData(ValidationSide):
         return np.ascontiguousarray(pixels)
 
     def label(self, split: Side, index: int) -> npt.NDArray[np.uint8]:
-        """The label of one image: uint8 (H, W), 0 and 1, or class numbers."""
-        pixels: npt.NDArray[np.uint8] = self.labels[int(self.rows[split][index]), 0].numpy()
-        return pixels.copy()
+        """The label of one image for display: uint8 (H, W), 0 and 1, or class numbers."""
+        return get_task(self.kind).label_picture(
+            self.labels[int(self.rows[split][index]), 0].numpy()
+        )
 
     def shown(self, split: Side, index: int) -> torch.Tensor:
         """One image as the network is shown it: float32 (1, C, H, W)."""

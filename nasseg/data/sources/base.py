@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasseg.data._problems import Problems
+from nasseg.tasks.base import LabelKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,12 @@ class Pair:
         """(H, W)."""
         return self.ids > 0
 
-    @property
-    def target(self) -> npt.NDArray[np.uint8]:
-        """What resized data learn, (H, W): the foreground as 0 and 1, or class numbers."""
-        values = self.ids if self.kind == "classes" else self.ids > 0
-        return values.astype(np.uint8)
+    def label(self, kind: LabelKind) -> npt.NDArray[np.int32]:
+        """What a task reads of the label, (H, W): the foreground as 0 and 1, instances, or class
+        numbers."""
+        if kind == "instances":
+            return self.instances()
+        return self.ids if kind == "classes" else (self.ids > 0).astype(np.int32)
 
     def instances(self) -> npt.NDArray[np.int32]:
         """Instances (H, W), numbered from 1; those of a binary label are its connected parts."""
