@@ -14,7 +14,7 @@ import torch
 
 from nasseg.analog import chip_evaluator
 from nasseg.analog.noise import derive_seed
-from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
+from nasseg.config import AnalogConfig, DriftConfig, TrainConfig, analog_spec
 from nasseg.data import Data
 from nasseg.errors import ConfigError, DataError, NassegError, RunError
 from nasseg.evaluators.base import Arch, Evaluator
@@ -24,7 +24,6 @@ from nasseg.statistics import DAY, MONTH
 from nasseg.tasks import Task
 from nasseg.training.recipe import (
     SEED_DRIFT,
-    analog_spec,
     drift_metrics,
     initialise,
     recalibration_loader,

@@ -28,7 +28,7 @@ from nasseg.analog.noise import derive_seed
 from nasseg.analog.plan import plan_refresh
 from nasseg.analog.reuse import cached_batches
 from nasseg.analog.state import load_tensors, named_tensors
-from nasseg.config import RunConfig, TrainConfig
+from nasseg.config import RunConfig, TrainConfig, analog_spec
 from nasseg.data import ClassificationData, Data, SegmentationData, load_data
 from nasseg.errors import ConfigError, ConversionError, DataError, NassegError, RunError
 from nasseg.evaluators.shipping import find_surrogate
@@ -59,7 +59,6 @@ from nasseg.training.recipe import (
     SEED_DRIFT,
     SEED_PLAN,
     SEED_SENSITIVITY,
-    analog_spec,
     analog_task,
     drift_metrics,
     initialise,

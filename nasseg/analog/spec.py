@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from nasseg._fields import bounded, check_fields
 from nasseg._registry import unknown_name
 from nasseg.analog.memory import MemoryCoefficients, read_memory
 from nasseg.errors import SpecError
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 Memory = Literal["pcm", "hermes", "reram", "ideal", "custom"]
 DRIFT_TIMES: tuple[float, ...] = (1.0, 3600.0, 86_400.0, 2_592_000.0, 31_536_000.0)
 """Seconds after programming at which chips are evaluated: 1 s, 1 h, 1 day, 30 days, 1 year."""
-_MEMORIES = ("pcm", "hermes", "reram", "ideal", "custom")
+_MEMORIES: tuple[str, ...] = typing.get_args(Memory)
 # The largest conductance that each noise model of AIHWKit was characterised at, in microsiemens.
 _G_MAX_LIMIT = {"pcm": 40.0, "hermes": 20.7, "reram": 88.19}
 
@@ -37,26 +39,26 @@ class AnalogSpec:
     ``coefficients``."""
     coefficients: MemoryCoefficients | None = None
     """The cell where ``memory`` is ``custom``."""
-    g_max_us: float = 25.0
+    g_max_us: float = bounded(25.0, gt=0)
     """Conductance in microsiemens onto which the largest weight of a column is programmed."""
-    prog_noise_scale: float = 1.0
+    prog_noise_scale: float = bounded(1.0, ge=0)
     """Factor on the programming noise of the memory model; 0 = none."""
-    read_noise_scale: float = 1.0
+    read_noise_scale: float = bounded(1.0, ge=0)
     """Factor on the read and accumulated 1/f noise; 0 = none."""
-    drift_scale: float = 1.0
+    drift_scale: float = bounded(1.0, ge=0)
     """Factor on the drift exponent (PCM) or relaxation (ReRAM); 0 = none."""
-    dac_bits: int = 8
+    dac_bits: int = bounded(8, ge=2, le=16, zero="0 for an ideal one")
     """Resolution of the input converter in bits; 0 = ideal."""
-    adc_bits: int = 8
+    adc_bits: int = bounded(8, ge=2, le=16, zero="0 for an ideal one")
     """Resolution of the output converter in bits; 0 = ideal."""
-    adc_bound: float = 10.0
+    adc_bound: float = bounded(10.0, ge=0)
     """Output at which the ADC saturates, in units of (largest weight x full input); 0 = never."""
-    out_noise: float = 0.04
+    out_noise: float = bounded(0.04, ge=0, le=1)
     """Standard deviation of the additive output noise of a tile, in the units of ``adc_bound``."""
-    tile_rows: int = 512
+    tile_rows: int = bounded(512, ge=0, words="0 (unlimited) or more")
     """Inputs of one crossbar; larger layers are split, each part with its own DAC and ADC.
     0 = unlimited."""
-    tile_cols: int = 256
+    tile_cols: int = bounded(256, ge=0, words="0 (unlimited) or more")
     """Outputs of one crossbar; 0 = unlimited."""
     column_scaling: bool = True
     """A digital scale per output column (otherwise one per tile)."""
@@ -66,13 +68,13 @@ class AnalogSpec:
     learn_input_range: bool = False
     """The DAC ranges are parameters that training moves (Rasch et al., Nature Communications
     2023); otherwise they stay as calibrated."""
-    input_range_decay: float = 0.0
+    input_range_decay: float = bounded(0.0, ge=0, le=1)
     """Pull of learned ranges towards 0 while over 95 % of the inputs are not clipped; 0 = none.
     Part of the gradient, as in AIHWKit: where mixed precision scales the loss, it is weaker."""
-    weight_noise: float = 0.08
+    weight_noise: float = bounded(0.06, ge=0, le=1)
     """Standard deviation of the Gaussian noise added to the weights of each training step, as a
     fraction of the largest weight of the tile; 0 = none."""
-    clip_sigma: float = 2.5
+    clip_sigma: float = bounded(2.5, ge=0)
     """Weights beyond this many standard deviations of the tile are clipped after each training
     step (Rasch et al., Nature Communications 2023); 0 = no clipping."""
     remap: bool = True
@@ -81,6 +83,7 @@ class AnalogSpec:
     def __post_init__(self) -> None:
         if self.memory not in _MEMORIES:
             raise unknown_name("memory", self.memory, _MEMORIES)
+        check_fields(self, error=SpecError)
         if (self.memory == "custom") != (self.coefficients is not None):
             raise SpecError(
                 f"memory is {self.memory!r} and coefficients are "
@@ -90,24 +93,9 @@ class AnalogSpec:
         limit = _G_MAX_LIMIT.get(self.memory, math.inf)
         if self.coefficients is not None:
             limit = self.coefficients.drift_conductance_us[-1]
-        if not 0 < self.g_max_us <= limit:
+        if self.g_max_us > limit:
             allowed = f"above 0, at most {limit:g} uS, where {self.memory} was characterised"
             raise SpecError(f"g_max_us is {self.g_max_us!r}; allowed: {allowed}")
-        for name in ("prog_noise_scale", "read_noise_scale", "drift_scale", "adc_bound"):
-            _range(name, getattr(self, name), 0, math.inf)
-        for name in ("out_noise", "weight_noise"):
-            _range(name, getattr(self, name), 0, 1)
-        _range("clip_sigma", self.clip_sigma, 0, math.inf)
-        for name in ("dac_bits", "adc_bits"):
-            bits = getattr(self, name)
-            if bits != 0 and not 2 <= bits <= 16:
-                raise SpecError(f"{name} is {bits!r}; allowed: 2 to 16, or 0 for an ideal one")
-        for name in ("tile_rows", "tile_cols"):
-            if getattr(self, name) < 0:
-                raise SpecError(
-                    f"{name} is {getattr(self, name)!r}; allowed: 0 (unlimited) or more"
-                )
-        _range("input_range_decay", self.input_range_decay, 0, 1)
         exact = not (self.dac_bits or self.adc_bits or self.adc_bound or self.out_noise)
         if self.learn_input_range and exact:
             raise SpecError(
@@ -124,10 +112,6 @@ class AnalogSpec:
             raise SpecError(
                 f"tile_rows is {self.tile_rows} and tile_cols is {self.tile_cols}; allowed: both "
                 "limited or both 0 (AIHWKit splits a layer in both directions or in none)"
-            )
-        if self.drift_compensation not in ("none", "global", "column"):
-            raise unknown_name(
-                "drift_compensation", self.drift_compensation, ("none", "global", "column")
             )
         if self.adc_bits and self.adc_bound == 0:
             raise SpecError(
@@ -189,12 +173,6 @@ class AnalogSpec:
         from nasseg.analog.rpu_config import build
 
         return build(self)
-
-
-def _range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high or math.isnan(value):
-        upper = f" to {high:g}" if math.isfinite(high) else " or more"
-        raise SpecError(f"{name} is {value!r}; allowed: {low:g}{upper}")
 
 
 PRESETS: dict[str, AnalogSpec] = {

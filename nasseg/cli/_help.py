@@ -39,7 +39,7 @@ _METAVARS = (
 
 
 def _metavar(setting: Setting) -> str:
-    kind = setting.allowed
+    kind = setting.allowed.removesuffix(", or null")
     for words, short in _METAVARS:
         if words in kind:
             return short
@@ -58,7 +58,8 @@ def _default(value: Any) -> str:
 def _flag(setting: Setting) -> tuple[str, str]:
     text = setting.help.replace("``", "").rstrip(".")
     also = "".join(f"; {_default(value)} with {key}" for key, value in setting.following)
-    return f"--{setting.key} {_metavar(setting)}", f"{text} [{_default(setting.default)}{also}]"
+    default = setting.facts.unset or _default(setting.default)
+    return f"--{setting.key} {_metavar(setting)}", f"{text} [{default}{also}]"
 
 
 def config_help(

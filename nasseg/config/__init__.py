@@ -6,7 +6,7 @@ known of a setting stands on its field: default, help, bounds, short flag, when 
 
 from nasseg.analog.spec import DRIFT_TIMES
 from nasseg.config._setting import Setting, SettingFacts, aliases, setting_facts, settings
-from nasseg.config.analog import AnalogConfig
+from nasseg.config.analog import AnalogConfig, SpecConfig, analog_spec
 from nasseg.config.data import MEDMNIST_SETS, DataConfig
 from nasseg.config.drift import DriftConfig
 from nasseg.config.identity import differences, flatten, to_dict
@@ -28,8 +28,10 @@ __all__ = [
     "SearchConfig",
     "Setting",
     "SettingFacts",
+    "SpecConfig",
     "TrainConfig",
     "aliases",
+    "analog_spec",
     "default_space",
     "differences",
     "flatten",

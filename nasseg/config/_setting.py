@@ -36,6 +36,10 @@ class SettingFacts(Facts):
     """It is reported with what a search found."""
     only_for: str = ""
     """The kind of task that has it."""
+    unset: str = ""
+    """Words for None in the help, where that is the default."""
+    spec: str = ""
+    """The field of ``AnalogSpec`` that it sets."""
     used_by: str = ""
     """The search strategy that has it; without that its value means nothing."""
 

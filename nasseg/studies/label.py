@@ -26,6 +26,7 @@ from nasseg.config import (
     DataConfig,
     LabelConfig,
     RunConfig,
+    analog_spec,
     flatten,
     to_dict,
 )
@@ -43,7 +44,7 @@ from nasseg.search.measured.study import MeasuredStudy, terminable
 from nasseg.search.measured.trials import Slot
 from nasseg.search_spaces import SearchSpace, get_space, list_spaces
 from nasseg.tasks import task_for
-from nasseg.training.recipe import analog_spec, analog_task, select_device
+from nasseg.training.recipe import analog_task, select_device
 
 if TYPE_CHECKING:
     from nasseg.data import Data
@@ -232,11 +233,9 @@ def study_settings(config: LabelConfig, space: SearchSpace, fingerprint: str) ->
     """What the measured values and their order depend on, whatever machine they are made on."""
     free = free_settings(LabelConfig)
     settings = {key: value for key, value in to_dict(config).items() if key not in free}
-    # Images and memories of YAML files are known by what is in them, wherever they lie.
-    settings["data"] = {**settings["data"], "fingerprint": fingerprint}
-    del settings["data"]["path"]
-    settings["analog"] = {**settings["analog"], "hardware": analog_spec(config.analog).to_dict()}
-    del settings["analog"]["preset"]
+    settings = _without_places(settings)
+    settings["data"]["fingerprint"] = fingerprint
+    settings["analog"]["hardware"] = analog_spec(config.analog).to_dict()
     settings["space"] = f"{space.name} v{space.version}"
     plain: dict[str, Any] = _as_json(settings)
     return plain
@@ -244,9 +243,16 @@ def study_settings(config: LabelConfig, space: SearchSpace, fingerprint: str) ->
 
 def study_defaults() -> dict[str, dict[str, Any]]:
     """Defaults of the settings that may be younger than a study."""
-    defaults = young_defaults(LabelConfig, ("data", "train", "analog"))
-    del defaults["data"]["path"]
-    return defaults
+    return _without_places(young_defaults(LabelConfig, ("data", "train", "analog")))
+
+
+def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those of what is known by its content: images and hardware."""
+    known = {"data": ("path",), "analog": ("preset", "spec")}
+    return settings | {
+        section: {name: value for name, value in settings[section].items() if name not in names}
+        for section, names in known.items()
+    }
 
 
 def _as_json(value: Any) -> Any:

@@ -24,7 +24,7 @@ from nasseg.analog.calibrate import batch_norms, recalibrate_batch_norms
 from nasseg.analog.chips import all_tiles
 from nasseg.analog.noise import derive_seed, seeded
 from nasseg.analog.rpu_config import set_weight_noise
-from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
+from nasseg.config import AnalogConfig, DriftConfig, TrainConfig, analog_spec
 from nasseg.data import ClassificationData, Data
 from nasseg.errors import ConfigError
 from nasseg.statistics import DAY, MONTH, ages, spread, values_at
@@ -105,21 +105,6 @@ def train_digital(
     )
 
 
-def analog_spec(config: AnalogConfig) -> AnalogSpec:
-    """The hardware of a run: its preset with the weight noise of its retraining."""
-    spec = AnalogSpec.preset(config.preset)
-    if spec.memory == "ideal":
-        return spec
-    return spec.replace(
-        weight_noise=config.weight_noise if config.noise == "gaussian" else 0.0,
-        drift_compensation=config.compensation,
-        clip_sigma=config.clip_sigma,
-        remap=config.remap,
-        learn_input_range=config.learn_input_range,
-        input_range_decay=config.input_range_decay,
-    )
-
-
 def to_analog(
     digital: nn.Module,
     config: AnalogConfig,
@@ -128,11 +113,12 @@ def to_analog(
     size: int,
     seed: int,
     digital_layers: Sequence[str] | None = None,
+    spec: AnalogSpec | None = None,
 ) -> tuple[nn.Module, Coverage]:
     """Convert a trained network and check the coverage; the input ranges are still 1.
 
     Multiply-accumulates are counted for an input (1, ``channels``, ``size``, ``size``).
-    ``digital_layers`` stay digital; none = those that ``config`` names.
+    ``digital_layers`` stay digital, and the hardware is ``spec``; None: as ``config`` says.
     """
     device = next(digital.parameters()).device
     example = torch.zeros((1, channels, size, size), device=device)
@@ -140,7 +126,7 @@ def to_analog(
         digital_layers = config.named_digital_layers
     analog, coverage = convert(
         digital,
-        analog_spec(config),
+        analog_spec(config) if spec is None else spec,
         digital_layers=digital_layers,
         example=example,
         seed=seed,
@@ -177,16 +163,16 @@ def train_analog(
         # The ranges below are of activations as BatchNorm will scale them in training; without
         # statistics, those of a new network shrink from layer to layer.
         recalibrate_batch_norms(first, _statistics(data, train, seed) or ())
+    spec = analog_spec(config)
     analog, coverage = to_analog(
-        first, config, channels=data.in_channels, size=data.size, seed=stage_seed
+        first, config, channels=data.in_channels, size=data.size, seed=stage_seed, spec=spec
     )
     calibrate_input_ranges(
         analog, data.calibration_loader(train.batch_size), quantile=config.input_quantile
     )
     if config.epochs == 0:
         return analog, coverage, None
-    spec = analog_spec(config)
-    ramp = _noise_ramp(analog, config)
+    ramp = _noise_ramp(analog, config, spec)
     if not config.output_noise:
         _set_output_noise(analog, 0.0)
 
@@ -270,9 +256,10 @@ def _set_output_noise(analog: nn.Module, std: float) -> None:
         tile.rpu_config.forward.out_noise = std
 
 
-def _noise_ramp(analog: nn.Module, config: AnalogConfig) -> Callable[[int], dict[str, Any]]:
+def _noise_ramp(
+    analog: nn.Module, config: AnalogConfig, spec: AnalogSpec
+) -> Callable[[int], dict[str, Any]]:
     """A function of the epoch that sets the weight noise of training and says its size."""
-    spec = analog_spec(config)
     memory = config.noise == "memory" and spec.memory != "ideal"
     tiles = all_tiles(analog)
     source = noise_source(analog)
