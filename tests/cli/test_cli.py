@@ -124,7 +124,7 @@ def test_every_setting_has_a_flag_with_a_help_text(capsys: pytest.CaptureFixture
     text = capsys.readouterr().out
     for key, setting in settings(RunConfig).items():
         assert f"--{key} " in text
-        assert setting.help, f"{key} has no docstring in nasseg/config.py"
+        assert setting.help, f"{key} has no docstring in nasseg/config"
 
 
 # -- settings -------------------------------------------------------------------------------
