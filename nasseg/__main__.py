@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> int:
-    """Run the command line; the exit status."""
+    """Run the command line and return its exit status."""
     from nasseg.cli import main as run
 
     return run(sys.argv[1:])

@@ -39,7 +39,7 @@ class Diagnosis:
 
 
 def read_requirements(distribution: str = "nasseg") -> list[Package]:
-    """The requirements of an installed distribution that apply here, each with what is installed.
+    """Return the requirements of a distribution that apply here, with the installed versions.
 
     Requirements are read from the distribution's own metadata, so that there is one place for
     pins. Extras that name the distribution itself (``nasseg[test]``) are left out.
@@ -74,7 +74,7 @@ def read_requirements(distribution: str = "nasseg") -> list[Package]:
 
 
 def check_digital_forward(device: str) -> str:
-    """One convolution of torch; what was run, in words."""
+    """Run one convolution of torch and return its description."""
     import torch
 
     weight = torch.ones(4, 3, 3, 3, device=device)
@@ -85,7 +85,7 @@ def check_digital_forward(device: str) -> str:
 
 
 def check_analog_forward(device: str) -> str:
-    """One 3x3 analog convolution on AIHWKit's torch tile, programmed and drifted by a day."""
+    """Run a 3x3 analog convolution on AIHWKit's torch tile, programmed and drifted by a day."""
     import torch
     from aihwkit.nn import AnalogConv2d
     from aihwkit.simulator.configs import TorchInferenceRPUConfig
@@ -109,7 +109,7 @@ def check_analog_forward(device: str) -> str:
 
 
 def check_analog_layers(device: str) -> str:
-    """A convolution converted as runs convert it, and what computes around its products."""
+    """Convert a convolution as runs do, and return what computes around its products."""
     import torch
 
     from nasseg.analog import AnalogSpec, convert
@@ -129,7 +129,7 @@ def check_analog_layers(device: str) -> str:
 
 
 def _cuda_devices(device: str) -> list[str]:
-    """Devices whose generator a check on ``device`` draws from, beside that of the CPU."""
+    """Return the devices whose generator a check draws from, beside that of the CPU."""
     return [] if device == "cpu" else [device]
 
 
@@ -198,7 +198,7 @@ def _run_checks(device: str) -> Iterator[tuple[str, bool, str]]:
 
 
 def _resolve(device: str) -> str:
-    """Name of the device that a run would take; ``device`` itself where that cannot be found out.
+    """Return the device that a run would take; ``device`` itself where that is unknown.
 
     Raises:
         ConfigError: there is no such device here.

@@ -33,7 +33,7 @@ MAX_AGE = 100 * UNITS["year"]
 
 
 def time_name(seconds: float) -> str:
-    """A time after programming in words: ``1 s``, ``1 h``, ``30 days``, ``1 year``."""
+    """Return a time after programming as text: ``1 s``, ``1 h``, ``30 days``, ``1 year``."""
     for unit, size in UNITS.items():
         count = seconds / size
         # Months are read but not written: 30 days are exact.
@@ -44,7 +44,7 @@ def time_name(seconds: float) -> str:
 
 
 def parse_time(text: str, key: str = "at") -> float:
-    """Seconds of ``1day``, ``30 days``, ``1h``, ``1year`` or plain seconds.
+    """Return the seconds of ``1day``, ``30 days``, ``1h``, ``1year`` or plain seconds.
 
     Args:
         text: number and unit.
@@ -68,7 +68,7 @@ def parse_time(text: str, key: str = "at") -> float:
 
 
 def duration_name(seconds: float) -> str:
-    """A wall-clock duration: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    """Return a wall-clock duration as text: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
@@ -104,14 +104,14 @@ def score_name(key: str | None) -> str:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """A metric with fixed digits; a dash where it is missing or not finite."""
+    """Return a metric with fixed digits; a dash where it is missing or not finite."""
     if isinstance(value, (int, float)) and math.isfinite(value):
         return f"{value:.{digits}f}"
     return "-"
 
 
 def value_text(value: float) -> str:
-    """A score of any size in few characters; a dash where it is unknown."""
+    """Return a score of any size in few characters; a dash where it is unknown."""
     if not math.isfinite(value):
         return "-"
     if abs(value) >= 1000 or value == int(value):

@@ -23,9 +23,10 @@ import torch
 
 from nasseg.analog import chip_evaluator
 from nasseg.analog.noise import derive_seed
+from nasseg.cli import script_main
 from nasseg.config import AnalogConfig, DataConfig, DriftConfig, TrainConfig
 from nasseg.data import load_data
-from nasseg.errors import ConfigError, NassegError
+from nasseg.errors import ConfigError
 from nasseg.io import write_bytes, write_text
 from nasseg.report.style import BLUE, MUTED, look, new_figure, quiet, to_png
 from nasseg.search_spaces import get_space
@@ -110,11 +111,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    try:
-        measure_all(options)
-    except NassegError as error:
-        sys.stderr.write(f"ablation: error: {error}\n")
-        return 1
+    measure_all(options)
     rows = Path(options.out) / "rows.csv"
     sys.stdout.write(to_markdown(rows))
     if len(_whole(rows)) < 2:
@@ -309,4 +306,4 @@ def to_markdown(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(script_main(main))

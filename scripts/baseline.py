@@ -19,8 +19,8 @@ import torch
 from monai.networks.nets import UNet
 from torch import nn
 
+from nasseg.cli import script_main
 from nasseg.data import load_data
-from nasseg.errors import NassegError
 from nasseg.io import read_json, write_json
 from nasseg.records.folder import read_run_config
 from nasseg.tasks import task_for
@@ -78,27 +78,23 @@ def main() -> int:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    try:
-        config = read_run_config(options.like)
-        data = load_data(config.data)
-        task = task_for(data, config.train)
-        params = int(read_json(Path(options.like) / "best.json")["params"])
-        channels = (config.data.channels, task.out_channels)
-        width = nearest_width(params, *channels)
-        net = initialise(lambda _: plain_unet(width, *channels), config.seed, torch.device("cpu"))
-        begun = time.perf_counter()
-        result = train_digital(
-            net,
-            data,
-            task,
-            dataclasses.replace(config.train, weights=None, freeze_until=None, unfreeze_every=0),
-            seed=config.seed,
-            checkpoint=Path(options.out).with_suffix(".ckpt"),
-            progress=True,
-        )
-    except (NassegError, OSError) as error:
-        sys.stderr.write(f"baseline: error: {error}\n")
-        return 1
+    config = read_run_config(options.like)
+    data = load_data(config.data)
+    task = task_for(data, config.train)
+    params = int(read_json(Path(options.like) / "best.json")["params"])
+    channels = (config.data.channels, task.out_channels)
+    width = nearest_width(params, *channels)
+    net = initialise(lambda _: plain_unet(width, *channels), config.seed, torch.device("cpu"))
+    begun = time.perf_counter()
+    result = train_digital(
+        net,
+        data,
+        task,
+        dataclasses.replace(config.train, weights=None, freeze_until=None, unfreeze_every=0),
+        seed=config.seed,
+        checkpoint=Path(options.out).with_suffix(".ckpt"),
+        progress=True,
+    )
     write_json(
         options.out,
         {
@@ -115,4 +111,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(script_main(main))

@@ -36,9 +36,10 @@ import torch
 from scipy.stats import kendalltau
 from tqdm import tqdm
 
+from nasseg.cli import script_main
 from nasseg.config import DataConfig, SearchConfig, TrainConfig
 from nasseg.data import ClassificationData, load_data
-from nasseg.errors import ConfigError, DataError, NassegError
+from nasseg.errors import ConfigError, DataError
 from nasseg.evaluators import XGBoostEvaluator
 from nasseg.evaluators.boosting import LEAST_ROWS
 from nasseg.evaluators.cost import row_keys
@@ -85,12 +86,7 @@ def main(words: list[str] | None = None) -> int:
     options = _parser().parse_args(words)
     if options.threads:
         torch.set_num_threads(options.threads)
-    try:
-        options.work(options)
-    except NassegError as error:
-        sys.stderr.write(f"bench_cells: error: {error}\n")
-        return 2 if isinstance(error, ConfigError) else 1
-    return 0
+    return script_main(lambda: options.work(options), "bench_cells")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nasseg import pipeline
+from nasseg.cli import script_main
 from nasseg.cli._flags import split_flags
 from nasseg.compare import compare, format_comparison, write_comparison
 from nasseg.config import RunConfig, aliases, settings
@@ -31,7 +32,7 @@ from nasseg.config.reading import (
     read_yaml,
     with_network,
 )
-from nasseg.errors import ConfigError, NassegError, RunError
+from nasseg.errors import ConfigError, RunError
 
 SEARCH = "search"
 """Instead of an architecture: each run searches."""
@@ -48,23 +49,18 @@ PLANNED = {
 def main(words: list[str] | None = None) -> int:
     """Run what is missing, then compare."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        options = _options(words)
-        runs = planned(options)
-        busy = [folder for folder, config in runs if not _done(folder, config)]
-        if busy:
-            sys.stderr.write(f"others work on {len(busy)} runs; the same command compares then\n")
-            return 0
-        found = compare([folder for folder, _ in runs])
-        write_comparison(found, options.out)
-        sys.stdout.write(format_comparison(found) + "\n")
-    except (NassegError, OSError) as error:
-        sys.stderr.write(f"bench_classification: error: {error}\n")
-        return 2 if isinstance(error, ConfigError) else 1
-    except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command continues\n")
-        return 130
-    return 0
+    return script_main(lambda: _run_and_compare(_options(words)), "bench_classification")
+
+
+def _run_and_compare(options: argparse.Namespace) -> None:
+    runs = planned(options)
+    busy = [folder for folder, config in runs if not _done(folder, config)]
+    if busy:
+        sys.stderr.write(f"others work on {len(busy)} runs; the same command compares then\n")
+        return
+    found = compare([folder for folder, _ in runs])
+    write_comparison(found, options.out)
+    sys.stdout.write(format_comparison(found) + "\n")
 
 
 def _options(words: list[str] | None) -> argparse.Namespace:

@@ -29,7 +29,8 @@ import pandas as pd
 import xgboost as xgb
 from tqdm import tqdm
 
-from nasseg.errors import ConfigError, DataError, NassegError
+from nasseg.cli import script_main
+from nasseg.errors import DataError, RunError
 from nasseg.evaluators.boosting import LEAST_ROWS, fit_head, predict, tau
 from nasseg.evaluators.cost import row_keys
 from nasseg.io import read_json, write_json, write_text
@@ -82,25 +83,20 @@ def main() -> int:
     options = parser.parse_args()
     if options.table and (options.bench or options.drawn_only):
         parser.error("--table goes with neither --bench nor --drawn-only")
-    try:
-        domain, scores, source, trend = (
-            (*read_csv(Path(options.table), options.score, options.columns), None)
-            if options.table
-            else from_bench(options.bench, options.score, drawn_only=options.drawn_only)
+    domain, scores, source, trend = (
+        (*read_csv(Path(options.table), options.score, options.columns), None)
+        if options.table
+        else from_bench(options.bench, options.score, drawn_only=options.drawn_only)
+    )
+    if trend is None and WITH_SHORT in (options.strategies or ()):
+        raise DataError(
+            f"strategies is {WITH_SHORT}: {source} has no short trainings of other architectures"
         )
-        if trend is None and WITH_SHORT in (options.strategies or ()):
-            raise ConfigError(
-                f"strategies is {WITH_SHORT}: {source} has no short trainings of other "
-                "architectures"
-            )
-        possible = [name for name in LABELS if trend is not None or name != WITH_SHORT]
-        options.strategies = options.strategies or possible
-        options.trend = trend
-        runs = run_all(domain, scores, options)
-        report(runs, scores, source, ranked_by(domain, scores, trend), options)
-    except NassegError as error:
-        sys.stderr.write(f"bench_search: error: {error}\n")
-        return 1
+    possible = [name for name in LABELS if trend is not None or name != WITH_SHORT]
+    options.strategies = options.strategies or possible
+    options.trend = trend
+    runs = run_all(domain, scores, options)
+    report(runs, scores, source, ranked_by(domain, scores, trend), options)
     return 0
 
 
@@ -124,7 +120,7 @@ def from_bench(
         see = Features(bench.space, low_fidelity=short)
     rows = ~bench.searched if drawn_only else np.ones(len(bench), dtype=bool)
     if not rows.any():
-        raise ConfigError(f"{bench.path}: a search proposed all of it; nothing was drawn at random")
+        raise DataError(f"{bench.path}: a search proposed all of it; nothing was drawn at random")
     domain = TableDomain(bench.matrix[rows], bench.space.feature_names, see.matrix)
     name = "NASSeg-Bench v1" if path is None else bench.path.name
     drawn = " drawn at random" if drawn_only else ""
@@ -203,7 +199,7 @@ def check_settings(
     settings = {"table": table, "queries": options.queries, "batch": options.batch}
     file = Path(options.out) / "settings.json"
     if file.exists() and read_json(file) != settings:
-        raise ConfigError(
+        raise RunError(
             f"{options.out} holds searches of {read_json(file)}, these are of {settings}; choose "
             "another --out"
         )
@@ -369,4 +365,4 @@ def report(
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(script_main(main))

@@ -31,7 +31,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nasseg.cli import main as nasseg
-from nasseg.errors import ConfigError, DataError, NassegError
+from nasseg.cli import script_main
+from nasseg.errors import ConfigError, DataError, RunError
 from nasseg.evaluators import NASSegBench, XGBoostEvaluator
 from nasseg.evaluators.shipping import find_surrogate, shipped_low_fidelity
 from nasseg.io import read_json, write_text
@@ -99,18 +100,14 @@ def main() -> int:
             f"--draw-seed is {options.draw_seed}; allowed: 0 or more, but none of --seeds "
             f"({', '.join(map(str, options.seeds))}), with which nothing shall have been chosen"
         )
-    try:
-        bench = NASSegBench(options.bench)
-        ours = networks(bench, options, out)
-        rows = trained(ours, options, out)
-        said = told(bench, options, out) + told_of_luck(bench, options)
-        page = describe(rows, said, "python " + " ".join(sys.argv))
-        write_text(out / "README.md", page)
-        draw(rows, out / "drift.png")
-        rows.drop(columns="arch").to_csv(out / "trained.csv", index=False)
-    except NassegError as error:
-        sys.stderr.write(f"bench_winner: error: {error}\n")
-        return 1
+    bench = NASSegBench(options.bench)
+    ours = networks(bench, options, out)
+    rows = trained(ours, options, out)
+    said = told(bench, options, out) + told_of_luck(bench, options)
+    page = describe(rows, said, "python " + " ".join(sys.argv))
+    write_text(out / "README.md", page)
+    draw(rows, out / "drift.png")
+    rows.drop(columns="arch").to_csv(out / "trained.csv", index=False)
     sys.stdout.write(page)
     return 0
 
@@ -127,7 +124,7 @@ def networks(
         found = bench.path
         possible = searched & (sizes <= most)
         if not possible.any():
-            raise ConfigError(
+            raise DataError(
                 f"{found}: all {searched.sum()} architectures that a search proposed have more "
                 f"than {most} parameters, those of the best random one; --surrogate auto searches"
             )
@@ -156,13 +153,13 @@ def networks(
         arch = space.canonical(value.get("arch", value))
     params = int(space.count_params(space.encode([arch]))[0])
     if params > most:
-        raise ConfigError(
+        raise DataError(
             f"{found}: {params} parameters; allowed: {most} or fewer, those of the best random one"
         )
     one, other = space.network_keys(space.encode([arch, best]))
     # Found anew, it is a tie.
     if one == other and not options.measure:
-        raise ConfigError(f"{found}: it is the best random one itself; nothing to compare")
+        raise DataError(f"{found}: it is the best random one itself; nothing to compare")
     plain = get_space("basicunet")
     larger = [
         w for w in WIDTHS if plain.count_params(plain.encode([{"width": w}]))[0] >= params
@@ -189,7 +186,7 @@ def drawn(bench: NASSegBench, options: argparse.Namespace) -> NDArray[np.bool_]:
     of them as the search measured."""
     possible = np.flatnonzero(~bench.searched)
     if not len(possible):
-        raise ConfigError(f"{bench.path}: a search proposed all of it; nothing was drawn at random")
+        raise DataError(f"{bench.path}: a search proposed all of it; nothing was drawn at random")
     count = options.measure or len(possible)
     if count > len(possible):
         raise ConfigError(
@@ -296,7 +293,7 @@ def run(words: list[str]) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         status = nasseg(words)
     if status:
-        raise ConfigError(f"nasseg {' '.join(words)} failed; what it said is above")
+        raise RunError(f"nasseg {' '.join(words)} failed; what it said is above")
 
 
 def told(bench: NASSegBench, options: argparse.Namespace, out: Path) -> str:
@@ -389,4 +386,4 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(script_main(main))

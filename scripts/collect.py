@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nasseg.errors import NassegError
+from nasseg.cli import script_main
+from nasseg.errors import RunError
 from nasseg.io import read_json, write_bytes, write_text
 from nasseg.records.folder import read_run_config
 from nasseg.report.style import BLUE, INK, ORANGE, look, new_figure, quiet, to_png
@@ -39,10 +40,9 @@ def main() -> int:
     out = Path(options.out)
     try:
         summaries = [read_json(Path(run) / "summary.json") for run in options.runs]
-        commands = [_command(Path(run)) for run in options.runs]
-    except (NassegError, OSError, ValueError) as error:
-        sys.stderr.write(f"collect: error: {error}\n")
-        return 1
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    commands = [_command(Path(run)) for run in options.runs]
     seeds = [summary["seed"] for summary in summaries]
     for run, summary in zip(options.runs, summaries, strict=True):
         trouble = ""
@@ -51,8 +51,7 @@ def main() -> int:
         elif seeds.count(summary["seed"]) > 1:
             trouble = f"another run has seed {summary['seed']} too; runs must differ by it"
         if trouble:
-            sys.stderr.write(f"collect: error: {run}: {trouble}\n")
-            return 1
+            raise RunError(f"{run}: {trouble}")
     table = pd.concat(
         [
             pd.read_csv(Path(run) / "drift.csv").assign(seed=summary["seed"])
@@ -222,4 +221,4 @@ def _picture(table: pd.DataFrame, digital: dict[int, dict[str, float]]) -> Any:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(script_main(main))

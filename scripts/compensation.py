@@ -21,8 +21,8 @@ from nasseg.analog import evaluate_drift, recalibrate_batch_norms
 from nasseg.analog.calibrate import preserved_batch_norms
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.reuse import cached_batches
+from nasseg.cli import script_main
 from nasseg.config import DriftConfig
-from nasseg.errors import NassegError
 from nasseg.io import write_text
 from nasseg.pipeline import Job
 from nasseg.records.folder import RunFolder, read_run_config
@@ -45,11 +45,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    try:
-        text = measure(options)
-    except NassegError as error:
-        sys.stderr.write(f"compensation: error: {error}\n")
-        return 1
+    text = measure(options)
     write_text(options.out, text)
     sys.stdout.write(text)
     return 0
@@ -113,4 +109,4 @@ def measure(options: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(script_main(main))

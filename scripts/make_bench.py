@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nasseg.errors import NassegError
+from nasseg.cli import script_main
 from nasseg.evaluators import NASSegBench
 from nasseg.evaluators.base import Matrix
 from nasseg.evaluators.bench import DRAWN, RANDOM, SEARCHED, make_bench, read_bench
@@ -57,13 +57,9 @@ def main() -> int:
             )
         entry = {"path": file, "space": options.space, "budget": budget, "seed": int(seed)}
         entries.append({**entry, DRAWN: drawn})
-    try:
-        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-        make_bench(entries, options.out)
-        page = describe(NASSegBench(options.out), "python " + " ".join(sys.argv))
-    except NassegError as error:
-        sys.stderr.write(f"make_bench: error: {error}\n")
-        return 1
+    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+    make_bench(entries, options.out)
+    page = describe(NASSegBench(options.out), "python " + " ".join(sys.argv))
     write_text(options.page, page)
     sys.stdout.write(page)
     return 0
@@ -167,4 +163,4 @@ def hypercube_alone(X: Matrix, day1: FloatArray, drawn: NDArray[np.bool_]) -> li
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(script_main(main))

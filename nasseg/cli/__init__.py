@@ -39,7 +39,7 @@ _COMMANDS = {command.name: command for _, commands in _GROUPS for command in com
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status."""
+    """Run one command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     return script_main(lambda: _dispatch(words), "nasseg")
 

@@ -67,12 +67,12 @@ class Command:
     check_words: CheckWords = no_words
 
     def help(self) -> str:
-        """The help text."""
+        """Return the help text."""
         usage = f"{self.name} {self.usage}".rstrip()
         return simple_help(usage, self.description, [flag.entry for flag in self.flags])
 
     def __call__(self, words: Sequence[str]) -> int:
-        """Run the command on command-line words; the exit status.
+        """Run the command on command-line words and return its exit status.
 
         Raises:
             ConfigError: a flag or a word is not allowed.
@@ -106,7 +106,7 @@ def start_logging(quiet: bool) -> None:
 
 
 def script_main(work: Callable[[], int | None], name: str | None = None) -> int:
-    """Run ``work``; an error that is raised on purpose is one line on stderr.
+    """Run ``work``, with one line on stderr for an error that is raised on purpose.
 
     Args:
         work: what a script does; returns its exit status, None for 0.
@@ -120,7 +120,7 @@ def script_main(work: Callable[[], int | None], name: str | None = None) -> int:
         return work() or 0
     except (NassegError, OSError) as error:
         if isinstance(error, BrokenPipeError):
-            # The reader (head, less) has left: nothing to say, and nobody to say it to.
+            # The reader (head, less) has left, and no message would arrive.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         sys.stderr.write(f"{name or Path(sys.argv[0]).stem}: error: {error}\n")

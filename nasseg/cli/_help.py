@@ -15,7 +15,7 @@ HELP = ("-h, --help", "This text.")
 
 
 def rows(entries: Iterable[tuple[str, str]], indent: int = INDENT) -> str:
-    """Two columns: a flag or a name, and its wrapped explanation."""
+    """Return two columns: a flag or a name, and its wrapped explanation."""
     lines = []
     for left, right in entries:
         wrapped = textwrap.wrap(right, WIDTH - indent) or [""]
@@ -70,7 +70,7 @@ def config_help(
     own: Sequence[tuple[str, str]] = (),
     common: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Help of a command whose flags are the settings of a config dataclass.
+    """Return the help of a command whose flags are the settings of a config dataclass.
 
     ``own`` and ``common`` are entries of its other flags, before and after the short names.
     """
@@ -101,13 +101,13 @@ def config_help(
 
 
 def simple_help(usage: str, purpose: str, flags: Sequence[tuple[str, str]]) -> str:
-    """Help of a command with a few flags of its own."""
+    """Return the help of a command with a few flags of its own."""
     listed = rows([*flags, HELP])
     return f"usage: nasseg {usage}\n\n{textwrap.fill(purpose, WIDTH)}\n\n{listed}\n"
 
 
 def main_help(version: str, groups: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:
-    """Help of the whole command: every subcommand with its purpose."""
+    """Return the help of ``nasseg``: every command with its purpose."""
     parts = [
         f"nasseg {version}: networks that keep their accuracy on analog in-memory hardware",
         "usage: nasseg COMMAND [options]\n       nasseg COMMAND --help",

@@ -50,7 +50,7 @@ class SettingsCommand(Generic[C]):
     """Flags of its own, which are no settings."""
 
     def help(self) -> str:
-        """The help text."""
+        """Return the help text."""
         return config_help(
             self.name,
             self.description,
@@ -61,7 +61,7 @@ class SettingsCommand(Generic[C]):
         )
 
     def __call__(self, words: Sequence[str]) -> int:
-        """Run the command on command-line words; the exit status.
+        """Run the command on command-line words and return its exit status.
 
         Raises:
             ConfigError: a setting is not allowed.
@@ -105,7 +105,7 @@ def read_config(
 def _with_files(
     config: type[C], leaves: Mapping[str, Setting], flags: dict[str, str], file: str | None
 ) -> C:
-    """The config of flags, over the given file or the run folder's own."""
+    """Return the config of flags, over the given file or that of the run folder."""
     out = Path(flags.get("out", leaves["out"].default))
     saved = out / "config.yaml"
     if file is None and saved.is_file():
@@ -133,10 +133,10 @@ def _with_files(
 
 
 def _refuse_lost_data(saved: Path, path: str | None) -> None:
-    """Say where a path comes from that no flag of this command names, and no images are at.
+    """Refuse a path without images that comes from the folder's settings, and name these.
 
     Raises:
-        ConfigError: the path is of the folder's settings, and there is nothing.
+        ConfigError: there is nothing at the path.
     """
     if path is not None and not Path(path).expanduser().exists():
         raise ConfigError(f"{saved}: data.path is {path!r}, where no images are; --data says where")

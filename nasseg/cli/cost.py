@@ -52,7 +52,7 @@ def _png(name: str, value: str) -> str:
 
 @dataclass(frozen=True)
 class Subject:
-    """An architecture to estimate, and where it is to work."""
+    """An architecture to estimate, with its input and output."""
 
     space: SearchSpace
     arch: dict[str, Any]
@@ -63,8 +63,9 @@ class Subject:
 
 
 def read_subject(source: str, given: Given) -> Subject:
-    """The architecture of a reference network's name, of a JSON file or of a run folder; flags win
-    over the run's settings.
+    """Read the architecture of a reference network, a JSON file or a run folder.
+
+    Flags win over the settings of the run.
 
     Raises:
         ConfigError: there is no architecture.
@@ -122,7 +123,7 @@ def _of_run(folder: Path) -> dict[str, Any]:
 
 
 def _out_channels(best: Path, kind: str) -> int:
-    """As the run found them; runs that did not write them down segment."""
+    """Return the channels that the run recorded; runs that recorded none segment."""
     from nasseg.records.best import Best
 
     with suppress(OSError, ValueError, TypeError):
@@ -132,7 +133,7 @@ def _out_channels(best: Path, kind: str) -> int:
 
 
 def describe_cost(subject: Subject, evaluator: CostEvaluator, layers: Sequence[LayerCost]) -> str:
-    """Totals and the table of layers."""
+    """Return the totals and the table of layers."""
     space, size = subject.space, subject.image_size
     head = (
         f"{space.name}/{space.arch_id(subject.arch)}, one image of {size} x {size}, "
@@ -185,7 +186,7 @@ def _totals(cost: Estimate) -> str:
 
 
 def format_layers(layers: Sequence[LayerCost]) -> str:
-    """One line a layer; energies in microjoules, time in microseconds."""
+    """Return one line a layer; energies in microjoules, time in microseconds."""
     from nasseg.evaluators.estimate import COMPONENTS
 
     width = max(len("layer"), *(len(layer.name) for layer in layers))
@@ -207,7 +208,7 @@ def format_layers(layers: Sequence[LayerCost]) -> str:
 
 
 def _figure(value: float) -> str:
-    """Three figures at least, and never an exponent for what is large."""
+    """Return three figures at least, without an exponent for large values."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 

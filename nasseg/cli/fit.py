@@ -35,13 +35,13 @@ def _fit(given: Given, words: list[str]) -> int:
 
 
 def _tau(entry: dict[str, Any]) -> str:
-    """A cross-validated rank correlation, in words."""
+    """Return a cross-validated rank correlation as text."""
     tau, spread = entry["tau_mean"], entry["tau_std"]
     return "unknown" if tau is None else f"{tau:.3f} ± {spread:.3f}"
 
 
 def _table_of(word: str) -> Path:
-    """A table, or that of a folder of `nasseg label`."""
+    """Return the path of a table, or of that in a folder of `nasseg label`."""
     table = Path(word) / "table.csv" if Path(word).is_dir() else Path(word)
     if not table.is_file():
         raise ConfigError(f"no table {table}; `nasseg label` writes table.csv")

@@ -16,7 +16,7 @@ def _spaces(given: Given, words: list[str]) -> int:
 
 
 def list_all() -> str:
-    """Every registered space with its size and the first paragraph of its docstring."""
+    """Return every registered space with its size and the first paragraph of its docstring."""
     from nasseg.search_spaces import get_space, list_spaces
 
     lines = []
@@ -31,7 +31,7 @@ def list_all() -> str:
 
 
 def describe_space(name: str, seed: int = 0) -> str:
-    """One space: its hyperparameters with their allowed values, and a sampled architecture.
+    """Return the hyperparameters of a space with their allowed values, and an architecture.
 
     Raises:
         UnknownName: no such space.

@@ -17,7 +17,7 @@ _OTHERS = ("day1", "avm", "std", "params", "tiles", "energy_uj", "latency_us")
 
 
 def shown_columns(front: Front) -> list[str]:
-    """Objectives, constrained columns, and the usual others, as far as any value is known."""
+    """Return objectives, constrained columns and usual others of which any value is known."""
     constrained = [text.split(" ", 1)[0] for text in front.constraints]
     names = [name for name, _ in front.objectives] + constrained + list(_OTHERS)
     return [
@@ -28,8 +28,10 @@ def shown_columns(front: Front) -> list[str]:
 
 
 def some_of(front: Front, most: int = MOST_ROWS) -> list[FrontRow]:
-    """At most ``most`` architectures of the front: its ends in every objective, the knee, the one
-    taken, and others evenly between; of those with equal objectives one."""
+    """Return at most ``most`` architectures of the front, one of those with equal objectives.
+
+    They are its ends in every objective, the knee, the one taken, and others evenly between.
+    """
     names = [name for name, _ in front.objectives]
     distinct: dict[tuple[float, ...], FrontRow] = {}
     for row in front.first:
@@ -50,7 +52,7 @@ def some_of(front: Front, most: int = MOST_ROWS) -> list[FrontRow]:
 
 
 def goals_text(front: Front) -> str:
-    """Objectives and constraints in one line."""
+    """Return objectives and constraints in one line."""
     goals = [f"{'maximize' if up else 'minimize'} {name}" for name, up in front.objectives]
     # Without spaces, so that no line ends within one.
     bounds = ", ".join(text.replace(" ", "") for text in front.constraints)
@@ -58,7 +60,7 @@ def goals_text(front: Front) -> str:
 
 
 def format_front(front: Front) -> str:
-    """The front in at most 80 columns."""
+    """Return the front in at most 80 columns."""
     shown = some_of(front)
     columns: list[str] = []
     widths: list[int] = []

@@ -59,7 +59,7 @@ class Front:
 
 
 def read_front(run: Path) -> Front | None:
-    """The front of a run folder; None where its search had one objective, or is not done.
+    """Return the front of a run folder; None where its search had one objective or is not done.
 
     Raises:
         RunError: ``pareto.csv`` or ``best.json`` is damaged.

@@ -16,13 +16,13 @@ KINDS = (
 
 
 def by_time(summary: Mapping[str, Any]) -> list[tuple[float, Mapping[str, Any]]]:
-    """The analog part of a summary, its times as numbers, rising."""
+    """Return the analog part of a summary, its times as numbers, in rising order."""
     analog = summary.get("analog") or {}
     return sorted((float(time), entry) for time, entry in analog.items())
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """The numbers of a run in at most 80 columns; parts that are missing are left out.
+    """Return the numbers of a run in at most 80 columns; parts that are missing are left out.
 
     Args:
         summary: as written to ``summary.json``: ``digital`` (metric to value), ``analog`` (time
@@ -74,12 +74,12 @@ def _cell(value: Mapping[str, Any] | None) -> str:
 def format_shares(
     rows: Sequence[Mapping[str, Any]], bound: float, monitor: str | None = None
 ) -> str:
-    """Share of the chips with a score of ``bound`` or more, at each time, as a table.
+    """Return the share of chips with a score of ``bound`` or more, at each time, as a table.
 
     Args:
         rows: of ``drift.csv``: ``chip``, ``time_s``, ``recalibrated`` and metrics.
         bound: the score asked for.
-        monitor: the metric; none = ``dice``.
+        monitor: the metric; None: ``dice``.
     """
     # NumPy is not needed, nor waited for, where only a summary is shown.
     from nasseg.statistics import STATES, ages, share_at_least, values_at
@@ -101,7 +101,7 @@ def format_shares(
 
 
 def format_plan(plan: Mapping[str, Any]) -> str:
-    """A refresh plan, as ``plan.json`` holds it, in words."""
+    """Return a refresh plan, as ``plan.json`` holds it, as text."""
     who = f"{plan['share']:.0%} of {plan['chips']} chips at "
     who += f"{score_name(plan.get('metric'))} >= {plan['min_value']:g}"
     span = time_name(plan["horizon_s"])
@@ -130,9 +130,9 @@ def format_plan(plan: Mapping[str, Any]) -> str:
 
 
 def format_measured(best: Mapping[str, Any], monitor: str | None = None) -> str:
-    """The winner of a measured search, from ``best.json``; empty where nothing was measured.
+    """Return the best of a measured search, from ``best.json``; empty without one.
 
-    ``monitor`` is the metric that the run is scored by, and the search too if it says nothing else.
+    ``monitor`` is the metric that the run is scored by, and the search too if it records no other.
     """
     measured = best.get("measured")
     if not isinstance(measured, Mapping):
