@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar, overload
 
 from nasseg._registry import Registry
+from nasseg.errors import ConfigError
 from nasseg.search_spaces.base import Arch, SearchSpace
 from nasseg.search_spaces.basicunet import BasicUNetSpace
 from nasseg.search_spaces.cells import CellsSpace
@@ -44,25 +46,60 @@ __all__ = [
     "register_space",
 ]
 
-_SPACES: Registry[Callable[[int], SearchSpace]] = Registry("search space")
+Factory = Callable[[int], SearchSpace]
+F = TypeVar("F", bound=Factory)
 
 
-def register_space(name: str, factory: Callable[[int], SearchSpace]) -> None:
-    """Make ``factory(seed)`` available as ``get_space(name)``.
+def _adopt(name: str, made: Any) -> Factory:
+    if not callable(made):
+        raise ConfigError(
+            f"search space {name!r} is {made!r}; allowed: a subclass of SearchSpace, or a function "
+            "from a seed to a search space"
+        )
+    factory: Factory = made
+    return factory
+
+
+_SPACES: Registry[Factory] = Registry("search space", group="nasseg.spaces", adopt=_adopt)
+
+
+@overload
+def register_space(name: str, factory: Factory) -> Factory: ...
+@overload
+def register_space(name: str) -> Callable[[F], F]: ...
+def register_space(name: str, factory: Factory | None = None) -> Any:
+    """Make ``factory(seed)`` available as ``get_space(name)``; without it, a class decorator.
+
+    Installed packages add theirs by entry points of the group ``nasseg.spaces``.
 
     Raises:
         ValueError: the name is taken.
+
+    Example:
+        .. code-block:: python
+
+            @register_space("mine")
+            class MySpace(SearchSpace): ...
     """
-    _SPACES.register(name, factory)
+    return _SPACES.register(name) if factory is None else _SPACES.register(name, factory)
 
 
 def get_space(name: str, seed: int = 0) -> SearchSpace:
     """A new space object of that name; ``seed`` as in :class:`SearchSpace`.
 
+    Args:
+        name: registered, of an entry point, or ``module:Name`` that the user allowed.
+        seed: of the generator behind :meth:`SearchSpace.sample_arch_uniformly`.
+
     Raises:
         UnknownName: no such space (the message gives the nearest match).
+        ConfigError: ``module:Name`` that is not allowed, or gives no search space.
+        MissingDependencyError: the package of the space is not installed.
     """
-    return _SPACES[name](seed)
+    space = _SPACES[name](seed)
+    if not isinstance(space, SearchSpace):
+        raise ConfigError(f"search space {name!r} gives {space!r}; allowed: a SearchSpace")
+    return space
 
 
 def list_spaces(pattern: str = "*") -> list[str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         memory_noise,
         summarise_drift,
     )
+    from nasseg.analog.memories import Memory, register_memory
     from nasseg.analog.mixed import choose_digital_layers, keep_digital, layer_sensitivity
     from nasseg.analog.noise import NoiseSource
     from nasseg.analog.plan import plan_refresh
@@ -35,6 +36,7 @@ _LAZY = {
     "AnalogSpec": "nasseg.analog.spec",
     "Coverage": "nasseg.analog.coverage",
     "LayerCoverage": "nasseg.analog.coverage",
+    "Memory": "nasseg.analog.memories",
     "NoiseProfile": "nasseg.analog.profile",
     "NoiseSource": "nasseg.analog.noise",
     "average_batch_norms": "nasseg.analog.drift",
@@ -51,6 +53,7 @@ _LAZY = {
     "plan_refresh": "nasseg.analog.plan",
     "programmable": "nasseg.analog.chips",
     "recalibrate_batch_norms": "nasseg.analog.calibrate",
+    "register_memory": "nasseg.analog.memories",
     "summarise_drift": "nasseg.analog.drift",
 }
 
@@ -60,6 +63,7 @@ __all__ = [
     "AnalogSpec",
     "Coverage",
     "LayerCoverage",
+    "Memory",
     "NoiseProfile",
     "NoiseSource",
     "average_batch_norms",
@@ -76,6 +80,7 @@ __all__ = [
     "plan_refresh",
     "programmable",
     "recalibrate_batch_norms",
+    "register_memory",
     "summarise_drift",
 ]
 

@@ -1,8 +1,8 @@
 """Programming chips: every chip draws its own programming noise and drift exponents.
 
-AIHWKit's noise models act on each conductance by itself, so the devices of all tiles are programmed
-and drifted as one vector: a few large operations instead of some sixty small ones a tile. Large
-networks take several such vectors.
+Noise models that act on each conductance by itself, as AIHWKit's do, see the devices of all tiles
+as one vector: a few large operations instead of some sixty small ones a tile. Large networks take
+several such vectors.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from nasseg.analog.elementwise import finish
 from nasseg.analog.fused import fused_layers, layer_tiles, output_settings, supports_fused
+from nasseg.analog.memories import is_elementwise
 from nasseg.analog.noise import NoiseSource, derive_seed, seeded
 from nasseg.errors import ConfigError
 
@@ -54,7 +55,8 @@ class Crossbars:
 
     Weights are programmed, drift and are compensated as AIHWKit's tiles do it one by one:
     ``program_weights`` and ``drift_weights`` are what runs here too, tile by tile, for noise
-    models, converters or compensations of other classes than AIHWKit's own.
+    models that are not registered as acting on each device by itself, and for converters or
+    compensations of other classes than AIHWKit's own.
     """
 
     def __init__(self, analog: nn.Module) -> None:
@@ -78,7 +80,7 @@ class Crossbars:
             self._blocks = _blocks(self._sizes, self._device)
             self._target = torch.cat([weight.flatten() for weight, _ in self._kept])
             self._programmed = self._target
-            self._exponents: list[Tensor] = []
+            self._exponents: list[Tensor | None] = []
             self._baseline: list[Tensor] = []
 
     @torch.no_grad()
@@ -98,7 +100,8 @@ class Crossbars:
                 noisy = self._model.apply_programming_noise_to_conductance(conductances)
                 source = conductances.cpu() if custom else conductances
                 exponents = self._model.generate_drift_coefficients(source)
-                self._exponents.append(exponents.to(self._device))
+                # None of a memory that does not drift.
+                self._exponents.append(None if exponents is None else exponents.to(self._device))
                 torch.div(noisy[0] - noisy[1], ratio, out=programmed[first:last])
         self._programmed = programmed
         self._set(self._programmed)
@@ -214,7 +217,7 @@ def _can_join(tiles: list[TorchInferenceTile]) -> bool:
     return (
         type(model).apply_programming_noise is base.apply_programming_noise
         and type(model).apply_drift_noise is base.apply_drift_noise
-        and type(model).__module__.startswith("aihwkit.")
+        and is_elementwise(model)
         and type(model.g_converter) is SinglePairConductanceConverter
         and type(first.drift_compensation)
         in (type(None), GlobalDriftCompensation, PerColumnDriftCompensation)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from aihwkit.inference import GlobalDriftCompensation, PCMLikeNoiseModel
+from aihwkit.inference import GlobalDriftCompensation
 from aihwkit.inference.compensation.drift import PerColumnDriftCompensation
-from aihwkit.inference.noise.hermes import HermesNoiseModel
 from aihwkit.inference.noise.pcm import CustomDriftPCMLikeNoiseModel
-from aihwkit.inference.noise.reram import ReRamCMONoiseModel
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from aihwkit.simulator.parameters.enums import (
     BoundManagementType,
@@ -19,6 +17,8 @@ from aihwkit.simulator.parameters.enums import (
     WeightNoiseType,
     WeightRemapType,
 )
+
+from nasseg.analog.memories import MEMORIES
 
 if TYPE_CHECKING:
     from nasseg.analog.spec import AnalogSpec
@@ -34,20 +34,6 @@ def resolution(bits: int) -> float:
 
 
 def _noise_model(spec: AnalogSpec) -> Any:
-    if spec.memory == "hermes":
-        return HermesNoiseModel(
-            g_max=spec.g_max_us,
-            prog_noise_scale=spec.prog_noise_scale,
-            read_noise_scale=spec.read_noise_scale,
-            drift_scale=spec.drift_scale,
-        )
-    if spec.memory == "reram":
-        return ReRamCMONoiseModel(
-            g_max=spec.g_max_us,
-            prog_noise_scale=spec.prog_noise_scale,
-            read_noise_scale=spec.read_noise_scale,
-            drift_scale=spec.drift_scale,
-        )
     if spec.coefficients is not None:
         cell = spec.coefficients
         return CustomDriftPCMLikeNoiseModel(
@@ -68,13 +54,7 @@ def _noise_model(spec: AnalogSpec) -> Any:
             read_noise_scale=spec.read_noise_scale * cell.read_noise_scale,
             drift_scale=spec.drift_scale,
         )
-    on = 0.0 if spec.memory == "ideal" else 1.0
-    return PCMLikeNoiseModel(
-        g_max=spec.g_max_us,
-        prog_noise_scale=on * spec.prog_noise_scale,
-        read_noise_scale=on * spec.read_noise_scale,
-        drift_scale=on * spec.drift_scale,
-    )
+    return MEMORIES[spec.memory].make(spec)
 
 
 def build(spec: AnalogSpec) -> TorchInferenceRPUConfig:

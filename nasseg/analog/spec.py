@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from nasseg._fields import bounded, check_fields
-from nasseg._registry import unknown_name
+from nasseg._registry import is_reference, unknown_name
+from nasseg.analog.memories import MEMORIES
 from nasseg.analog.memory import MemoryCoefficients, read_memory
 from nasseg.errors import SpecError
 
 if TYPE_CHECKING:
     from aihwkit.simulator.configs import TorchInferenceRPUConfig
 
-Memory = Literal["pcm", "hermes", "reram", "ideal", "custom"]
 DRIFT_TIMES: tuple[float, ...] = (1.0, 3600.0, 86_400.0, 2_592_000.0, 31_536_000.0)
 """Seconds after programming at which chips are evaluated: 1 s, 1 h, 1 day, 30 days, 1 year."""
-_MEMORIES: tuple[str, ...] = typing.get_args(Memory)
-# The largest conductance that each noise model of AIHWKit was characterised at, in microsiemens.
-_G_MAX_LIMIT = {"pcm": 40.0, "hermes": 20.7, "reram": 88.19}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +27,11 @@ class AnalogSpec:
     combinations that AIHWKit would silently ignore.
     """
 
-    memory: Memory = "pcm"
+    memory: str = "pcm"
     """Noise model of the memory cell. ``pcm``: Nandakumar et al., ICECS 2019; ``hermes``: PCM of
     the HERMES chip, Le Gallo et al., Nature Electronics 2023; ``reram``: conductive-metal-oxide
     ReRAM; ``ideal``: no programming noise, no drift, no read noise; ``custom``: that of
-    ``coefficients``."""
+    ``coefficients``; or one that a plug-in registered."""
     coefficients: MemoryCoefficients | None = None
     """The cell where ``memory`` is ``custom``."""
     g_max_us: float = bounded(25.0, gt=0)
@@ -81,8 +76,9 @@ class AnalogSpec:
     """After each training step, rescale so that every column uses the whole conductance range."""
 
     def __post_init__(self) -> None:
-        if self.memory not in _MEMORIES:
-            raise unknown_name("memory", self.memory, _MEMORIES)
+        known = self.memory == "custom" or self.memory in MEMORIES
+        if not known and not is_reference(self.memory):
+            raise unknown_name("memory", self.memory, (*MEMORIES, "custom"))
         check_fields(self, error=SpecError)
         if (self.memory == "custom") != (self.coefficients is not None):
             raise SpecError(
@@ -90,9 +86,10 @@ class AnalogSpec:
                 f"{'given' if self.coefficients is not None else 'not given'}; they go with "
                 "memory 'custom', and it with them"
             )
-        limit = _G_MAX_LIMIT.get(self.memory, math.inf)
         if self.coefficients is not None:
             limit = self.coefficients.drift_conductance_us[-1]
+        else:
+            limit = MEMORIES[self.memory].g_max_us
         if self.g_max_us > limit:
             allowed = f"above 0, at most {limit:g} uS, where {self.memory} was characterised"
             raise SpecError(f"g_max_us is {self.g_max_us!r}; allowed: {allowed}")
@@ -140,7 +137,7 @@ class AnalogSpec:
         """A preset by name, with fields replaced.
 
         Args:
-            name: of :data:`PRESETS`, or a YAML file of a memory cell
+            name: of :data:`PRESETS`, a registered memory, or a YAML file of a memory cell
                 (:class:`~nasseg.analog.memory.MemoryCoefficients`).
             changes: fields to replace.
 
@@ -152,9 +149,11 @@ class AnalogSpec:
             cell = read_memory(name)
             own = cls(memory="custom", coefficients=cell, g_max_us=cell.g_max_us)
             return own.replace(**changes)
-        if name not in PRESETS:
-            raise unknown_name("analog preset", name, PRESETS)
-        return PRESETS[name].replace(**changes)
+        if name in PRESETS:
+            return PRESETS[name].replace(**changes)
+        if name not in MEMORIES and not is_reference(name):
+            raise unknown_name("analog preset", name, {*PRESETS, *MEMORIES})
+        return cls(memory=name, g_max_us=MEMORIES[name].g_max_us).replace(**changes)
 
     def replace(self, **changes: Any) -> AnalogSpec:
         """A copy with fields replaced; an unknown field is an error with the nearest match."""

@@ -1,9 +1,10 @@
 """Samplers of a measured study: AnalogNAS's evolution, a Latin hypercube, and Optuna's own.
 
-:data:`SAMPLERS` holds them by name. A strategy is added with :func:`register_sampler`: a function
-from a :class:`Request` (space, seed, place in the study, bounds) to an Optuna sampler, made anew
-for every proposal and asked with the trials measured so far in ``study``. So a proposal is a
-function of those alone, however often the study was interrupted.
+:data:`SAMPLERS` holds them by name. A strategy is added with :func:`register_sampler`, by an entry
+point of the group ``nasseg.samplers``, or named as ``module:Name``: a function from a
+:class:`Request` (space, seed, place in the study, bounds) to an Optuna sampler, which is made for
+one proposal and asked with the trials measured so far in ``study``. So a proposal is a function of
+those alone, however often the study was interrupted.
 """
 
 from __future__ import annotations
@@ -337,15 +338,27 @@ class SamplerEntry:
 
     make: Callable[[Request], BaseSampler]
     """A fresh sampler for one proposal."""
-    attempts: int
+    attempts: int = 64
     """Times it is asked for one that is new and within the bounds, before one is drawn at
     random."""
-    penalise: bool
+    penalise: bool = False
     """Whether a proposal that is neither counts, in that proposal, as the worst value: a sampler
     that models values would else make the same one again."""
 
 
-SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
+def _adopt(name: str, made: Any) -> SamplerEntry:
+    """What a plug-in gives as an entry: one, or what :func:`register_sampler` decorates."""
+    if isinstance(made, SamplerEntry):
+        return made
+    if not callable(made):
+        raise ConfigError(
+            f"sampler {name!r} is {made!r}; allowed: a function from a Request to an Optuna "
+            "sampler, or a SamplerEntry"
+        )
+    return SamplerEntry(made)
+
+
+SAMPLERS: Registry[SamplerEntry] = Registry("sampler", group="nasseg.samplers", adopt=_adopt)
 """Samplers of measured studies by name."""
 
 
