@@ -13,7 +13,12 @@ from nasseg.evaluators.base import Evaluator
 from nasseg.evaluators.cost import Cost, CostEvaluator, LayerCost
 from nasseg.evaluators.estimate import Estimate
 from nasseg.evaluators.scores import Scores
-from nasseg.evaluators.shipping import list_surrogates, load_surrogate, shipped
+from nasseg.evaluators.shipping import (
+    list_surrogates,
+    load_surrogate,
+    register_evaluator,
+    shipped,
+)
 
 if TYPE_CHECKING:
     from nasseg.evaluators.bench import NASSegBench
@@ -45,6 +50,7 @@ __all__ = [
     "list_hardware",
     "list_surrogates",
     "load_surrogate",
+    "register_evaluator",
     "shipped",
 ]
 

@@ -30,6 +30,9 @@ class Evaluator(ABC):
     """
 
     space: SearchSpace
+    extra_columns: tuple[str, ...] = ()
+    """Names of further columns that its scores have (``Scores.extra``): a search may have them as
+    objectives and constraints."""
 
     @abstractmethod
     def evaluate(self, archs: Sequence[Arch]) -> Scores:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -42,31 +42,38 @@ class Scores:
     """Energy of one image in microjoules."""
     latency_us: FloatArray
     """Time of one image in microseconds."""
+    extra: Mapping[str, FloatArray] = field(default_factory=dict)
+    """Further columns that an evaluator knows, by name: its
+    :attr:`~nasseg.evaluators.Evaluator.extra_columns`."""
 
     def __post_init__(self) -> None:
-        lengths = {}
-        for name in COLUMNS:
-            column = np.asarray(getattr(self, name), dtype=np.float64)
+        columns = {
+            name: np.asarray(column, dtype=np.float64)
+            for name, column in (
+                *((name, getattr(self, name)) for name in COLUMNS),
+                *self.extra.items(),
+            )
+        }
+        for name, column in columns.items():
             if column.ndim != 1:
                 raise ConfigError(f"scores column {name!r} has shape {column.shape}; allowed: (n,)")
-            object.__setattr__(self, name, column)
-            lengths[name] = len(column)
+        for name in COLUMNS:
+            object.__setattr__(self, name, columns[name])
+        object.__setattr__(self, "extra", {name: columns[name] for name in self.extra})
+        lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise ConfigError(f"scores columns differ in length: {lengths}")
 
     @classmethod
-    def of(cls, n: int, **known: ArrayLike) -> Scores:
+    def of(
+        cls, n: int, *, extra: Mapping[str, ArrayLike] | None = None, **known: ArrayLike
+    ) -> Scores:
         """Scores of ``n`` architectures from the columns that are known; the others are NaN."""
         _check_columns(known)
         filled = {name: np.full(n, np.nan) for name in COLUMNS}
-        for name, values in known.items():
-            column = np.asarray(values, dtype=np.float64)
-            filled[name] = np.full(n, float(column)) if column.ndim == 0 else column
-            if filled[name].shape != (n,):
-                raise ConfigError(
-                    f"scores column {name!r} has shape {column.shape}; allowed: ({n},)"
-                )
-        return cls(**filled)
+        filled |= {name: _filled(name, values, n) for name, values in known.items()}
+        more = {name: _filled(name, values, n) for name, values in (extra or {}).items()}
+        return cls(**filled, extra=more)
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Scores:
@@ -85,21 +92,35 @@ class Scores:
     def __len__(self) -> int:
         return len(self.day1)
 
+    def column(self, name: str) -> FloatArray:
+        """A column ``(n,)``, one of the evaluator's own included; NaN where there is none."""
+        found: FloatArray | None = self.extra.get(name, getattr(self, name, None))
+        return np.full(len(self), np.nan) if found is None else found
+
     def rows(self) -> list[dict[str, float]]:
         """One dict a row, every column present, NaN where unknown."""
-        columns = {name: getattr(self, name).tolist() for name in COLUMNS}
-        return [{name: columns[name][i] for name in COLUMNS} for i in range(len(self))]
+        columns = {name: self.column(name).tolist() for name in (*COLUMNS, *self.extra)}
+        return [{name: values[i] for name, values in columns.items()} for i in range(len(self))]
 
     def take(self, index: ArrayLike) -> Scores:
         """The rows at ``index`` (integers or a boolean mask), in that order."""
         chosen = np.asarray(index)
         if chosen.size == 0:
             chosen = chosen.astype(np.intp)
-        return Scores(**{name: getattr(self, name)[chosen] for name in COLUMNS})
+        extra = {name: column[chosen] for name, column in self.extra.items()}
+        return Scores(**{name: getattr(self, name)[chosen] for name in COLUMNS}, extra=extra)
 
 
-COLUMNS: tuple[str, ...] = tuple(column.name for column in fields(Scores))
+COLUMNS: tuple[str, ...] = tuple(c.name for c in fields(Scores) if c.name != "extra")
 """Names of the columns of :class:`Scores`, in order."""
+
+
+def _filled(name: str, values: ArrayLike, n: int) -> FloatArray:
+    column = np.asarray(values, dtype=np.float64)
+    filled = np.full(n, float(column)) if column.ndim == 0 else column
+    if filled.shape != (n,):
+        raise ConfigError(f"scores column {name!r} has shape {column.shape}; allowed: ({n},)")
+    return filled
 
 
 def _check_columns(names: Iterable[str]) -> None:

@@ -48,7 +48,7 @@ from nasseg.io import read_json, write_json, write_text
 from nasseg.search import EAOptimizer
 from nasseg.search.darts.search import search_darts
 from nasseg.search.measured.domain import TableDomain
-from nasseg.search.measured.strategies import INITIAL, STRATEGIES, History
+from nasseg.search.measured.strategies import INITIAL, PROPOSERS, History
 from nasseg.search_spaces import CellsSpace
 from nasseg.tasks import task_for
 from nasseg.training import evaluate
@@ -459,7 +459,7 @@ def look_up(
         arch = evolved(space, [archs[row] for row in asked], value[asked], seed)
         return space.arch_id(arch), float(table["seconds"].to_numpy()[asked].sum())
     domain = TableDomain(space.encode(archs), space.feature_names)
-    strategy = STRATEGIES["random" if name == "few" else name](domain)
+    strategy = PROPOSERS["random" if name == "few" else name](domain)
     asked = []
     while len(asked) < min(queries, len(table)):
         rng = np.random.default_rng([seed, len(asked)])

@@ -37,7 +37,7 @@ from nasseg.io import read_json, write_json, write_text
 from nasseg.search.measured.domain import TableDomain
 from nasseg.search.measured.strategies import (
     INITIAL,
-    STRATEGIES,
+    PROPOSERS,
     History,
     Strategy,
     SurrogateAssisted,
@@ -213,7 +213,7 @@ def strategy_of(name: str, domain: TableDomain, trend: int | None) -> Strategy:
     if trend is not None:
         see = domain.see
         domain = TableDomain(domain.X, domain.names, lambda X: np.delete(see(X), trend, axis=1))
-    return STRATEGIES[name](domain)
+    return PROPOSERS[name](domain)
 
 
 def ask(

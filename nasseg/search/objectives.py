@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nasseg._registry import nearest
 from nasseg.errors import ConfigError
 from nasseg.evaluators.scores import COLUMNS
+from nasseg.evaluators.shipping import extra_columns
 
 if TYPE_CHECKING:
     from nasseg.config import SearchConfig
@@ -39,9 +40,11 @@ class Objective:
     """Column of :class:`~nasseg.evaluators.Scores`."""
     maximize: bool
     """Whether larger is better."""
+    columns: InitVar[tuple[str, ...]] = COLUMNS
+    """Names that are allowed."""
 
-    def __post_init__(self) -> None:
-        _check_column(self.name, "objective")
+    def __post_init__(self, columns: tuple[str, ...]) -> None:
+        _check_column(self.name, "objective", columns)
 
     def __str__(self) -> str:
         return f"{'maximize' if self.maximize else 'minimize'} {self.name}"
@@ -66,9 +69,11 @@ class Constraint:
     """``<``, ``<=``, ``>`` or ``>=``."""
     value: float
     """The bound, in the column's unit."""
+    columns: InitVar[tuple[str, ...]] = COLUMNS
+    """Names that are allowed."""
 
-    def __post_init__(self) -> None:
-        _check_column(self.name, "constraint")
+    def __post_init__(self, columns: tuple[str, ...]) -> None:
+        _check_column(self.name, "constraint", columns)
         if self.op not in OPERATORS:
             raise ConfigError(
                 f"constraint on {self.name}: operator {self.op!r}; allowed: {', '.join(OPERATORS)}"
@@ -96,25 +101,38 @@ def violation(values: FloatArray, op: str, bound: float) -> FloatArray:
     return np.where(kept, 0.0, excess)
 
 
-def parse_constraints(texts: str | Iterable[str]) -> tuple[Constraint, ...]:
+def parse_constraints(
+    texts: str | Iterable[str], columns: tuple[str, ...] = COLUMNS
+) -> tuple[Constraint, ...]:
     """Constraints from text: ``"params<1e6"``, ``"params < 1e6, p05 >= 0.85"``, or several.
+
+    Args:
+        texts: the constraints.
+        columns: names that are allowed; those of the scores, and those of an evaluator's own.
 
     Raises:
         ConfigError: what is not ``COLUMN OPERATOR NUMBER``, named with what is allowed.
     """
-    return tuple(_constraint(text) for text in _split(texts))
+    return tuple(_constraint(text, columns) for text in _split(texts))
 
 
 def parse_objectives(
-    maximize: str | Iterable[str] = (), minimize: str | Iterable[str] = ()
+    maximize: str | Iterable[str] = (),
+    minimize: str | Iterable[str] = (),
+    columns: tuple[str, ...] = COLUMNS,
 ) -> tuple[Objective, ...]:
     """Objectives from names with commas between, or several such; those to maximise first.
+
+    Args:
+        maximize: columns to make as large as possible.
+        minimize: columns to make as small as possible.
+        columns: names that are allowed; those of the scores, and those of an evaluator's own.
 
     Raises:
         ConfigError: a column that does not exist, or one that is named twice.
     """
-    found = [Objective(name, True) for name in _split(maximize)]
-    found += [Objective(name, False) for name in _split(minimize)]
+    found = [Objective(name, True, columns) for name in _split(maximize)]
+    found += [Objective(name, False, columns) for name in _split(minimize)]
     names = [objective.name for objective in found]
     for name in names:
         if names.count(name) > 1:
@@ -130,12 +148,15 @@ def goals_of(config: SearchConfig) -> tuple[tuple[Objective, ...], tuple[Constra
     Raises:
         ConfigError: as the parsers, the setting named.
     """
+    columns = COLUMNS
+    if config.maximize or config.minimize or config.constraints:
+        columns += extra_columns(config.surrogate)
     try:
-        objectives = parse_objectives(config.maximize, config.minimize)
+        objectives = parse_objectives(config.maximize, config.minimize, columns)
     except ConfigError as error:
         raise ConfigError(f"search.maximize, search.minimize: {error}") from None
     try:
-        constraints = parse_constraints(config.constraints)
+        constraints = parse_constraints(config.constraints, columns)
     except ConfigError as error:
         raise ConfigError(f"search.constraints: {error}") from None
     if constraints and not objectives:
@@ -143,7 +164,7 @@ def goals_of(config: SearchConfig) -> tuple[tuple[Objective, ...], tuple[Constra
     return objectives, constraints
 
 
-def _constraint(text: str) -> Constraint:
+def _constraint(text: str, columns: tuple[str, ...]) -> Constraint:
     match = re.fullmatch(r"\s*([^<>=\s]+)\s*([<>=!]+)\s*(\S+)\s*", text)
     if match is None:
         raise ConfigError(
@@ -158,7 +179,7 @@ def _constraint(text: str) -> Constraint:
             f"{text!r}: {number!r} is not a number; allowed: COLUMN OPERATOR NUMBER, as in "
             "params<1e6"
         ) from None
-    return Constraint(name, op, value)
+    return Constraint(name, op, value, columns)
 
 
 def _split(texts: str | Iterable[str]) -> list[str]:
@@ -166,11 +187,11 @@ def _split(texts: str | Iterable[str]) -> list[str]:
     return [word.strip() for text in parts for word in text.split(",") if word.strip()]
 
 
-def _check_column(name: str, what: str) -> None:
-    if name in COLUMNS:
+def _check_column(name: str, what: str, columns: tuple[str, ...]) -> None:
+    if name in columns:
         return
-    near = nearest(name, COLUMNS)
+    near = nearest(name, columns)
     hint = f"; did you mean {near!r}?" if near else ""
     raise ConfigError(
-        f"{what} {name!r} is no column of the scores{hint} (columns: {', '.join(COLUMNS)})"
+        f"{what} {name!r} is no column of the scores{hint} (columns: {', '.join(columns)})"
     )

@@ -1,5 +1,6 @@
-"""Contract tests for people who write their own search spaces, evaluators and searchers.
+"""Contract tests for people who write their own search spaces, samplers, evaluators and memories.
 
 Subclass a contract class in your test suite and give it the object under test; pytest collects the
-inherited tests. Import the modules themselves (``nasseg.testing.spaces``): they need pytest.
+inherited tests. Import the modules themselves (``nasseg.testing.spaces``, ``samplers``,
+``evaluators``, ``memories``): they need pytest.
 """

@@ -25,7 +25,14 @@ KINDS = ("width", "depth", "other")
 
 
 class SearchSpaceContract:
-    """Subclass it, give ``space``, and ``output_shape`` where the networks do not segment."""
+    """Subclass it, give ``space``, and ``output_shape`` where the networks do not segment.
+
+    ``space.build`` and the ``forward`` of its networks raise :class:`~nasseg.errors.ArchError`,
+    and nothing else, for what they cannot do: a number of channels that is no positive integer
+    (the message names ``in_channels``), and an input that is not (B, in_channels, H, W) with H and
+    W of :data:`~nasseg.search_spaces.MIN_INPUT` or more (the message names the network's
+    ``arch_id``). A network has the attributes ``space`` (the name), ``arch`` and ``arch_id``.
+    """
 
     networks_checked = 3
     """Random networks built by each test of the built network."""

@@ -7,7 +7,7 @@ from nasseg.errors import ConfigError
 from nasseg.evaluators.cost import row_keys
 from nasseg.evaluators.features import Features
 from nasseg.search.measured.domain import SpaceDomain, TableDomain
-from nasseg.search.measured.strategies import STRATEGIES, History, SurrogateAssisted
+from nasseg.search.measured.strategies import PROPOSERS, History, SurrogateAssisted
 from nasseg.search_spaces import get_space
 
 
@@ -21,7 +21,7 @@ def grid(n=300, columns=6, seed=0):
 def run(name, X, y, queries, seed=0, batch=1):
     domain = TableDomain(X, [f"c{i}" for i in range(X.shape[1])])
     few = {"members": 4} if name == "surrogate" else {}
-    strategy = STRATEGIES[name](domain, **few)
+    strategy = PROPOSERS[name](domain, **few)
     asked: list[int] = []
     while len(asked) < queries:
         history = History(X[asked], y[asked])
@@ -31,14 +31,14 @@ def run(name, X, y, queries, seed=0, batch=1):
     return asked
 
 
-@pytest.mark.parametrize("name", STRATEGIES.names())
+@pytest.mark.parametrize("name", PROPOSERS.names())
 def test_every_strategy_asks_for_each_architecture_of_a_table_once_and_can_ask_for_all(name):
     X, y = grid(40)
     asked = run(name, X, y, len(X), batch=3)
     assert sorted(asked) == list(range(len(X)))
 
 
-@pytest.mark.parametrize("name", STRATEGIES.names())
+@pytest.mark.parametrize("name", PROPOSERS.names())
 def test_a_proposal_is_a_function_of_history_and_generator(name):
     X, y = grid()
     assert run(name, X, y, 16, seed=3) == run(name, X, y, 16, seed=3)
@@ -61,7 +61,7 @@ def test_surrogates_need_fewer_queries_than_chance():
 def test_no_more_than_the_table_has_and_no_architecture_twice_in_it():
     X, y = grid(30)
     domain = TableDomain(X, list("abcdef"))
-    strategy = STRATEGIES["random"](domain)
+    strategy = PROPOSERS["random"](domain)
     with pytest.raises(ConfigError, match="no 2 architectures are left"):
         strategy.propose(History(X[:-1], y[:-1]), 2, np.random.default_rng(0))
     with pytest.raises(ConfigError, match="twice"):
@@ -78,7 +78,7 @@ def test_what_is_beside_the_table_becomes_the_nearest_free_row():
     np.testing.assert_array_equal(domain.settle(beside, taken, rng), X[2:])
 
 
-@pytest.mark.parametrize("name", STRATEGIES.names())
+@pytest.mark.parametrize("name", PROPOSERS.names())
 def test_strategies_work_on_a_space_within_bounds(name):
     space = get_space("unet")
 
@@ -86,7 +86,7 @@ def test_strategies_work_on_a_space_within_bounds(name):
         return space.count_params(X) < 60_000
 
     domain = SpaceDomain(space, small, Features(space).matrix)
-    strategy = STRATEGIES[name](domain)
+    strategy = PROPOSERS[name](domain)
     rng = np.random.default_rng(0)
     X = domain.spread(14, rng)
     y = 0.5 + 0.02 * X[:, 1].astype(float)

@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from nasseg.errors import ArchError, UnknownName
+from nasseg import _registry, search_spaces
+from nasseg.errors import ArchError, ConfigError, UnknownName
 from nasseg.search_spaces import (
     Condition,
     Hyperparameter,
@@ -265,3 +266,32 @@ def test_what_a_space_knows_nothing_of_counts_as_another_network():
     assert len(set(keys_of(space, one, other))) == 2
     cells = get_space("cells")
     assert len(set(keys_of(cells, *cells.enumerate()))) == 1800
+
+
+def test_a_space_is_registered_by_a_decorator_of_its_class(monkeypatch) -> None:
+    monkeypatch.setattr(search_spaces._SPACES, "_entries", {})
+
+    @register_space("decorated")
+    class Decorated(TinySpace):
+        pass
+
+    assert type(get_space("decorated", 3)) is Decorated
+    register_space("no space", lambda seed: seed)  # type: ignore[arg-type,return-value]
+    with pytest.raises(ConfigError, match="'no space' gives 0; allowed: a SearchSpace"):
+        get_space("no space")
+
+
+def test_a_space_of_a_module_is_used_once_it_is_allowed(tmp_path, monkeypatch) -> None:
+    (tmp_path / "own_space.py").write_text(
+        "from nasseg.search_spaces import UNetSpace\n"
+        "class Mine(UNetSpace):\n    base_name = 'mine'\n"
+        "nothing = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(_registry, "_allowed", [])
+    with pytest.raises(ConfigError, match="a file alone does not make nasseg import"):
+        get_space("own_space:Mine")
+    _registry.allow("own_space")
+    assert get_space("own_space:Mine").name == "mine"
+    with pytest.raises(ConfigError, match="is 3; allowed: a subclass of SearchSpace"):
+        get_space("own_space:nothing")

@@ -100,7 +100,9 @@ class Strategy(ABC):
         """At least ``n`` rows, best guess first; the domain makes known ones new."""
 
 
-STRATEGIES: Registry[type[Strategy]] = Registry("strategy")
+PROPOSERS: Registry[type[Strategy]] = Registry("strategy")
+"""Strategies by name, for comparisons on tables of measured architectures. What a run does is
+set by ``search.strategy`` and ``search.sampler``."""
 
 
 class RandomStrategy(Strategy):
@@ -349,7 +351,7 @@ def _novelty(pool: Matrix, row: Matrix, unit: NDArray[np.float32]) -> FloatArray
     return found
 
 
-STRATEGIES.register("random", RandomStrategy)
-STRATEGIES.register("regularized", RegularizedEvolution)
-STRATEGIES.register("analognas", AnalogNASEvolution)
-STRATEGIES.register("surrogate", SurrogateAssisted)
+PROPOSERS.register("random", RandomStrategy)
+PROPOSERS.register("regularized", RegularizedEvolution)
+PROPOSERS.register("analognas", AnalogNASEvolution)
+PROPOSERS.register("surrogate", SurrogateAssisted)

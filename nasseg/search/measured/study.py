@@ -313,7 +313,10 @@ class MeasuredStudy:
                 taken = self.queue.take(goal)
                 self.show(bar, goal)
                 if taken is not None:
-                    if self._one(taken, measure, sampler, stop_gain) and on_finished is not None:
+                    if (
+                        self._run_trial(taken, measure, sampler, stop_gain)
+                        and on_finished is not None
+                    ):
                         on_finished()
                     time.sleep(self._pause)
                     self._pause = 0.0
@@ -332,7 +335,7 @@ class MeasuredStudy:
             bar.set_postfix({f"best {METRIC}": f"{max(values):.4f}"}, refresh=False)
         bar.refresh()
 
-    def _one(self, taken: Taken, measure: Measure, sampler: str, stop_gain: float) -> bool:
+    def _run_trial(self, taken: Taken, measure: Measure, sampler: str, stop_gain: float) -> bool:
         """Decide on, measure and finish one trial; False where it was given back instead."""
         try:
             with Heartbeat(lambda now: self.queue.beat(taken, now), self.queue.heartbeat):
@@ -341,7 +344,7 @@ class MeasuredStudy:
                     return True
                 first = self._first_with(taken, arch)
                 if first is not None:
-                    return self._serve(taken, first)
+                    return self._reuse_result(taken, first)
                 return self._measure(taken, arch, measure)
         except (KeyboardInterrupt, ConfigError):
             self.queue.release(taken)
@@ -379,12 +382,14 @@ class MeasuredStudy:
             request = Request(self.space, self.seed, taken.place, self.bounds, self._low_fidelity)
             history = as_history(slots, self.space, taken.place)
             if stop_gain and sampler == "surrogate":
-                self._weigh(taken, expected_gain(request, history), slots, stop_gain)
+                self._record_expected_gain(taken, expected_gain(request, history), slots, stop_gain)
             proposal = propose(sampler, request, history, arch_ids(slots).keys())
         self.queue.decide(taken, proposal.arch, proposal.system_attrs)
         return proposal.arch
 
-    def _weigh(self, taken: Taken, gain: float, slots: list[Slot], stop_gain: float) -> None:
+    def _record_expected_gain(
+        self, taken: Taken, gain: float, slots: list[Slot], stop_gain: float
+    ) -> None:
         """Note what a trial promises; end the study after it where that is too little for long."""
         # Storages keep no infinity.
         promised = gain if math.isfinite(gain) else None
@@ -410,7 +415,7 @@ class MeasuredStudy:
             time.sleep(self._poll)
             self.queue.reap()
 
-    def _serve(self, taken: Taken, first: Slot) -> bool:
+    def _reuse_result(self, taken: Taken, first: Slot) -> bool:
         """End a trial with what is known of its architecture."""
         known = first.last
         if first.state == "failed":

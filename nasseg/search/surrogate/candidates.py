@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,29 +40,32 @@ class Population:
     """Objectives ``(n, m)``, smaller is better; infinite where unknown."""
     violation: FloatArray
     """By how much the bounds and constraints are missed in all, ``(n,)``; 0 = feasible."""
+    columns: tuple[str, ...] = COLUMNS
+    """Names of the columns of the table: those of the scores, then an evaluator's own."""
 
     def __len__(self) -> int:
         return len(self.X)
 
     def column(self, name: str) -> FloatArray:
         """A column of the scores ``(n,)``."""
-        values: FloatArray = self.table[:, COLUMNS.index(name)]
+        values: FloatArray = self.table[:, self.columns.index(name)]
         return values
 
     @property
     def scores(self) -> Scores:
         """The table as :class:`~nasseg.evaluators.Scores`."""
-        return Scores(**dict(zip(COLUMNS, self.table.T, strict=True)))
+        known = dict(zip(self.columns, self.table.T, strict=True))
+        extra = {name: known.pop(name) for name in self.columns[len(COLUMNS) :]}
+        return Scores(**known, extra=extra)
 
     def take(self, index: NDArray[Any]) -> Population:
         """The rows at ``index``."""
-        return Population(*(getattr(self, f.name)[index] for f in fields(self)))
+        return Population(*(getattr(self, name)[index] for name in _ROWS), self.columns)
 
     def join(self, other: Population) -> Population:
         """The rows of both, these first."""
-        return Population(
-            *(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self))
-        )
+        both = ((getattr(self, name), getattr(other, name)) for name in _ROWS)
+        return Population(*map(np.concatenate, both), self.columns)
 
     def feasible(self) -> Population:
         """The rows within all bounds and constraints."""
@@ -72,6 +75,9 @@ class Population:
         """The ``n`` rows best in the first objective, best first; of equal ones those that come
         first here."""
         return self.take(np.argsort(self.goals[:, 0], kind="stable")[:n])
+
+
+_ROWS = ("X", "table", "goals", "violation")
 
 
 @dataclass(frozen=True)
@@ -150,12 +156,15 @@ class Candidates:
     """All feasible architectures scored so far that no other one dominates."""
     queries: int = 0
     """Architectures scored so far."""
+    columns: tuple[str, ...] = field(init=False)
+    """Columns of the scores, then those that only the surrogate has."""
     _limits: list[Limit] = field(init=False)
     _counted: frozenset[str] | None = field(init=False, default=None)
     """Columns asked of ``cost``; None until the surrogate's first answer tells which it lacks."""
     _seen: SeenRows = field(init=False, default_factory=SeenRows)
 
     def __post_init__(self) -> None:
+        self.columns = (*COLUMNS, *getattr(self.surrogate, "extra_columns", ()))
         self._limits = limits_of(self.bounds, self.constraints)
 
     def unseen(self, X: Matrix, n: int) -> Matrix:
@@ -171,7 +180,7 @@ class Candidates:
         table = self._columns(X)
         goals = np.empty((len(X), len(self.objectives)))
         for k, objective in enumerate(self.objectives):
-            goals[:, k] = objective.sign * table[:, COLUMNS.index(objective.name)]
+            goals[:, k] = objective.sign * table[:, self.columns.index(objective.name)]
         unknown = ~np.isfinite(goals)
         total = np.where(unknown.any(axis=1), np.inf, 0.0)
         goals[np.isnan(goals)] = np.inf
@@ -180,10 +189,10 @@ class Candidates:
                 channels = self.cost.in_channels, self.cost.out_channels
                 values = self.space.count_macs_per_pixel(X, *channels)
             else:
-                values = table[:, COLUMNS.index(limit.column)]
+                values = table[:, self.columns.index(limit.column)]
             total += limit.see(values)
         self.queries += len(X)
-        scored = Population(X, table, goals, total)
+        scored = Population(X, table, goals, total, self.columns)
         if self.keep_front:
             self._extend_front(scored.feasible())
         return scored
@@ -213,21 +222,21 @@ class Candidates:
             return table
         if self._counted == {"params"}:
             # The space's formula alone: the evaluator may count more than is asked.
-            table[:, COLUMNS.index("params")] = self.cost.params_matrix(X)
+            table[:, self.columns.index("params")] = self.cost.params_matrix(X)
             return table
         counted = self.cost.evaluate_matrix(X)
         for name in self._counted:
-            table[:, COLUMNS.index(name)] = getattr(counted, name)
+            table[:, self.columns.index(name)] = getattr(counted, name)
         return table
 
     def _predicted(self, X: Matrix) -> FloatArray:
         if hasattr(self.surrogate, "evaluate_matrix"):
-            return as_table(self.surrogate.evaluate_matrix(X))
-        table = np.full((len(X), len(COLUMNS)), np.nan)
+            return as_table(self.surrogate.evaluate_matrix(X), self.columns)
+        table = np.full((len(X), len(self.columns)), np.nan)
         if len(X):
             pair = self.surrogate.query_pop([[arch] for arch in self.space.decode(X)])
             for name, values in zip(("day1", "avm"), pair, strict=True):
-                table[:, COLUMNS.index(name)] = np.asarray(values, dtype=np.float64).ravel()
+                table[:, self.columns.index(name)] = np.asarray(values, dtype=np.float64).ravel()
         return table
 
     def _find_counted(self, X: Matrix, known: NDArray[np.bool_]) -> frozenset[str]:
@@ -236,14 +245,14 @@ class Candidates:
         Raises:
             ConfigError: one that cannot be counted either.
         """
-        lacking = [name for name in self._needed() if not known[COLUMNS.index(name)]]
+        lacking = [name for name in self._needed() if not known[self.columns.index(name)]]
         if not lacking or lacking == ["params"]:
             return frozenset(lacking)
-        countable = ~np.isnan(as_table(self.cost.evaluate_matrix(X[:1])))[0]
+        countable = ~np.isnan(as_table(self.cost.evaluate_matrix(X[:1]), self.columns))[0]
         for name in lacking:
-            if not countable[COLUMNS.index(name)]:
-                predicted = [c for c, yes in zip(COLUMNS, known, strict=True) if yes]
-                counted = [c for c, yes in zip(COLUMNS, countable, strict=True) if yes]
+            if not countable[self.columns.index(name)]:
+                predicted = [c for c, yes in zip(self.columns, known, strict=True) if yes]
+                counted = [c for c, yes in zip(self.columns, countable, strict=True) if yes]
                 raise ConfigError(
                     f"{name} is an objective or a constraint, but no evaluator at hand knows it; "
                     f"known: {', '.join(predicted)} (surrogate), {', '.join(counted)} (counted)"
@@ -259,6 +268,6 @@ class Candidates:
         )
 
 
-def as_table(scores: Scores) -> FloatArray:
-    """All columns of scores side by side, ``(n, C)``."""
-    return np.stack([getattr(scores, name) for name in COLUMNS], axis=1)
+def as_table(scores: Scores, columns: Sequence[str] = COLUMNS) -> FloatArray:
+    """Columns of scores side by side, ``(n, C)``; NaN where the scores have none of that name."""
+    return np.stack([scores.column(name) for name in columns], axis=1)

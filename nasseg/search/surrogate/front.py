@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nasseg.evaluators.cost import CostEvaluator
-from nasseg.evaluators.scores import COLUMNS
 from nasseg.records.pareto import FrontRow
 from nasseg.search._rows import SeenRows
 from nasseg.search.pareto import crowding_distances, nondominated_ranks
@@ -49,7 +48,7 @@ def merge_runs(
     table = everyone.table.copy()
     unknown = np.isnan(table).all(axis=0)
     if unknown.any():
-        counted = as_table(cost.evaluate_matrix(everyone.X[ranks == 0]))
+        counted = as_table(cost.evaluate_matrix(everyone.X[ranks == 0]), everyone.columns)
         table[: len(front), unknown] = counted[:, unknown]
     rows = tuple(
         FrontRow(
@@ -57,7 +56,7 @@ def merge_runs(
             rank=int(rank),
             crowding=float(apart),
             knee=i == knee,
-            scores=dict(zip(COLUMNS, values, strict=True)),
+            scores=dict(zip(everyone.columns, values, strict=True)),
             arch=arch,
         )
         for i, (arch, rank, apart, values) in enumerate(

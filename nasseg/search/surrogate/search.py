@@ -157,7 +157,7 @@ def _search_front(
         arch, _ = optimizer.run(space)
         scores = optimizer.front_scores.take([optimizer.front.index(arch)]).rows()[0]
         # The front is sorted, so its first row is the best in the first objective.
-        values.append(getattr(optimizer.front_scores, first.name)[0])
+        values.append(float(optimizer.front_scores.column(first.name)[0]))
         runs.append(RunSummary(space.arch_id(arch), scores["day1"], optimizer.history))
         if optimizer.found is not None:
             found.append(optimizer.found)
