@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -65,15 +66,12 @@ class Scores:
             raise ConfigError(f"scores columns differ in length: {lengths}")
 
     @classmethod
-    def of(
-        cls, n: int, *, extra: Mapping[str, ArrayLike] | None = None, **known: ArrayLike
-    ) -> Scores:
+    def of(cls, n: int, **known: ArrayLike) -> Scores:
         """Scores of ``n`` architectures from the columns that are known; the others are NaN."""
         _check_columns(known)
         filled = {name: np.full(n, np.nan) for name in COLUMNS}
         filled |= {name: _filled(name, values, n) for name, values in known.items()}
-        more = {name: _filled(name, values, n) for name, values in (extra or {}).items()}
-        return cls(**filled, extra=more)
+        return cls(**filled, extra={})
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Scores:
@@ -87,10 +85,15 @@ class Scores:
             columns[name] = np.array(
                 [math.nan if value is None else float(value) for value in values], dtype=np.float64
             )
-        return cls(**columns)
+        return cls(**columns, extra={})
 
     def __len__(self) -> int:
         return len(self.day1)
+
+    def with_extra(self, **columns: ArrayLike) -> Scores:
+        """The same scores with further columns, which ``extra`` then has."""
+        more = {name: _filled(name, values, len(self)) for name, values in columns.items()}
+        return dataclasses.replace(self, extra={**self.extra, **more})
 
     def column(self, name: str) -> FloatArray:
         """A column ``(n,)``, one of the evaluator's own included; NaN where there is none."""

@@ -38,7 +38,7 @@ class Robust(Evaluator):
         X = self.space.encode(list(archs))
         total = X.sum(axis=1).astype(float)
         day1 = 1 / (1 + np.exp(-(total - 30) / 50))
-        return Scores.of(len(X), day1=day1, avm=0.1, extra={"robustness": np.sin(total)})
+        return Scores.of(len(X), day1=day1, avm=0.1).with_extra(robustness=np.sin(total))
 
 
 class TestCostEvaluator(EvaluatorContract):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -60,12 +61,14 @@ class Population:
 
     def take(self, index: NDArray[Any]) -> Population:
         """The rows at ``index``."""
-        return Population(*(getattr(self, name)[index] for name in _ROWS), self.columns)
+        rows = {name: getattr(self, name)[index] for name in _ROWS}
+        return dataclasses.replace(self, **rows)
 
     def join(self, other: Population) -> Population:
         """The rows of both, these first."""
-        both = ((getattr(self, name), getattr(other, name)) for name in _ROWS)
-        return Population(*map(np.concatenate, both), self.columns)
+        pairs = {name: [getattr(self, name), getattr(other, name)] for name in _ROWS}
+        both = {name: np.concatenate(pair) for name, pair in pairs.items()}
+        return dataclasses.replace(self, **both)
 
     def feasible(self) -> Population:
         """The rows within all bounds and constraints."""
