@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -61,14 +60,17 @@ class Population:
 
     def take(self, index: NDArray[Any]) -> Population:
         """The rows at ``index``."""
-        rows = {name: getattr(self, name)[index] for name in _ROWS}
-        return dataclasses.replace(self, **rows)
+        X, table, goals, violation = (rows[index] for rows in self._rows())
+        return Population(X, table, goals, violation, self.columns)
 
     def join(self, other: Population) -> Population:
         """The rows of both, these first."""
-        pairs = {name: [getattr(self, name), getattr(other, name)] for name in _ROWS}
-        both = {name: np.concatenate(pair) for name, pair in pairs.items()}
-        return dataclasses.replace(self, **both)
+        pairs = zip(self._rows(), other._rows(), strict=True)
+        X, table, goals, violation = (np.concatenate(pair) for pair in pairs)
+        return Population(X, table, goals, violation, self.columns)
+
+    def _rows(self) -> tuple[NDArray[Any], ...]:
+        return self.X, self.table, self.goals, self.violation
 
     def feasible(self) -> Population:
         """The rows within all bounds and constraints."""
@@ -78,9 +80,6 @@ class Population:
         """The ``n`` rows best in the first objective, best first; of equal ones those that come
         first here."""
         return self.take(np.argsort(self.goals[:, 0], kind="stable")[:n])
-
-
-_ROWS = ("X", "table", "goals", "violation")
 
 
 @dataclass(frozen=True)
