@@ -88,7 +88,7 @@ def main() -> int:
 
 def _command(run: Path) -> str:
     from nasseg.records.run_files import load_run
-    from nasseg.report._details import command_words
+    from nasseg.report import command_words
 
     read_run_config(run)
     return command_words(load_run(run))

@@ -18,6 +18,7 @@ from nasseg.search_spaces.base import Arch, SearchSpace
 from nasseg.search_spaces.basicunet import BasicUNetSpace
 from nasseg.search_spaces.cells import CellsSpace
 from nasseg.search_spaces.constants import MIN_INPUT
+from nasseg.search_spaces.diagram import Diagram, Stage
 from nasseg.search_spaces.hyperparameters import Condition, Hyperparameter
 from nasseg.search_spaces.layers import LayerTable
 from nasseg.search_spaces.reference import ReferenceSpace
@@ -35,11 +36,13 @@ __all__ = [
     "BasicUNetSpace",
     "CellsSpace",
     "Condition",
+    "Diagram",
     "Hyperparameter",
     "LayerTable",
     "ReferenceSpace",
     "ResNetSpace",
     "SearchSpace",
+    "Stage",
     "UNetSpace",
     "get_space",
     "list_spaces",

@@ -16,6 +16,7 @@ from nasseg.errors import ArchError
 from nasseg.search_spaces._protocol import AnalogNASProtocol
 from nasseg.search_spaces._schema import Encoded, Indices, Schema
 from nasseg.search_spaces.constants import MIN_INPUT
+from nasseg.search_spaces.diagram import Diagram
 from nasseg.search_spaces.hyperparameters import INACTIVE, Hyperparameter, Value
 from nasseg.search_spaces.layers import LayerTable
 
@@ -286,6 +287,10 @@ class SearchSpace(AnalogNASProtocol):
         network.arch_id = self.arch_id(canonical)  # type: ignore[assignment]
         network.space = self.name  # type: ignore[assignment]
         return network
+
+    def diagram(self, arch: Mapping[str, Any]) -> Diagram | None:
+        """A drawing of a canonical architecture for reports; None: the space has none."""
+        return None
 
     def count_params(
         self, matrix: object, in_channels: int = 3, out_channels: int = 1

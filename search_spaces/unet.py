@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nasseg.search_spaces.base import Columns, SearchSpace
 from nasseg.search_spaces.constants import MIN_BOTTOM
+from nasseg.search_spaces.diagram import Diagram, Stage
 from nasseg.search_spaces.hyperparameters import Condition, Hyperparameter, at_least
 from nasseg.search_spaces.layers import (
     GROUP_NORM_OPERATIONS,
@@ -28,6 +29,8 @@ STAGES = (1, 2, 3, 4, 5)
 DEPTHS = (2, 3, 4, 5)
 MAX_WIDTH = 160
 """Channels of a stage are capped here, so that five widening stages stay trainable."""
+_BLOCKS = {1: "basic", 2: "bottleneck"}
+_UPSAMPLING = {"transposed": "1x1 + pixel shuffle", "bilinear": "1x1 + bilinear"}
 
 
 def _hyperparameters() -> tuple[Hyperparameter, ...]:
@@ -96,6 +99,36 @@ class UNetSpace(SearchSpace):
     """Of the stem: 2 works at half the resolution of the image."""
     norm_operations = 0
     """Digital operations an element of the normalisation: none where scales are fixed."""
+
+    def diagram(self, arch: Mapping[str, Any]) -> Diagram:
+        """Stem and stages of the encoder, and a level of the decoder for each halving."""
+        widths = stage_widths(arch)
+        pyramidal = arch["topology"] == "pyramidal"
+        levels = [i if pyramidal else min(i, 1) for i in range(len(widths))]
+        kernel = arch["kernel0"]
+        encoder = [Stage("stem", (f"{kernel}x{kernel}",), int(arch["out_channel0"]), 0)]
+        for i, (width, level) in enumerate(zip(widths, levels, strict=True), start=1):
+            count, branches = int(arch[f"R{i}"]), int(arch[f"B{i}"])
+            lines = [f"{count} x {_BLOCKS.get(int(arch[f'convblock{i}']), '?')}"]
+            if branches > 1:
+                lines.append(f"{branches} branches")
+            encoder.append(Stage(f"stage {i}", tuple(lines), width, level))
+        size = arch["dec_kernel"]
+        lines = [f"{arch['dec_depth']} x {size}x{size}"]
+        decoder = []
+        for level in range(levels[-1] - 1, -1, -1):
+            width = widths[max(k for k, at in enumerate(levels) if at == level)]
+            decoder.append(
+                Stage("decoder", (f"{arch['dec_depth']} x {size}x{size}",), width, level)
+            )
+        upsample = _UPSAMPLING.get(arch["upsample"], arch["upsample"])
+        return Diagram(
+            tuple(encoder),
+            tuple(decoder),
+            stride=self.stride,
+            skip=None if arch["skip"] == "none" else str(arch["skip"]),
+            caption=f"{arch['topology']}    skip: {arch['skip']}    upsampling: {upsample}",
+        )
 
     def _network(self, arch: dict[str, Any], in_channels: int, out_channels: int) -> nn.Module:
         from nasseg.search_spaces.networks.nassegnet import NASSegNet

@@ -5,10 +5,12 @@ from nasseg.report._compare import comparison_png
 from nasseg.report._cost import cost_png
 from nasseg.report._overlay import overlay_png, uncertainty_png
 from nasseg.report._write import write_report
+from nasseg.report.sections.budget import command_words
 
 __all__ = [
     "calibration_error",
     "classification_pictures",
+    "command_words",
     "comparison_png",
     "cost_png",
     "overlay_png",

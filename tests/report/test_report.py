@@ -22,11 +22,8 @@ from nasseg.errors import RunError
 from nasseg.records.best import Best
 from nasseg.records.run_files import load_run
 from nasseg.records.tables import format_measured
-from nasseg.report import write_report
-from nasseg.report._architecture import draw_architecture, plan_unet
+from nasseg.report import _write, command_words, write_report
 from nasseg.report._classes import draw_classified
-from nasseg.report._details import command_words, panels_grid, search_facts
-from nasseg.report._figures import draw_search
 from nasseg.report._panels import (
     CLASS_COLOURS,
     FALSE_POSITIVE,
@@ -38,8 +35,12 @@ from nasseg.report._panels import (
     error_picture,
 )
 from nasseg.report._write import render
+from nasseg.report.sections import SECTIONS, Picture, Section
+from nasseg.report.sections.architecture import draw_architecture
+from nasseg.report.sections.predictions import PredictionsSection
+from nasseg.report.sections.search import SearchSection, draw_search
 from nasseg.report.style import look, to_png
-from nasseg.search_spaces import get_space
+from nasseg.search_spaces import Diagram, ResNetSpace, SearchSpace, Stage, get_space
 from nasseg.statistics import Spread
 
 CHIPS = 5
@@ -204,11 +205,11 @@ def test_report_holds_every_part(written: Path) -> None:
 
 def test_a_prediction_is_named_after_what_the_surrogate_learned(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
-    assert "Dice after a day 0.810" in search_facts(load_run(run))
+    assert "Dice after a day 0.810" in SearchSection().html(load_run(run))
     best = json.loads((run / "best.json").read_text())
     best["surrogate"]["metric"] = "auc"
     (run / "best.json").write_text(json.dumps(best))
-    said = search_facts(load_run(run))
+    said = SearchSection().html(load_run(run))
     assert "AUC after a day 0.810" in said
     assert "Dice" not in said
     figure = draw_search(load_run(run))
@@ -224,7 +225,7 @@ def test_a_measured_value_is_named_after_what_the_search_compared_by(tmp_path: P
     figure = draw_search(load_run(run))
     assert figure is not None
     assert figure.axes[0].get_title() == "measured AUC after a day, short training"
-    assert "AUC after a day 0.810" in search_facts(load_run(run))
+    assert "AUC after a day 0.810" in SearchSection().html(load_run(run))
     # The run itself is scored by Dice.
     assert "AUC after a day 0.8100" in format_measured(best, "dice")
     del best["measured"]["metric"]
@@ -253,7 +254,7 @@ def test_pixels_of_several_classes_have_a_colour_each(tmp_path: Path) -> None:
         ids=np.array(["one"]),
         pixel_classes=np.array(["background", "_$cytoplasm$", "<nucleus>"]),
     )
-    told = panels_grid(load_run(run))
+    told = PredictionsSection().html(load_run(run))
     assert "Dice 1.000" in told
     assert "Dice 0.733" in told
     for name in ("_$cytoplasm$", "&lt;nucleus&gt;", "other than the label"):
@@ -314,6 +315,52 @@ def test_names_from_files_are_escaped(written: Path) -> None:
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert "<title>nasseg: run &lt;b&gt;</title>" in text
+
+
+def test_names_of_metrics_are_escaped(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    scores = {NASTY: 0.5, "dice": 0.8}
+    value = {NASTY: {"mean": 0.5, "std": NASTY, "p05": None}}
+    summary |= {"digital": scores, "monitor": NASTY, "analog": {"1.0": {"recalibrated": value}}}
+    (run / "summary.json").write_text(json.dumps(summary))
+    text = page(run)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    parse(text)
+
+
+def test_a_new_section_is_one_class_with_a_template(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(Section):
+        title = "Own <numbers>"
+        template = "training.html.j2"
+        files = ("own.json",)
+        pictures = (Picture("curves", None, lambda run: None),)
+
+    loaded = load_run(run)
+    loaded.missing["own.json"] = "is <not> there"
+    monkeypatch.setattr(_write, "SECTIONS", (*SECTIONS, Own()))
+    text = _write.render(loaded, {})
+    assert "<h2>Own &lt;numbers&gt;</h2>" in text
+    assert "own.json is &lt;not&gt; there" in text
+    parse(text)
+
+
+def test_a_space_gives_its_own_diagram(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = (Stage("stem", (), 8, 0), Stage("body", ("2 blocks",), 16, 1))
+    drawn = Diagram(boxes, output="classes")
+    monkeypatch.setattr(ResNetSpace, "diagram", lambda self, arch: drawn)
+    arch = get_space("resnet").default()
+    with look():
+        figure = draw_architecture(Best(space="resnet", arch=arch), 32)
+    assert figure is not None
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert {"classes", "stem", "body\n2 blocks", "16"} <= texts
+    # Edited spaces are drawn as the one that they were made of, unknown ones not at all.
+    assert draw_architecture(Best(space="resnet-custom", arch=arch), 32) is not None
+    assert draw_architecture(Best(space="package:Space", arch=arch), 32) is None
+    assert draw_architecture(Best(space="package:Space", arch=arch), 32, "resnet") is not None
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -416,11 +463,17 @@ def test_errors_are_coloured_by_kind() -> None:
     assert dice(np.zeros((2, 2)), np.zeros((2, 2))) == 1.0
 
 
+def boxes(space: SearchSpace, arch: dict[str, Any]) -> tuple[Any, Any]:
+    diagram = space.diagram(arch)
+    assert diagram is not None
+    return diagram.encoder, diagram.decoder
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_every_unet_architecture_is_drawn(seed: int) -> None:
     space = get_space("unet")
     arch = space.sample(np.random.default_rng(seed))
-    encoder, decoder = plan_unet(arch)
+    encoder, decoder = boxes(space, arch)
     assert len(encoder) == arch["M"] + 1
     assert len(decoder) == encoder[-1].level
     assert [box.level for box in decoder] == list(range(len(decoder) - 1, -1, -1))
@@ -433,7 +486,7 @@ def test_drawn_channels_are_those_of_the_network() -> None:
     for seed in range(4):
         arch = space.sample(np.random.default_rng(seed))
         network: Any = space.build(arch)
-        encoder, decoder = plan_unet(arch)
+        encoder, decoder = boxes(space, arch)
         assert network.factor == 2 ** encoder[-1].level
         widths = [level.convs[-1][0].out_channels for level in network.decoder]
         assert widths == [box.channels for box in decoder]

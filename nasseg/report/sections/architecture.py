@@ -1,84 +1,67 @@
-"""The winner drawn: stages as boxes, sized by channels and resolution, with skips."""
+"""The section of the architecture: stages as boxes by channels and resolution, with skips."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from nasseg.errors import NassegError
 from nasseg.records.best import Best
+from nasseg.records.run_files import RunFiles
+from nasseg.report.sections.base import Picture, Section
 from nasseg.report.style import BLUE, GREEN, GROUND, INK, MUTED, VIOLET, new_figure
+from nasseg.search_spaces import Diagram, SearchSpace, Stage, get_space
 
-BLOCKS = {1: "basic", 2: "bottleneck"}
 ROW = 1.75
 """Height of a resolution level in the drawing."""
 
 
-@dataclass(frozen=True)
-class Box:
-    """One stage in the drawing."""
-
-    title: str
-    lines: tuple[str, ...]
-    channels: int
-    level: int
-    """Halvings of the resolution."""
-    colour: str
-
-
-def plan_unet(arch: Mapping[str, Any]) -> tuple[list[Box], list[Box]]:
-    """Encoder boxes (stem first) and decoder boxes (deepest first) of a ``unet`` architecture.
-
-    Raises:
-        KeyError: a hyperparameter of the space is missing.
-    """
-    from nasseg.search_spaces.unet import stage_widths
-
-    widths = stage_widths(arch)
-    pyramidal = arch["topology"] == "pyramidal"
-    levels = [i if pyramidal else min(i, 1) for i in range(len(widths))]
-    kernel = arch["kernel0"]
-    encoder = [Box("stem", (f"{kernel}x{kernel}",), int(arch["out_channel0"]), 0, GREEN)]
-    for i, (width, level) in enumerate(zip(widths, levels, strict=True), start=1):
-        count, branches = int(arch[f"R{i}"]), int(arch[f"B{i}"])
-        block = BLOCKS.get(int(arch[f"convblock{i}"]), "?")
-        lines = [f"{count} x {block}"]
-        if branches > 1:
-            lines.append(f"{branches} branches")
-        encoder.append(Box(f"stage {i}", tuple(lines), width, level, BLUE))
-    side = arch["dec_kernel"]
-    decoder = []
-    for level in range(levels[-1] - 1, -1, -1):
-        width = widths[max(k for k, at in enumerate(levels) if at == level)]
-        lines = [f"{arch['dec_depth']} x {side}x{side}"]
-        decoder.append(Box("decoder", tuple(lines), width, level, VIOLET))
-    return encoder, decoder
+def _space(*names: str | None) -> SearchSpace | None:
+    """The first of these spaces that is known here."""
+    for name in names:
+        if name:
+            try:
+                # An edited space is drawn as the one that it was made of.
+                return get_space(name.removesuffix("-custom"))
+            except NassegError:
+                continue
+    return None
 
 
-def draw_architecture(best: Best | None, image_size: int | None) -> Figure | None:
-    """An architecture of a ``unet`` space as a picture; None for others and unknown ones.
+def draw_architecture(
+    best: Best | None, image_size: int | None, space_name: str | None = None
+) -> Figure | None:
+    """An architecture as a picture; None where its space has no diagram, or is not known here.
 
     Args:
         best: ``best.json``: ``space`` and ``arch``.
-        image_size: side of the input in pixels; None = resolutions are said as fractions.
+        image_size: side of the input in pixels; None: resolutions are written as fractions.
+        space_name: name by which the space is found, where it is not that of ``best``.
     """
-    arch, space = (best or Best()).arch, str((best or Best()).space)
-    if arch is None or not space.startswith("unet"):
+    if best is None or best.arch is None:
         return None
-    stride = 2 if space.startswith("unet_half") else 1
+    space = _space(best.space, space_name)
     try:
-        encoder, decoder = plan_unet(arch)
+        diagram = None if space is None else space.diagram(best.arch)
     except (KeyError, TypeError, ValueError):
+        # Hyperparameters of another version of the space.
         return None
+    return None if diagram is None else draw_diagram(diagram, image_size)
+
+
+def draw_diagram(diagram: Diagram, image_size: int | None) -> Figure:
+    """The boxes of a diagram from left to right, deeper levels lower."""
+    encoder, decoder, stride = diagram.encoder, diagram.decoder, diagram.stride
+    colours = [GREEN, *[BLUE] * (len(encoder) - 1), *[VIOLET] * len(decoder)]
     boxes = encoder + decoder
     depth = max(box.level for box in boxes)
     widest = max(box.channels for box in boxes)
 
-    def size(box: Box) -> tuple[float, float]:
+    def size(box: Stage) -> tuple[float, float]:
         return 0.32 + 0.78 * box.channels / widest, 1.15 * 0.8**box.level
 
     step = 1.62
@@ -99,7 +82,7 @@ def draw_architecture(best: Best | None, image_size: int | None) -> Figure | Non
             text = f"{-(-image_size // factor)} px"
         ax.text(left, -level * ROW, text, ha="left", va="center", fontsize=7.5, color=MUTED)
     for k, (box, centre) in enumerate(zip(boxes, centres, strict=True)):
-        _draw_box(ax, box, centre, size(box))
+        _draw_box(ax, box, centre, size(box), colours[k])
         if k:
             before = centres[k - 1]
             _arrow(
@@ -111,18 +94,17 @@ def draw_architecture(best: Best | None, image_size: int | None) -> Figure | Non
     ax.text(-1.0, 0.0, "image", ha="right", va="center", fontsize=8, color=INK)
     last = centres[-1][0] + size(boxes[-1])[0] / 2
     _arrow(ax, (last, centres[-1][1]), (right + 1.15, centres[-1][1]))
-    ax.text(right + 1.2, centres[-1][1], "mask", ha="left", va="center", fontsize=8, color=INK)
-    if arch["skip"] != "none":
+    ax.text(
+        right + 1.2, centres[-1][1], diagram.output, ha="left", va="center", fontsize=8, color=INK
+    )
+    if diagram.skip is not None:
         for k, box in enumerate(decoder, start=len(encoder)):
             source = max(j for j, b in enumerate(encoder) if b.level == box.level)
-            _skip(ax, centres, source, k, size(encoder[source])[1], str(arch["skip"]))
-    upsample = {"transposed": "1x1 + pixel shuffle", "bilinear": "1x1 + bilinear"}
+            _skip(ax, centres, source, k, size(encoder[source])[1], diagram.skip)
     ax.text(
         (right - 0.3) / 2,
         low + 0.02,
-        f"{arch['topology']}    skip: {arch['skip']}    "
-        f"upsampling: {upsample.get(arch['upsample'], arch['upsample'])}    "
-        "number in a box: channels",
+        f"{diagram.caption}    number in a box: channels",
         ha="center",
         va="bottom",
         fontsize=7.5,
@@ -131,16 +113,20 @@ def draw_architecture(best: Best | None, image_size: int | None) -> Figure | Non
     return figure
 
 
-def _draw_box(ax: Axes, box: Box, centre: tuple[float, float], size: tuple[float, float]) -> None:
+def _draw_box(
+    ax: Axes,
+    box: Stage,
+    centre: tuple[float, float],
+    size: tuple[float, float],
+    colour: str,
+) -> None:
     (x, y), (w, h) = centre, size
     corner = (x - w / 2, y - h / 2)
     style = "round,pad=0,rounding_size=0.07"
     # Lines pass behind a box: an opaque ground first, the tint over it.
     ax.add_patch(FancyBboxPatch(corner, w, h, boxstyle=style, fc=GROUND, ec="none", zorder=2))
     ax.add_patch(
-        FancyBboxPatch(
-            corner, w, h, boxstyle=style, fc=(box.colour, 0.18), ec=box.colour, lw=1.2, zorder=3
-        )
+        FancyBboxPatch(corner, w, h, boxstyle=style, fc=(colour, 0.18), ec=colour, lw=1.2, zorder=3)
     )
     ax.text(x, y, str(box.channels), ha="center", va="center", fontsize=8.5, color=INK, zorder=4)
     text = "\n".join((box.title, *box.lines))
@@ -203,3 +189,25 @@ def _skip(
         backgroundcolor=GROUND,
         zorder=2,
     )
+
+
+def _draw(run: RunFiles) -> Figure | None:
+    size = run.setting("data.crop") or run.setting("data.image_size")
+    name = run.setting("search.space")
+    return draw_architecture(
+        run.best, size if isinstance(size, int) else None, name if isinstance(name, str) else None
+    )
+
+
+class ArchitectureSection(Section):
+    """The block diagram, and the active hyperparameters."""
+
+    title = "Architecture"
+    template = "architecture.html.j2"
+    files = ("best.json",)
+    pictures = (Picture("architecture", "the architecture as a block diagram", _draw),)
+
+    def values(self, run: RunFiles) -> Mapping[str, Any]:
+        """Hyperparameters; inactive ones (0) are left out."""
+        arch = (run.best or Best()).arch or {}
+        return {"hyperparameters": [(key, value) for key, value in arch.items() if value != 0]}

@@ -1,10 +1,9 @@
-"""The front of a search for several objectives: pictures and table."""
+"""The front of a search for several objectives: pictures and a table."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from nasseg.records.best import Best
 from nasseg.records.front_table import goals_text, shown_columns, some_of
 from nasseg.records.pareto import Front, FrontRow
 from nasseg.records.run_files import RunFiles
-from nasseg.report._html import row, table
+from nasseg.report.markup import Table, code
 from nasseg.report.style import BLUE, CYCLE, GREEN, GROUND, INK, MUTED, RED, new_figure, quiet
 from nasseg.text import value_text
 
@@ -184,33 +183,24 @@ def _frame(ax: Axes, x: Any, y: Any) -> None:
         ax.set_xlim(x.min() - spread, x.max() + spread)
 
 
-def front_table(run: RunFiles) -> str:
+def front_values(run: RunFiles) -> Mapping[str, Any] | None:
     """Objectives, the reference of the hypervolume, and the architectures of the front."""
     front = run.front
     if front is None or not front.first:
-        return ""
+        return None
     columns = shown_columns(front)
-    shown = some_of(front, TABLE_ROWS)
-    body = []
-    for entry in shown:
+    table = Table(["architecture", "", *columns], text_columns=(0, 1))
+    for entry in some_of(front, TABLE_ROWS):
         marks = [
             name
             for name, yes in (("knee", entry.knee), ("taken", entry.arch_id == front.taken))
             if yes
         ]
-        cells = [f"<code>{escape(entry.arch_id)}</code>", ", ".join(marks)]
-        cells += [value_text(entry.scores.get(name, math.nan)) for name in columns]
-        body.append(row(cells, (0, 1)))
-    head = ["architecture", "", *columns]
-    reference = ", ".join(f"{escape(n)} {value_text(v)}" for n, v in front.reference.items())
-    note = (
-        f'<p class="note">{escape(goals_text(front))}. {len(front.first)} architectures that no '
-        "other one dominates. Knee: the greatest distance to the plane of the front's ends. "
-        "Hypervolume: that of all feasible architectures scored so far, in units of the box of "
-        f"the first feasible population; reference point: {reference}.</p>"
-    )
-    opened = " open" if len(shown) <= 12 else ""
-    return (
-        f"{note}<details{opened}><summary>{len(shown)} of {len(front.first)} architectures of the "
-        f"front</summary>{table(head, body, (0, 1))}</details>"
-    )
+        numbers = [value_text(entry.scores.get(name, math.nan)) for name in columns]
+        table.add(code(entry.arch_id), ", ".join(marks), *numbers)
+    return {
+        "goals": goals_text(front),
+        "size": len(front.first),
+        "reference": [f"{name} {value_text(value)}" for name, value in front.reference.items()],
+        "table": table,
+    }

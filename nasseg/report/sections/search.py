@@ -1,0 +1,134 @@
+"""The section of the search: its course, its front, and what it predicted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from nasseg.records.best import Best
+from nasseg.records.run_files import RunFiles
+from nasseg.report.markup import in_words
+from nasseg.report.sections.base import Picture, Section, lost
+from nasseg.report.sections.front import draw_front, front_values
+from nasseg.report.style import CYCLE, MUTED, new_figure, quiet
+from nasseg.text import number
+
+
+def draw_search(run: RunFiles) -> Figure | None:
+    """Best and mean score of each generation (of a supernet: epoch), a colour for each search."""
+    history = [
+        entry
+        for entry in (run.best or Best()).history
+        if isinstance(entry.get("best"), (int, float))
+    ]
+    if not history:
+        return None
+    figure = new_figure(9.6, 3.0)
+    ax = figure.subplots()
+    supernet = run.setting("search.strategy") == "darts"
+    runs = sorted({int(entry.get("run", 0)) for entry in history})
+    for place in runs:
+        own = [entry for entry in history if int(entry.get("run", 0)) == place]
+        own.sort(key=lambda entry: int(entry["generation"]))
+        x = [int(entry["generation"]) for entry in own]
+        colour = CYCLE[place % len(CYCLE)]
+        ax.plot(x, [e["best"] for e in own], color=colour, label=_series_name(place, supernet))
+        mean = [math.nan if e.get("mean") is None else float(e["mean"]) for e in own]
+        ax.plot(x, mean, color=colour, alpha=0.55, linewidth=1.1, linestyle="--")
+    ax.plot(
+        [],
+        [],
+        color=MUTED,
+        linewidth=1.1,
+        linestyle="--",
+        label="mean of three drawn" if supernet else "mean of the population",
+    )
+    best = run.best or Best()
+    goals = best.objectives
+    if goals:
+        title = f"first objective: {goals[0]}"
+    elif supernet:
+        title = f"validation {run.main_metric[1]} with the shared weights"
+    elif best.measured:
+        title = f"measured {run.measured_title} after a day, short training"
+    else:
+        title = f"predicted {run.predicted_title} after a day"
+    ax.set_title(title)
+    ax.set_xlabel("epoch" if supernet else "generation")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    quiet(ax)
+    figure.legend(loc="outside right center")
+    return figure
+
+
+def _series_name(place: int, supernet: bool) -> str:
+    return "most probable" if supernet else f"search {place + 1}: best"
+
+
+def search_facts(run: RunFiles) -> list[tuple[str, str]]:
+    """What the search did and predicted."""
+    best = run.best or Best()
+    facts: list[tuple[str, str]] = []
+    for scores, metric, title in (
+        (best.predicted, run.predicted_title, "predicted for the winner"),
+        (best.measured, run.measured_title, "measured of the winner, after short training"),
+    ):
+        if not scores:
+            continue
+        parts = [
+            f"{name} {number(scores.get(score), digits)}"
+            for score, name, digits in (
+                ("day1", f"{metric} after a day", 3),
+                ("avm", "one-month variation (points)", 2),
+                ("std", "chip-to-chip std", 3),
+            )
+            if scores.get(score) is not None
+        ]
+        facts.append((title, ", ".join(parts)))
+    interval = best.interval
+    if interval.get("low") is not None:
+        text = f"{number(interval['low'], 3)} to {number(interval.get('high'), 3)}"
+        if interval.get("outside"):
+            text += "; unlike every architecture that was measured, so a guess"
+        if interval.get("held") is not None:
+            text += f" (such intervals held {number(100 * interval['held'], 0)} % of held-out ones)"
+        facts.append(("interval of 90 %", text))
+    surrogate = best.surrogate
+    if surrogate.get("n") is not None:
+        text = f"fitted to {in_words(surrogate['n'])} measured architectures"
+        if taus := in_words({k: v for k, v in (surrogate.get("tau") or {}).items() if v}):
+            text += f"; cross-validated Kendall tau: {taus}"
+        facts.append(("surrogate", text))
+    for key, name in (("runs", "evolutions"), ("budget", "budget")):
+        if text := in_words(best.search.get(key)):
+            facts.append((name, text))
+    return facts
+
+
+class SearchSection(Section):
+    """The search of a run; of one for several objectives, its front."""
+
+    title = "Search"
+    template = "search.html.j2"
+    files = ("pareto.csv",)
+    pictures = (
+        Picture(
+            "front",
+            "the Pareto front of the search, and its hypervolume over generations",
+            draw_front,
+        ),
+        Picture("search", "best and mean predicted score over generations", draw_search),
+    )
+
+    def values(self, run: RunFiles) -> Mapping[str, Any]:
+        """The front and the facts; where there are none, why."""
+        return {
+            "front": front_values(run),
+            "facts": search_facts(run),
+            "given": run.best is not None,
+            "unknown": lost(run, "best.json"),
+        }

@@ -1,0 +1,35 @@
+"""A network as a drawing: the stages of its encoder and its decoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One box of a drawing."""
+
+    title: str
+    lines: tuple[str, ...]
+    """Text below the title."""
+    channels: int
+    level: int
+    """Halvings of the resolution, from that of the stem."""
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """Boxes in the order of computation."""
+
+    encoder: tuple[Stage, ...]
+    """From the image on; the first one is the stem."""
+    decoder: tuple[Stage, ...] = ()
+    """From the deepest level on."""
+    stride: int = 1
+    """Pixels of the image a pixel of the stem."""
+    skip: str | None = None
+    """How a map of the encoder joins that of the decoder of its level; None: it does not."""
+    caption: str = ""
+    """One line below the drawing."""
+    output: str = "mask"
+    """Name of what the network gives."""
