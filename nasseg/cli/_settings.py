@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from nasseg._registry import allow, is_reference
 from nasseg.cli._flags import Flag, Given, other_names, split_flags
 from nasseg.cli._help import config_help
 from nasseg.config import LabelConfig, RunConfig, Setting, aliases, settings
@@ -98,6 +99,10 @@ def read_config(
     )
     if extra:
         raise ConfigError(f"unexpected {extra[0]!r}; settings are given as --name value")
+    for text in texts.values():
+        # Given on the command line, and so by the user: a file may not do that.
+        if is_reference(text):
+            allow(text)
     other = {flag.name: texts.pop(flag.name) for flag in own if flag.name in texts}
     return _with_files(config, leaves, texts, other.get("config")), Given(own, other)
 

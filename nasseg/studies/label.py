@@ -21,6 +21,7 @@ import torch
 import yaml
 from tqdm import tqdm
 
+from nasseg._registry import plugin_environment
 from nasseg.config import (
     NATIVE_SCALE,
     DataConfig,
@@ -423,7 +424,8 @@ def _start(config: LabelConfig, place: Place) -> subprocess.Popen[bytes]:
     A storage's password is thus neither among the words of a command nor in a file.
     """
     own = dataclasses.replace(config, workers=1, device=place.device, threads=place.threads)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(place.threads)}
+    threads = {"OMP_NUM_THREADS": str(place.threads)}
+    environment = {**os.environ, **plugin_environment(), **threads}
     if place.visible is not None:
         environment["CUDA_VISIBLE_DEVICES"] = place.visible
     worker = subprocess.Popen(
