@@ -25,8 +25,8 @@ class AnalogConfig:
     """Conversion to tiles and hardware-aware retraining."""
 
     preset: str = setting("pcm", file="file", shared=True)
-    """Hardware preset: ``pcm``, ``hermes``, ``reram``, ``ideal``, or a YAML file of a memory
-    cell."""
+    """Hardware preset: ``pcm``, ``hermes``, ``reram``, ``ideal``, a memory of another package (its
+    name, or ``module:Name``), or a YAML file of a memory cell."""
     epochs: int = setting(50, ge=0)
     """Passes of hardware-aware retraining; 0 = convert only."""
     lr: float = setting(2e-3, gt=0, lt=math.inf)

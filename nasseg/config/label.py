@@ -46,7 +46,8 @@ class LabelConfig:
     """Nor those with more multiply-accumulates per input pixel; none = no bound."""
     sampler: str = setting("lhs", free="always")
     """What proposes the architectures: ``lhs`` (a Latin hypercube, which fits surrogates best),
-    ``random``, or a search: ``surrogate``, ``analognas``, ``tpe``, ``nsgaii``, ``gp``."""
+    ``random``, or a search: ``surrogate``, ``analognas``, ``tpe``, ``nsgaii``, ``gp``,
+    or one of another package, as ``module:Name``."""
     archs: str | None = setting(None, file="file", free="always")
     """Table whose architectures are measured, in its order, instead of what a sampler proposes
     (columns as ``nasseg fit`` takes them; scores are not needed). ``count`` of them at most; the

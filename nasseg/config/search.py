@@ -48,8 +48,8 @@ class SearchConfig:
     """A folder that lacks a setting of this section is as with its default."""
 
     space: str = "auto"
-    """Name of the search space; ``nasseg spaces`` lists them. ``auto``: ``unet`` for segmentation,
-    ``resnet`` for classification (``cells`` with the strategy ``darts``)."""
+    """Name of the search space, or ``module:Name``; ``nasseg spaces`` lists them. ``auto``: ``unet``
+    for segmentation, ``resnet`` for classification (``cells`` with the strategy ``darts``)."""
     strategy: Literal["evolution", "random", "darts"] = setting(
         "evolution", alias="strategy", metavar="NAME", budget=True
     )
@@ -57,7 +57,8 @@ class SearchConfig:
     needs no surrogate: it trains a supernet of the space (``cells``) and takes what its shared
     weights make the best or, of so many, what ``measure`` finds to be."""
     surrogate: str = setting("auto", file="file")
-    """Folder of a fitted surrogate, or ``auto``: the one shipped for the space."""
+    """Folder of a fitted surrogate, ``auto`` (the one shipped for the space), or an evaluator of
+    another package: its name, or ``module:Name``."""
     arch: str | None = setting(None, file="file", alias="arch", metavar="FILE.json|NAME")
     """JSON file of an architecture to take instead of searching, or the name of a reference
     network, such as ``resnet18`` or, for segmentation, ``basicunet-16``."""
@@ -106,8 +107,8 @@ class SearchConfig:
     ``darts``: those that it proposes); 0 = measure none."""
     sampler: str = setting("surrogate", alias="sampler", metavar="NAME")
     """What proposes the architectures that are measured, but for ``darts``: ``surrogate`` (an
-    ensemble fitted to what was measured), ``analognas``, ``tpe``, ``nsgaii``, ``gp``, ``random`` or
-    ``lhs``."""
+    ensemble fitted to what was measured), ``analognas``, ``tpe``, ``nsgaii``, ``gp``, ``random``,
+    ``lhs``, or one of another package: its name, or ``module:Name``."""
     stop_gain: float = setting(0.0, ge=0)
     """A measured search with the sampler ``surrogate`` ends early once five proposals in a row are
     expected to beat the best by less than this; the spread of the score over seeds is a good value.
