@@ -48,8 +48,9 @@ class SearchConfig:
     """A folder that lacks a setting of this section is as with its default."""
 
     space: str = "auto"
-    """Name of the search space, or ``module:Name``; ``nasseg spaces`` lists them. ``auto``: ``unet``
-    for segmentation, ``resnet`` for classification (``cells`` with the strategy ``darts``)."""
+    """Name of the search space, or ``module:Name``; ``nasseg spaces`` lists the names. ``auto``:
+    ``unet`` for segmentation, ``resnet`` for classification (``cells`` with the strategy
+    ``darts``)."""
     strategy: Literal["evolution", "random", "darts"] = setting(
         "evolution", alias="strategy", metavar="NAME", budget=True
     )
