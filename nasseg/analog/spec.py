@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from nasseg._fields import bounded, check_fields
-from nasseg._registry import is_reference, unknown_name
+from nasseg._registry import did_you_mean, is_reference, unknown_name
 from nasseg.analog.memories import MEMORIES
 from nasseg.analog.memory import MemoryCoefficients, read_memory
 from nasseg.errors import SpecError
@@ -78,7 +78,9 @@ class AnalogSpec:
     def __post_init__(self) -> None:
         known = self.memory == "custom" or self.memory in MEMORIES
         if not known and not is_reference(self.memory):
-            raise unknown_name("memory", self.memory, (*MEMORIES, "custom"))
+            names = [*MEMORIES, "custom"]
+            hint = did_you_mean(self.memory, names)
+            raise SpecError(f"memory is {self.memory!r}; allowed: {', '.join(names)}{hint}")
         check_fields(self, error=SpecError)
         if (self.memory == "custom") != (self.coefficients is not None):
             raise SpecError(
