@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasseg._registry import Registry, is_reference, unknown_name
+from nasseg._registry import Registry, factories, is_reference, unknown_name
 from nasseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,17 +25,11 @@ Factory = Callable[["SearchSpace"], Any]
 AnalogNAS's ``query_pop``."""
 
 
-def _adopt(name: str, made: Any) -> Factory:
-    if not callable(made):
-        raise ConfigError(
-            f"evaluator {name!r} is {made!r}; allowed: a class or function from a search space to "
-            "an evaluator"
-        )
-    factory: Factory = made
-    return factory
-
-
-EVALUATORS: Registry[Factory] = Registry("evaluator", group="nasseg.evaluators", adopt=_adopt)
+EVALUATORS: Registry[Factory] = Registry(
+    "evaluator",
+    group="nasseg.evaluators",
+    adopt=factories("evaluator", "a class or function from a search space to an evaluator"),
+)
 """Evaluators of other packages by name."""
 
 

@@ -100,6 +100,22 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     return UnknownName(f"no {kind} named {name!r}{hint} (known: {', '.join(names)})")
 
 
+def factories(kind: str, allowed: str) -> Callable[[str, Any], Any]:
+    """Return an ``adopt`` for a registry of factories: it refuses what cannot be called.
+
+    Args:
+        kind: how messages call an entry.
+        allowed: what a plug-in may give, in words.
+    """
+
+    def adopt(name: str, made: Any) -> Any:
+        if not callable(made):
+            raise ConfigError(f"{kind} {name!r} is {made!r}; allowed: {allowed}")
+        return made
+
+    return adopt
+
+
 class Registry(Mapping[str, T], Generic[T]):
     """An ordered mapping whose unknown keys raise :class:`~nasseg.errors.UnknownName`.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
-from nasseg._registry import Registry
+from nasseg._registry import Registry, factories
 from nasseg.errors import ConfigError
 from nasseg.search_spaces.base import Arch, SearchSpace
 from nasseg.search_spaces.basicunet import BasicUNetSpace
@@ -53,17 +53,11 @@ Factory = Callable[[int], SearchSpace]
 F = TypeVar("F", bound=Factory)
 
 
-def _adopt(name: str, made: Any) -> Factory:
-    if not callable(made):
-        raise ConfigError(
-            f"search space {name!r} is {made!r}; allowed: a subclass of SearchSpace, or a function "
-            "from a seed to a search space"
-        )
-    factory: Factory = made
-    return factory
-
-
-_SPACES: Registry[Factory] = Registry("search space", group="nasseg.spaces", adopt=_adopt)
+_SPACES: Registry[Factory] = Registry(
+    "search space",
+    group="nasseg.spaces",
+    adopt=factories("search space", "a subclass of SearchSpace, or a function from a seed to one"),
+)
 
 
 @overload

@@ -28,7 +28,7 @@ from optuna.samplers import (
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from nasseg._registry import Registry
+from nasseg._registry import Registry, factories
 from nasseg.errors import ArchError, ConfigError
 from nasseg.evaluators.features import Features
 from nasseg.search.measured.bounds import SizeBounds, iterate_spread
@@ -346,16 +346,12 @@ class SamplerEntry:
     that models values would else make the same one again."""
 
 
+_FACTORY = factories("sampler", "a function from a Request to an Optuna sampler, or a SamplerEntry")
+
+
 def _adopt(name: str, made: Any) -> SamplerEntry:
     """What a plug-in gives as an entry: one, or what :func:`register_sampler` decorates."""
-    if isinstance(made, SamplerEntry):
-        return made
-    if not callable(made):
-        raise ConfigError(
-            f"sampler {name!r} is {made!r}; allowed: a function from a Request to an Optuna "
-            "sampler, or a SamplerEntry"
-        )
-    return SamplerEntry(made)
+    return made if isinstance(made, SamplerEntry) else SamplerEntry(_FACTORY(name, made))
 
 
 SAMPLERS: Registry[SamplerEntry] = Registry("sampler", group="nasseg.samplers", adopt=_adopt)
