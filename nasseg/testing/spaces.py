@@ -66,6 +66,18 @@ class SearchSpaceContract:
     def test_default_is_valid(self, space: SearchSpace) -> None:
         space.validate(space.default())
 
+    def test_a_diagram_has_the_stages_of_the_architecture(
+        self, space: SearchSpace, rng: np.random.Generator
+    ) -> None:
+        for _ in range(20):
+            diagram = space.diagram(space.sample(rng))
+            if diagram is None:
+                continue
+            assert diagram.encoder
+            assert all(stage.channels > 0 for stage in diagram.encoder + diagram.decoder)
+            levels = {stage.level for stage in diagram.encoder}
+            assert {stage.level for stage in diagram.decoder} <= levels
+
     def test_canonical_sets_inactive_to_zero_and_ignores_key_order(
         self, space: SearchSpace, rng: np.random.Generator
     ) -> None:
