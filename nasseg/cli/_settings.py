@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from nasseg._registry import allow, is_reference
 from nasseg.cli._flags import Flag, Given, other_names, split_flags
 from nasseg.cli._help import config_help
 from nasseg.config import LabelConfig, RunConfig, Setting, aliases, settings
-from nasseg.config.reading import (
-    build_config,
-    files_beside,
-    followed,
-    read_yaml,
-    said_only,
-    with_network,
-)
 from nasseg.errors import ConfigError
-from nasseg.io import read_json
+from nasseg.records.resolve import resolve_config
 
 C = TypeVar("C", RunConfig, LabelConfig)
 
@@ -104,52 +95,4 @@ def read_config(
         if is_reference(text):
             allow(text)
     other = {flag.name: texts.pop(flag.name) for flag in own if flag.name in texts}
-    return _with_files(config, leaves, texts, other.get("config")), Given(own, other)
-
-
-def _with_files(
-    config: type[C], leaves: Mapping[str, Setting], flags: dict[str, str], file: str | None
-) -> C:
-    """Return the config of flags, over the given file or that of the run folder."""
-    out = Path(flags.get("out", leaves["out"].default))
-    saved = out / "config.yaml"
-    if file is None and saved.is_file():
-        file = str(saved)
-    values: dict[str, Any] = read_yaml(file, config) if file is not None else {}
-    if file == str(saved):
-        # The folder may have been moved since its settings were written.
-        values["out"] = str(out)
-        if not _bound(out):
-            # What followed from other settings follows anew: these may have been a slip.
-            values = with_network(said_only(config, values), flags)
-    else:
-        if file is not None:
-            values = files_beside(file, values, config)
-        # Not over what a folder was begun with.
-        values = with_network(values, flags)
-        if file is not None and saved.is_file() and _bound(out):
-            # What follows from others may follow otherwise in this version than when it was begun.
-            values = {**followed(config, read_yaml(saved, config)), **values}
-    origins = {key: file for key in values if key not in flags and file is not None}
-    made = build_config(config, {**values, **flags}, origins)
-    if origins.get("data.path") == str(saved) and not _bound(out):
-        _refuse_lost_data(saved, made.data.path)
-    return made
-
-
-def _refuse_lost_data(saved: Path, path: str | None) -> None:
-    """Refuse a path without images that comes from the folder's settings, and name these.
-
-    Raises:
-        ConfigError: there is nothing at the path.
-    """
-    if path is not None and not Path(path).expanduser().exists():
-        raise ConfigError(f"{saved}: data.path is {path!r}, where no images are; --data says where")
-
-
-def _bound(folder: Path) -> bool:
-    """Return True if the images of a folder have been found good, so that its settings hold."""
-    try:
-        return "data" in read_json(folder / "stages.json")
-    except (OSError, ValueError, TypeError):
-        return False
+    return resolve_config(config, texts, other.get("config")), Given(own, other)

@@ -112,15 +112,36 @@ def _to_uint8(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def read_image(path: Path, channels: int) -> UInt8Image:
-    """One image as uint8 (H, W, ``channels``).
-
-    Grey is repeated to three channels, colour becomes luminance for one; an alpha channel is
-    dropped unless ``channels`` is 4, where a missing one is 255.
+    """One image as uint8 (H, W, ``channels``), as :func:`as_pixels` makes it.
 
     Raises:
         DataError: the file is damaged, too large, or not a single plane of 1 to 4 channels.
     """
-    array = _read(path, palette_index=False)
+    return as_pixels(_read(path, palette_index=False), channels)
+
+
+def as_pixels(array: npt.NDArray[Any], channels: int) -> UInt8Image:
+    """Convert an image array to uint8 (H, W, ``channels``).
+
+    Grey is repeated to three channels, colour becomes luminance for one; an alpha channel is
+    dropped unless ``channels`` is 4, where a missing one is 255. Values of other types than uint8
+    are stretched from their 0.1 to their 99.9 percentile.
+
+    Args:
+        array: (H, W) or (H, W, 1 to 4) of booleans, integers or floats.
+        channels: 1, 3 or 4.
+
+    Raises:
+        DataError: another shape or type, no pixels, or values that are not finite.
+    """
+    if array.ndim != 2 and not (array.ndim == 3 and 1 <= array.shape[2] <= 4):
+        raise DataError(f"has shape {array.shape}; height x width (x 1 to 4 channels) expected")
+    if array.dtype.kind not in "buif":
+        raise DataError(f"holds {array.dtype} values; booleans, integers or floats expected")
+    if array.size == 0:
+        raise DataError("has no pixels")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
     if array.dtype != np.uint8 and array.ndim == 3 and array.shape[2] in (2, 4):
         array = array[..., 0] if array.shape[2] == 2 else array[..., :3]  # the alpha of 16 bits
     pixels = _to_uint8(array)
@@ -165,21 +186,32 @@ def read_label(path: Path) -> tuple[npt.NDArray[np.bool_], str]:
 
 
 def read_ids(path: Path) -> tuple[npt.NDArray[np.int32], str]:
-    """Instance ids (H, W) of a label file, 0 = background, and what the label is.
-
-    Anything above 0 is foreground: instance ids, 0/1 and 0/255 alike; in colour labels, any colour
-    but black, each colour an instance. JPEG blurs the values, so there foreground is above half of
-    the largest.
-
-    Returns:
-        The ids, and ``"empty"``, ``"binary255"`` (0 and 255 only), ``"instances"`` (two or more
-        ids) or ``"one"`` (a single other value, which says nothing about the kind). Where it is
-        not ``"instances"``, the ids tell no instances apart.
+    """Instance ids (H, W) of a label file, and its kind, as :func:`as_ids` returns them.
 
     Raises:
         DataError: the file cannot be read.
     """
-    array = read_values(path)
+    return as_ids(read_values(path), lossy=path.suffix.lower() in LOSSY)
+
+
+def as_ids(array: npt.NDArray[Any], *, lossy: bool = False) -> tuple[npt.NDArray[np.int32], str]:
+    """Convert a label array to instance ids (H, W), 0 = background, and name the kind of label.
+
+    Anything above 0 is foreground: instance ids, 0/1 and 0/255 alike; in colour labels, any colour
+    but black, each colour an instance.
+
+    Args:
+        array: (H, W), or (H, W, 2 to 4).
+        lossy: the values are blurred, as JPEG does: foreground is above half of the largest.
+
+    Returns:
+        The ids, and ``"empty"``, ``"binary255"`` (0 and 255 only), ``"instances"`` (two or more
+        ids) or ``"one"`` (a single other value, which does not tell the kind). Where it is
+        not ``"instances"``, the ids tell no instances apart.
+
+    Raises:
+        DataError: values that are not finite.
+    """
     ids: npt.NDArray[np.int32] | None = None
     if array.ndim == 3:
         if array.shape[2] > 2 and array.dtype == np.uint8:
@@ -192,7 +224,7 @@ def read_ids(path: Path) -> tuple[npt.NDArray[np.int32], str]:
     top = array.max()
     if not top > 0:
         return np.zeros(array.shape, dtype=np.int32), "empty"
-    if path.suffix.lower() in LOSSY:
+    if lossy:
         return (array > top / 2).astype(np.int32), "binary255" if top > 127 else "one"
     if ids is None:
         # Fractions, and ids too large for 32 bits, are told apart by their rank.

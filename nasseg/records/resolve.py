@@ -1,0 +1,78 @@
+"""Settings of a run from what is given, a YAML file, and what its folder already has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nasseg.config import LabelConfig, RunConfig, settings
+from nasseg.config.reading import (
+    build_config,
+    files_beside,
+    followed,
+    read_yaml,
+    said_only,
+    with_network,
+)
+from nasseg.errors import ConfigError
+from nasseg.io import read_json
+
+C = TypeVar("C", RunConfig, LabelConfig)
+
+
+def resolve_config(config: type[C], given: Mapping[str, Any], file: str | Path | None = None) -> C:
+    """Return the settings of a folder.
+
+    Later wins: defaults; ``config.yaml`` of the folder, only without ``file``; ``file``; ``given``.
+
+    Args:
+        config: class of the settings.
+        given: dotted keys to values, text where they come from a command line.
+        file: YAML file of settings; None: that of the folder, where it has one.
+
+    Raises:
+        ConfigError: an unknown key, or a value that is not allowed.
+    """
+    out = Path(given.get("out", settings(config)["out"].default))
+    saved = out / "config.yaml"
+    file = str(saved) if file is None and saved.is_file() else file
+    file = None if file is None else str(file)
+    values: dict[str, Any] = read_yaml(file, config) if file is not None else {}
+    if file == str(saved):
+        # The folder may have been moved since its settings were written.
+        values["out"] = str(out)
+        if not _bound(out):
+            # What followed from other settings follows anew: these may have been a slip.
+            values = with_network(said_only(config, values), given)
+    else:
+        if file is not None:
+            values = files_beside(file, values, config)
+        # Not over what a folder was begun with.
+        values = with_network(values, given)
+        if file is not None and saved.is_file() and _bound(out):
+            # What follows from others may follow otherwise in this version than when it was begun.
+            values = {**followed(config, read_yaml(saved, config)), **values}
+    origins = {key: file for key in values if key not in given and file is not None}
+    made = build_config(config, {**values, **given}, origins)
+    if origins.get("data.path") == str(saved) and not _bound(out):
+        _refuse_lost_data(saved, made.data.path)
+    return made
+
+
+def _refuse_lost_data(saved: Path, path: str | None) -> None:
+    """Say where a path comes from that no flag of this command names, and no images are at.
+
+    Raises:
+        ConfigError: the path is of the folder's settings, and there is nothing.
+    """
+    if path is not None and not Path(path).expanduser().exists():
+        raise ConfigError(f"{saved}: data.path is {path!r}, where no images are; --data says where")
+
+
+def _bound(folder: Path) -> bool:
+    """Return True if the images of a folder have been found good, so that its settings hold."""
+    try:
+        return "data" in read_json(folder / "stages.json")
+    except (OSError, ValueError, TypeError):
+        return False
