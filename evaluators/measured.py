@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nasseg.analog import chip_evaluator
-from nasseg.analog.noise import derive_seed
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig, analog_spec
 from nasseg.data import Data
 from nasseg.errors import ConfigError, DataError, NassegError, RunError
@@ -22,16 +20,8 @@ from nasseg.evaluators.scores import COLUMNS, Scores
 from nasseg.io import write_csv
 from nasseg.statistics import DAY, MONTH
 from nasseg.tasks import Task
-from nasseg.training.recipe import (
-    SEED_DRIFT,
-    drift_metrics,
-    initialise,
-    recalibration_loader,
-    scores_from_drift,
-    select_device,
-    train_analog,
-    train_digital,
-)
+from nasseg.training.measure import measure_network
+from nasseg.training.recipe import scores_from_drift, select_device
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
@@ -93,40 +83,27 @@ def measure(
         NassegError: the architecture cannot be built, converted or trained.
     """
     start = time.perf_counter()
-    device = select_device(budget.device)
-    net = initialise(
-        lambda seed: space.build(
-            arch, in_channels=data.in_channels, out_channels=task.out_channels, seed=seed
-        ),
-        budget.seed,
-        device,
+    found = measure_network(
+        space,
+        arch,
+        data,
+        task,
+        budget.train,
+        budget.analog,
+        budget.drift,
+        seed=budget.seed,
+        device=select_device(budget.device),
+        progress=progress,
     )
-    params = sum(p.numel() for p in net.parameters())
-    digital = train_digital(net, data, task, budget.train, seed=budget.seed, progress=progress)
-    analog, coverage, _ = train_analog(
-        net, data, task, budget.train, budget.analog, seed=budget.seed, progress=progress
-    )
-    rows: list[dict[str, Any]] = []
-    recalibrate_with = recalibration_loader(data, budget.train, budget.drift, budget.seed, analog)
-    with chip_evaluator(
-        analog,
-        data.val_loader(budget.train.batch_size),
-        drift_metrics(task),
-        times=budget.drift.times,
-        recalibrate_with=recalibrate_with,
-        seed=derive_seed(budget.seed, SEED_DRIFT),
-    ) as evaluate:
-        for chip in range(budget.drift.chips):
-            rows += evaluate(chip)
     return {
         "arch_id": space.arch_id(arch),
         "arch": space.to_json(arch),
-        **scores_from_drift(rows, task.monitor),
-        "digital": digital.metrics[task.monitor],
-        **{f"digital_{name}": v for name, v in digital.metrics.items() if name != task.monitor},
-        "params": params,
-        "macs": coverage.macs,
-        "tiles": coverage.tiles,
+        **scores_from_drift(found.rows, task.monitor),
+        "digital": found.digital[task.monitor],
+        **{f"digital_{name}": v for name, v in found.digital.items() if name != task.monitor},
+        "params": found.params,
+        "macs": found.coverage.macs,
+        "tiles": found.coverage.tiles,
         "metric": task.monitor,
         "space_version": space.version,
         "seconds": round(time.perf_counter() - start, 1),

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from nasseg.data import ClassificationData, Data
 from nasseg.errors import ConfigError
 from nasseg.io import write_bytes, write_json
-from nasseg.pipeline import Job
 from nasseg.records.folder import read_run_config
 from nasseg.runs.aged import AgedChips, check_chips, open_job
+from nasseg.runs.job import Job
 from nasseg.statistics import spread
 from nasseg.tasks.class_metrics import (
     Labels,

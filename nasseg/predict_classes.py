@@ -20,9 +20,9 @@ from nasseg.data.sources.class_base import IMAGE_SUFFIXES
 from nasseg.data.sources.class_table import list_csv_images
 from nasseg.errors import ConfigError, DataError, RunError
 from nasseg.io import write_csv
-from nasseg.pipeline import Job
 from nasseg.records.folder import read_run_config
 from nasseg.runs.aged import AgedChips, check_chips, open_job
+from nasseg.runs.job import Job
 from nasseg.tasks.class_metrics import Probabilities, predict_probabilities
 
 

@@ -24,8 +24,8 @@ from nasseg.analog.reuse import cached_batches
 from nasseg.cli import script_main
 from nasseg.config import DriftConfig
 from nasseg.io import write_text
-from nasseg.pipeline import Job
 from nasseg.records.folder import RunFolder, read_run_config
+from nasseg.runs.job import Job
 from nasseg.text import time_name
 from nasseg.training import evaluate
 from nasseg.training.recipe import SEED_DRIFT, drift_metrics, recalibration_loader

@@ -223,3 +223,8 @@ class Timer:
         facts["seconds"] = facts.get("seconds", 0.0) + now - self._last + more
         self._last = now
         self._folder._save()
+
+    def on_epoch(self, epoch: int) -> dict[str, Any]:
+        """Tick after an epoch of a training, which records nothing more of it."""
+        self.tick()
+        return {}

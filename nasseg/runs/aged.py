@@ -12,8 +12,8 @@ from nasseg.analog.calibrate import Statistics, batch_norms
 from nasseg.analog.noise import derive_seed
 from nasseg.config import RunConfig
 from nasseg.errors import ConfigError, NassegError, RunError
-from nasseg.pipeline import Job
 from nasseg.records.folder import RunFolder
+from nasseg.runs.job import Job
 from nasseg.training.recipe import SEED_DRIFT
 
 

@@ -31,6 +31,7 @@ from nasseg.config import (
 from nasseg.errors import ConfigError, DataError, RunError, UnknownName
 from nasseg.evaluators import XGBoostEvaluator, fit_table
 from nasseg.records.folder import RunFolder, read_run_config
+from nasseg.runs import stages
 from nasseg.search_spaces import get_space
 
 DATA = DataConfig(image_size=16, synthetic_train=16, synthetic_val=6)
@@ -89,9 +90,9 @@ def test_a_run_writes_what_it_promises_and_says_its_scores(tmp_path, arch_file):
 def test_a_finished_run_is_not_computed_again(tmp_path, arch_file, monkeypatch):
     settings = config(tmp_path / "run", arch_file)
     first = pipeline.run(settings, progress=False)
-    monkeypatch.setattr(pipeline, "train_digital", None)
-    monkeypatch.setattr(pipeline, "train_analog", None)
-    monkeypatch.setattr(pipeline, "chip_evaluator", None)
+    monkeypatch.setattr(stages.train, "train_digital", None)
+    monkeypatch.setattr(stages.analog, "train_analog", None)
+    monkeypatch.setattr(stages.drift, "age", None)
     again = pipeline.run(settings, progress=False)
     assert again["digital"] == first["digital"]
     assert again["analog"] == first["analog"]

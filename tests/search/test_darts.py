@@ -18,6 +18,9 @@ from nasseg.cli import main
 from nasseg.config import DataConfig, RunConfig, SearchConfig, TrainConfig
 from nasseg.data import ClassificationData
 from nasseg.errors import ConfigError, RunError
+from nasseg.records.folder import Timer
+from nasseg.runs import job
+from nasseg.runs.stages import search as search_stage
 from nasseg.search import search
 from nasseg.search.darts import _shared as shared
 from nasseg.search.darts import _training as training
@@ -489,7 +492,7 @@ def settings(out, **search):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    monkeypatch.setattr(pipeline, "load_data", lambda _: stripes())
+    monkeypatch.setattr(job, "load_data", lambda _: stripes())
 
 
 @pytest.mark.usefixtures("drawn")
@@ -516,16 +519,13 @@ def test_a_run_interrupted_within_its_search_continues_to_the_same_choice(tmp_pa
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     pipeline.run(settings(whole), stages=("search",), progress=False)
 
-    def interrupting(timer):
-        def tick(epoch):
-            if epoch == 2:
-                raise KeyboardInterrupt
-            return {}
-
-        return tick
+    def interrupting(timer, epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return {}
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_ticking", interrupting)
+        patch.setattr(Timer, "on_epoch", interrupting)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(settings(broken), stages=("search",), progress=False)
     assert load_checkpoint(broken / "search.ckpt")["epoch"] == 2
@@ -583,7 +583,7 @@ def test_measuring_proposals_continues_without_a_second_supernet(tmp_path, monke
     whole = measured(monkeypatch, tmp_path / "whole")
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, at, stopped)
+        patch.setattr(search_stage, at, stopped)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(settings(out, measure=3), stages=("search",), progress=False)
     assert (out / "proposed.csv").exists()
@@ -603,7 +603,7 @@ def test_measuring_proposals_continues_without_a_second_supernet(tmp_path, monke
 def test_proposals_that_cannot_be_read_are_said_with_what_to_do(tmp_path, monkeypatch, text):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "measured_search", stopped)
+        patch.setattr(search_stage, "measured_search", stopped)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(settings(out, measure=3), stages=("search",), progress=False)
     (out / "darts.json").write_text(text)

@@ -25,6 +25,7 @@ from nasseg.config import (
 )
 from nasseg.data.classes.dataset import ClassificationData
 from nasseg.errors import ArchError, ConfigError, ConversionError
+from nasseg.runs import job
 from nasseg.search_spaces import SearchSpace, get_space
 from nasseg.search_spaces.reference import NETWORKS, REFERENCES
 from nasseg.tasks import task_for
@@ -234,7 +235,7 @@ def test_cost_takes_a_width(capsys: pytest.CaptureFixture[str]) -> None:
 def test_search_stage_writes_the_named_network(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "load_data", lambda config: blobs())
+    monkeypatch.setattr(job, "load_data", lambda config: blobs())
     pipeline.run(settings(tmp_path), stages=("search",), progress=False)
     best = json.loads((tmp_path / "run" / "best.json").read_text())
     assert (best["space"], best["arch"]) == ("reference", {"network": "resnet18"})
@@ -245,7 +246,7 @@ def test_search_stage_writes_the_named_network(
 def test_what_stays_digital_is_said_with_the_setting_that_accepts_it(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "load_data", lambda config: blobs())
+    monkeypatch.setattr(job, "load_data", lambda config: blobs())
     with pytest.raises(ConversionError) as caught:
         pipeline.run(settings(tmp_path, "efficientnet-b0"), stages=("search",), progress=False)
     said = str(caught.value)
@@ -363,7 +364,7 @@ def test_a_run_reports_what_its_weights_became(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of any space: weights of a run are the start of another, for other classes."""
-    monkeypatch.setattr(pipeline, "load_data", lambda config: blobs())
+    monkeypatch.setattr(job, "load_data", lambda config: blobs())
     space = get_space("resnet")
     arch = space.repair({"out_channel0": 8, "M": 1, "R1": 1, "B1": 1, "convblock1": 1})
     (tmp_path / "arch.json").write_text(json.dumps(arch))

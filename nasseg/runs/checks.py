@@ -1,0 +1,45 @@
+"""What is wrong with the settings of a run, found before anything is written or takes long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nasseg.config import RunConfig, analog_spec
+from nasseg.evaluators.shipping import find_surrogate
+from nasseg.runs.memory import MEMORY
+from nasseg.runs.stages.search import given_arch
+from nasseg.search.objectives import goals_of
+from nasseg.search.surrogate.search import check_strategy
+from nasseg.studies.label import check_measured_search, space_for
+from nasseg.training.recipe import select_device
+
+
+def is_measured(config: RunConfig) -> bool:
+    """Return True if the search of a run measures architectures."""
+    return config.search.measure > 0 and config.search.arch is None
+
+
+def check_settings(config: RunConfig) -> None:
+    """Refuse settings that cannot be.
+
+    Raises:
+        ConfigError: a setting is not possible here.
+        UnknownName: nothing has that name.
+    """
+    out, search = Path(config.out), config.search
+    space = space_for(search.space, config.data)
+    found = (out / "best.json").exists()
+    goals_of(search)
+    if search.arch is None:
+        check_strategy(space, search)
+        if not search.measure and search.strategy != "darts" and not found:
+            # Found, not loaded: the search does that once.
+            find_surrogate(search.surrogate, space)
+    if not (out / MEMORY).exists():
+        analog_spec(config.analog)
+    if search.arch is not None and not found:
+        given_arch(search.arch, space)
+    select_device(config.device)
+    # What was found is found: the file of the proxy may be out of reach by now.
+    if is_measured(config) and not found:
+        check_measured_search(config)

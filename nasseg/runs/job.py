@@ -1,0 +1,174 @@
+"""A run opened to work on: what its stages share, each part made once, when first needed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasseg.analog.spec import AnalogSpec
+from nasseg.config import RunConfig, analog_spec
+from nasseg.data import Data, load_data
+from nasseg.errors import DataError, RunError
+from nasseg.records.best import Best
+from nasseg.records.drift import DriftTable
+from nasseg.records.folder import RunFolder
+from nasseg.runs.memory import with_own_memory
+from nasseg.search_spaces import SearchSpace
+from nasseg.studies.label import space_for
+from nasseg.tasks import Task, task_for
+from nasseg.training import load_weights
+from nasseg.training.measure import new_network
+from nasseg.training.recipe import recalibration_loader, select_device, to_analog
+
+log = logging.getLogger(__name__)
+
+
+class Job:
+    """The parts of a run: data, task, space, hardware and networks.
+
+    Making one, and asking it for networks, writes nothing into the folder.
+
+    Args:
+        config: settings of the run.
+        folder: its folder; opened to be read only where the run is only to be asked.
+        progress: show bars.
+
+    Raises:
+        RunError: the memory cell of the run was changed.
+    """
+
+    def __init__(self, config: RunConfig, folder: RunFolder, progress: bool) -> None:
+        self.config = with_own_memory(config, folder)
+        self.folder = folder
+        self.progress = progress
+        self.measured: tuple[dict[str, Any], float] | None = None
+        """Result of a measured search, and the seconds that it took here."""
+
+    @cached_property
+    def data(self) -> Data:
+        """The images; bound to the folder.
+
+        Raises:
+            DataError: they cannot be used, or are not where they were.
+            RunError: they have changed.
+        """
+        source = self.config.data.path
+        lost = source is not None and not Path(source).expanduser().exists()
+        if lost and "data" in self.folder.stages:
+            raise DataError(
+                f"data.path is {source}, which is not there (from here). Where the images of "
+                f"{self.folder.path} are now, `nasseg run --out {self.folder.path} --data PATH` "
+                "says"
+            )
+        data = load_data(self.config.data)
+        self.folder.check_data(data.fingerprint, data.source, data.counts)
+        log.info("data: %s", data.source)
+        return data
+
+    @cached_property
+    def task(self) -> Task:
+        """What is learned."""
+        return task_for(self.data, self.config.train)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where networks are computed."""
+        return select_device(self.config.device)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return space_for(self.config.search.space, self.config.data)
+
+    @cached_property
+    def spec(self) -> AnalogSpec:
+        """The hardware."""
+        return analog_spec(self.config.analog)
+
+    @cached_property
+    def best(self) -> Best:
+        """The architecture.
+
+        Raises:
+            RunError: it is not found yet, or cannot be used.
+        """
+        path = self.folder / "best.json"
+        if not path.exists():
+            raise RunError(f"{path} is missing; run the search stage first")
+        try:
+            best = Best.read(path)
+            self.space.validate(best.require_arch())
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} cannot be used: {error}") from None
+        return best
+
+    @cached_property
+    def out_channels(self) -> int:
+        """Channels that the network gives; known without the data where a search has been."""
+        known = self.best.out_channels if (self.folder / "best.json").exists() else None
+        return self.task.out_channels if known is None else int(known)
+
+    def new_network(self) -> nn.Module:
+        """Return the network with the initial weights of the run's seed."""
+        return new_network(
+            self.space,
+            self.best.require_arch(),
+            in_channels=self.config.data.channels,
+            out_channels=self.out_channels,
+            seed=self.config.seed,
+            device=self.device,
+        )
+
+    @cached_property
+    def digital(self) -> nn.Module:
+        """The trained network, in evaluation mode."""
+        net = self.new_network()
+        load_weights(self.folder / "digital.safetensors", net)
+        return net.eval()
+
+    @cached_property
+    def analog_net(self) -> nn.Module:
+        """The network on tiles, retrained, in evaluation mode."""
+        config = self.config
+        analog, _ = to_analog(
+            self.digital,
+            config.analog,
+            channels=config.data.channels,
+            size=config.data.size,
+            seed=config.seed,
+            digital_layers=self.folder.stages.get("analog", {}).get("digital_layers"),
+            spec=self.spec,
+        )
+        load_weights(self.folder / "analog.safetensors", analog)
+        return analog.eval()
+
+    def recalibration(self, net: nn.Module) -> list[tuple[Tensor, Tensor]] | None:
+        """Return the batches that chips of ``net`` are recalibrated with; None: they are not."""
+        config = self.config
+        return recalibration_loader(self.data, config.train, config.drift, config.seed, net)
+
+    @property
+    def chips(self) -> DriftTable:
+        """The chips measured so far."""
+        return DriftTable.read(self.folder / "drift.csv", missing_ok=True)
+
+    def done(self, stage: str) -> bool:
+        """Return True if a stage is finished, and nothing more of it is asked for now."""
+        done = self.folder.done(stage)
+        return done and (stage != "drift" or len(self.chips.chips) >= self.config.drift.chips)
+
+    def metadata(self) -> dict[str, str]:
+        """Return what a file of weights needs to be used without its folder."""
+        return {
+            "space": self.space.name,
+            "arch": self.space.to_json(self.best.require_arch()),
+            "arch_id": str(self.best.arch_id),
+            "in_channels": str(self.config.data.channels),
+            "analog": json.dumps(self.spec.to_dict(), sort_keys=True),
+        }
