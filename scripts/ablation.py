@@ -28,7 +28,7 @@ from nasseg.config import AnalogConfig, DataConfig, DriftConfig, TrainConfig
 from nasseg.data import load_data
 from nasseg.errors import ConfigError
 from nasseg.io import write_bytes, write_text
-from nasseg.report.style import BLUE, MUTED, look, new_figure, quiet, to_png
+from nasseg.report.style import BLUE, MUTED, new_figure, strip_axes, style, to_png
 from nasseg.search_spaces import get_space
 from nasseg.tasks import task_for
 from nasseg.text import time_name
@@ -116,7 +116,7 @@ def main() -> int:
     sys.stdout.write(to_markdown(rows))
     if len(_whole(rows)) < 2:
         return 0
-    with look():
+    with style():
         write_bytes(Path(options.out) / "curves.png", to_png(draw(rows)))
     return 0
 
@@ -255,7 +255,7 @@ def draw(path: Path) -> Any:
         ax.set_xticks(list(groups), [time_name(t) for t in groups], fontsize=7)
         ax.minorticks_off()
         ax.set_title("\n".join(textwrap.wrap(name, 24)), fontsize=8, pad=4)
-        quiet(ax)
+        strip_axes(ax)
     # One variant that fails would flatten all others.
     bottom, top = axes.flat[0].get_ylim()
     axes.flat[0].set_ylim(bottom=max(bottom, min(FLOOR, top - 0.05)))

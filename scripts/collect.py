@@ -20,7 +20,7 @@ from nasseg.cli import script_main
 from nasseg.errors import RunError
 from nasseg.io import read_json, write_bytes, write_text
 from nasseg.records.folder import read_run_config
-from nasseg.report.style import BLUE, INK, ORANGE, look, new_figure, quiet, to_png
+from nasseg.report.style import BLUE, INK, ORANGE, new_figure, strip_axes, style, to_png
 from nasseg.text import time_name
 
 STATES = (
@@ -80,7 +80,7 @@ def main() -> int:
     )
     write_text(out / "README.md", text)
     write_text(out / "drift.csv", table.to_csv(index=False, float_format="%.5f"))
-    with look():
+    with style():
         write_bytes(out / "drift.png", to_png(_picture(table, digital)))
     sys.stdout.write(text)
     return 0
@@ -214,7 +214,7 @@ def _picture(table: pd.DataFrame, digital: dict[int, dict[str, float]]) -> Any:
         ax.minorticks_off()
         ax.set_title(title)
         ax.set_xlabel("time since programming")
-        quiet(ax)
+        strip_axes(ax)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure

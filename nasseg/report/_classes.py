@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from nasseg.records.run_files import Array
-from nasseg.report.style import BLUE, INK, MUTED, ORANGE, look, new_figure, quiet, to_png
+from nasseg.report.style import BLUE, INK, MUTED, ORANGE, new_figure, strip_axes, style, to_png
 
 BINS, LEAST = 10, 15
 """Bins of the reliability diagram at most, each with the same number of images, and that at least:
@@ -119,7 +119,7 @@ def draw_reliability(panels: dict[str, Array] | None) -> Figure | None:
     ax.set_xlabel("confidence")
     ax.set_ylabel("accuracy")
     figure.legend(loc="outside lower center")
-    quiet(ax)
+    strip_axes(ax)
     return figure
 
 
@@ -136,7 +136,7 @@ def classification_pictures(
     """
     key = "digital" if state == "digital" else "analog_1day"
     panels = {"classes": np.array(classes), "labels": labels, key: probabilities}
-    with look():
+    with style():
         figures = {"confusion": draw_confusion(panels), "reliability": draw_reliability(panels)}
         return {name: to_png(figure) for name, figure in figures.items() if figure is not None}
 

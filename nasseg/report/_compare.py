@@ -11,13 +11,13 @@ from matplotlib.ticker import MaxNLocator
 
 from nasseg.records.comparison import Comparison, Group, curves
 from nasseg.records.tables import by_time
-from nasseg.report.style import CYCLE, look, new_figure, quiet, to_png
+from nasseg.report.style import CYCLE, new_figure, strip_axes, style, to_png
 from nasseg.text import time_name
 
 
 def comparison_png(found: Comparison) -> bytes:
     """Validation curves of the digital training, and the score over time since programming."""
-    with look():
+    with style():
         return to_png(draw_comparison(found))
 
 
@@ -38,7 +38,7 @@ def draw_comparison(found: Comparison) -> Figure:
     axes[1].set_title(f"{title} on chips (dashes: digital)")
     axes[1].set_xlabel("time since programming")
     for ax in axes:
-        quiet(ax)
+        strip_axes(ax)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure

@@ -15,8 +15,8 @@ from nasseg.report.style import (
     ORANGE,
     RED,
     VIOLET,
-    look,
     new_figure,
+    style,
     to_png,
 )
 
@@ -61,5 +61,5 @@ def draw_cost(layers: Sequence[LayerCost], title: str = "") -> Figure:
 
 def cost_png(layers: Sequence[LayerCost], title: str = "") -> bytes:
     """:func:`draw_cost` as PNG on white."""
-    with look():
+    with style():
         return to_png(draw_cost(layers, title))

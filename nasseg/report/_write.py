@@ -16,7 +16,7 @@ from nasseg.report._headline import cards
 from nasseg.report._numbers import chips_of
 from nasseg.report.markup import render as fill
 from nasseg.report.sections import SECTIONS
-from nasseg.report.style import look, to_inline_svg, to_png
+from nasseg.report.style import style, to_inline_svg, to_png
 
 
 def write_report(run_dir: str | Path) -> Path:
@@ -37,7 +37,7 @@ def write_report(run_dir: str | Path) -> Path:
 def draw_figures(run: RunFiles) -> dict[str, Markup]:
     """Write each picture that can be drawn as PNG; name to inline SVG (``panels`` has none)."""
     drawn = {}
-    with look():
+    with style():
         for section in SECTIONS:
             figures = section.figure(run)
             for picture in section.pictures:

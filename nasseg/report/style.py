@@ -68,7 +68,7 @@ _RC = {
 }
 
 
-def look() -> Any:
+def style() -> Any:
     """Context in which figures are made and written."""
     return rc_context(_RC)  # type: ignore[arg-type,unused-ignore]
 
@@ -78,7 +78,7 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def quiet(ax: Axes) -> Axes:
+def strip_axes(ax: Axes) -> Axes:
     """Horizontal grid only, no tick marks."""
     ax.grid(visible=False, axis="x")
     ax.tick_params(length=0)

@@ -39,7 +39,7 @@ from nasseg.report.sections import SECTIONS, Picture, Section
 from nasseg.report.sections.architecture import draw_architecture
 from nasseg.report.sections.predictions import PredictionsSection
 from nasseg.report.sections.search import SearchSection, draw_search
-from nasseg.report.style import look, to_png
+from nasseg.report.style import style, to_png
 from nasseg.search_spaces import Diagram, ResNetSpace, SearchSpace, Stage, get_space
 from nasseg.statistics import Spread
 
@@ -259,7 +259,7 @@ def test_pixels_of_several_classes_have_a_colour_each(tmp_path: Path) -> None:
     assert "Dice 0.733" in told
     for name in ("_$cytoplasm$", "&lt;nucleus&gt;", "other than the label"):
         assert f"</span>{name}" in told
-    with look():
+    with style():
         figure = draw_panels(load_run(run).panels)
         assert figure is not None
         assert to_png(figure).startswith(b"\x89PNG")
@@ -352,7 +352,7 @@ def test_a_space_gives_its_own_diagram(run: Path, monkeypatch: pytest.MonkeyPatc
     drawn = Diagram(boxes, output="classes")
     monkeypatch.setattr(ResNetSpace, "diagram", lambda self, arch: drawn)
     arch = get_space("resnet").default()
-    with look():
+    with style():
         figure = draw_architecture(Best(space="resnet", arch=arch), 32)
     assert figure is not None
     texts = {text.get_text() for text in figure.axes[0].texts}

@@ -15,7 +15,7 @@ from nasseg.records.tables import KINDS, format_plan
 from nasseg.report._numbers import chips_of, statistics
 from nasseg.report.markup import Table, known, with_small
 from nasseg.report.sections.base import Picture, Section
-from nasseg.report.style import BLUE, INK, ORANGE, new_figure, quiet
+from nasseg.report.style import BLUE, INK, ORANGE, new_figure, strip_axes
 from nasseg.statistics import DAY, MONTH, share_at_least, spread
 from nasseg.text import CLASS_METRICS, number, time_name
 
@@ -73,7 +73,7 @@ def draw_drift(run: RunFiles) -> Figure | None:
         ax.set_title(names[metric])
         ax.set_xlabel("time since programming")
         ax.margins(x=0.04, y=0.12)
-        quiet(ax)
+        strip_axes(ax)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure

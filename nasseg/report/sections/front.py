@@ -17,7 +17,7 @@ from nasseg.records.front_table import goals_text, shown_columns, some_of
 from nasseg.records.pareto import Front, FrontRow
 from nasseg.records.run_files import RunFiles
 from nasseg.report.markup import Table, code
-from nasseg.report.style import BLUE, CYCLE, GREEN, GROUND, INK, MUTED, RED, new_figure, quiet
+from nasseg.report.style import BLUE, CYCLE, GREEN, GROUND, INK, MUTED, RED, new_figure, strip_axes
 from nasseg.text import value_text
 
 MOST_PANELS = 3
@@ -146,7 +146,7 @@ def _draw_hypervolume(ax: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     ax.set_title("hypervolume (1 = first population's box)")
     ax.set_xlabel("generation")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    quiet(ax)
+    strip_axes(ax)
     ax.legend(loc="lower right")
 
 

@@ -14,7 +14,7 @@ from nasseg.records.run_files import RunFiles
 from nasseg.report.markup import in_words
 from nasseg.report.sections.base import Picture, Section, lost
 from nasseg.report.sections.front import draw_front, front_values
-from nasseg.report.style import CYCLE, MUTED, new_figure, quiet
+from nasseg.report.style import CYCLE, MUTED, new_figure, strip_axes
 from nasseg.text import number
 
 
@@ -60,7 +60,7 @@ def draw_search(run: RunFiles) -> Figure | None:
     ax.set_title(title)
     ax.set_xlabel("epoch" if supernet else "generation")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    quiet(ax)
+    strip_axes(ax)
     figure.legend(loc="outside right center")
     return figure
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nasseg.records.run_files import RunFiles
 from nasseg.report.sections.base import Picture, Section
-from nasseg.report.style import BLUE, GREEN, MUTED, new_figure, quiet
+from nasseg.report.style import BLUE, GREEN, MUTED, new_figure, strip_axes
 
 
 def _series(
@@ -49,7 +49,7 @@ def draw_curves(run: RunFiles) -> Figure | None:
         ax.set_title(title)
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        quiet(ax)
+        strip_axes(ax)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
