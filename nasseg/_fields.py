@@ -44,7 +44,7 @@ class Facts:
     pattern: str = ""
     """Regular expression that texts match."""
     words: str = ""
-    """Words for what is allowed, where those made of the other facts do not do."""
+    """Words for the allowed values, where those made of the other facts do not do."""
     help: str = ""
     """Meaning of the field, where no docstring follows it."""
 
@@ -87,8 +87,8 @@ class Facts:
                 ("at most {}", self.le),
                 ("below {}", None if self.lt == math.inf else self.lt),
             )
-            said = [text.format(f"{bound:.16g}") for text, bound in parts if bound is not None]
-            bounds = ", ".join(said) + unit if said else ""
+            texts = [text.format(f"{bound:.16g}") for text, bound in parts if bound is not None]
+            bounds = ", ".join(texts) + unit if texts else ""
         return f"{bounds}, or {self.zero}" if self.zero else bounds
 
 
@@ -104,12 +104,12 @@ def facts_of(field: dataclasses.Field[Any]) -> Facts:
 
 
 def check_fields(instance: Any, prefix: str = "", error: type[Exception] = ConfigError) -> None:
-    """Refuse values that are not of their annotation, or not what the facts of their field allow.
+    """Refuse values that their annotation, or the facts of their field, do not allow.
 
     Args:
         instance: of a dataclass; to be called from its ``__post_init__``.
-        prefix: what goes before the field's name in the message, as in ``train.``.
-        error: class of what is raised.
+        prefix: of the field's name in the message, as in ``train.``.
+        error: class of the exception.
     """
     cls = type(instance)
     annotations = field_types(cls)

@@ -20,12 +20,12 @@ class SettingFacts(Facts):
     alias: str = ""
     """Short flag of it."""
     metavar: str = "N"
-    """What stands for its value in the help of the short flag."""
+    """Stands for its value in the help of the short flag."""
     file: Literal["", "file", "path"] = ""
     """Its text names, or may name, a ``file``; a ``path`` is a file or a folder."""
     free: Literal["", "always", "run"] = ""
     """It may change when a folder is continued, ``always`` or only where that is a ``run``: it is
-    where something is computed, or how much of it, not what."""
+    where results are computed, or how many of them, not which."""
     repeat: bool = False
     """Runs that differ in it alone are repetitions of one experiment."""
     young: bool = False
@@ -33,7 +33,7 @@ class SettingFacts(Facts):
     shared: bool = False
     """A measured search has it in common with its run: a proxy cannot change it."""
     budget: bool = False
-    """It is reported with what a search found."""
+    """It is reported with the result of a search."""
     only_for: str = ""
     """The kind of task that has it."""
     unset: str = ""
@@ -68,7 +68,7 @@ class Setting:
     help: str
     """The docstring that follows the field."""
     facts: SettingFacts = SettingFacts()
-    """What else the field says of it."""
+    """Everything else on its field."""
     following: tuple[tuple[str, Any], ...] = ()
     """Other defaults: ``(key, value)`` where the setting of that key is set."""
 
@@ -117,7 +117,7 @@ def derived(config: type[Any]) -> dict[str, Any]:
 
 
 def following(config: type[Any]) -> dict[str, dict[str, Any]]:
-    """Defaults that depend on whether another setting is set, by that setting's key."""
+    """Defaults that hold where another setting is set, by that setting's key."""
     found: dict[str, dict[str, Any]] = getattr(config, "FOLLOWING", {})
     return found
 
@@ -139,7 +139,7 @@ def check_only_for(section: Any, prefix: str, kind: str, task: str) -> None:
 
     Args:
         section: of a config.
-        prefix: what goes before a field's name in the message, as in ``train.``.
+        prefix: of a field's name in the message, as in ``train.``.
         kind: of the task.
         task: its name, for the message.
     """

@@ -1,4 +1,4 @@
-"""The settings of a folder as its identity: which bind it, which may change, what has changed."""
+"""The settings of a folder as its identity: those that bind it, may change, or have changed."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def _keys(config: type[Any], wanted: Callable[[Setting], bool]) -> frozenset[str
 def with_young(saved: Mapping[str, Any], config: type[Any]) -> dict[str, Any]:
     """Saved settings, completed by the defaults of those that are younger than their folder.
 
-    A young setting was added with a default that leaves everything as it was. Others, such as what
-    chips are simulated with, may have changed meaning and are not filled in.
+    A young setting was added with a default that leaves everything as it was. Others, such as
+    those of simulated chips, may have changed meaning and are not filled in.
     """
     completed = _copied(saved)
     for key, leaf in leaves_of(config()).items():

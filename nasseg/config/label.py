@@ -24,7 +24,7 @@ class LabelConfig:
     SHORT: ClassVar[tuple[str, ...]] = ("data",)
     """Sections whose settings have their short flags."""
     DERIVED: ClassVar[dict[str, str]] = {"space": "auto"}
-    """Settings that are made out from others where they are not said."""
+    """Settings that are made out from others where they are not given."""
 
     out: str = setting("runs/labels", free="always")
     """Folder of the table; the same command continues it."""

@@ -23,7 +23,7 @@ from nasseg.errors import ConfigError
 C = TypeVar("C")
 
 NONE = ("none", "null", "")
-"""What stands for no value on a command line."""
+"""Texts that stand for no value on a command line."""
 
 MEASURING = ("search.measure", "search.proxy")
 """Settings of how a network is found, which mean nothing where it is given or found otherwise."""
@@ -34,7 +34,7 @@ PROPOSING = ("search.sampler", "search.stop_gain")
 
 
 def following_defaults(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults, where ``values`` are said, of all settings that follow from others."""
+    """Defaults, beside the given ``values``, of all settings that follow from others."""
     leaves = {key: leaf.default for key, leaf in leaves_of(config()).items()}
     found: dict[str, Any] = {}
     for key, defaults in following(config).items():
@@ -43,8 +43,8 @@ def following_defaults(config: type[Any], values: Mapping[str, Any]) -> dict[str
     return found
 
 
-def said_only(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values without those that follow from the others, where nothing else is said."""
+def explicit_values(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values without those that follow from the others and are as they follow."""
     implied = following_defaults(config, values)
     return {
         key: value
@@ -115,14 +115,14 @@ def with_network(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[st
         ConfigError: the flags both give a network and say how to find one.
     """
     arch = flags.get("search.arch")
-    given = _says(arch)
+    given = _asks(arch)
     for key in dict.fromkeys((*FINDING, *MEASURING)) if given else ():
-        if _says(flags.get(key)):
+        if _asks(flags.get(key)):
             raise ConfigError(
                 f"{key} is {flags[key]!r}, but search.arch gives the network: {arch!r}; allowed: "
                 "one of the two"
             )
-    asked = [key for key in FINDING if _says(flags.get(key))]
+    asked = [key for key in FINDING if _asks(flags.get(key))]
     aside: set[str] = set(MEASURING) if given else set()
     strategy = flags.get("search.strategy")
     if "search.strategy" in asked and strategy != values.get("search.strategy"):
@@ -130,33 +130,33 @@ def with_network(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[st
         aside |= set() if "search.measure" in asked else set(MEASURING)
         aside |= set(PROPOSING) if strategy != "evolution" else set()
     before = values.get("search.arch")
-    if asked and _says(before):
+    if asked and _asks(before):
         aside.add("search.arch")
         if values.get("search.space") == _space_of(str(before)):
             aside.add("search.space")
     kept = {key: value for key, value in values.items() if key not in aside}
     # A file may name an architecture beside its space; a flag comes before what the file says.
     named = flags.get("search.arch", kept.get("search.arch"))
-    if given or (_says(named) and kept.get("search.space", "auto") == "auto"):
+    if given or (_asks(named) and kept.get("search.space", "auto") == "auto"):
         space = _space_of(str(named))
         if space is not None:
             kept["search.space"] = space
     return kept
 
 
-def _says(value: Any) -> bool:
-    """Whether a setting asks for anything: it does not where it is unset, none or 0."""
+def _asks(value: Any) -> bool:
+    """Return True if a setting asks for anything: False where it is unset, none or 0."""
     return value is not None and str(value).lower() not in {*NONE, "0"}
 
 
 def _space_of(arch: str) -> str | None:
-    """The space of a reference network, or that which a ``best.json`` names; None = not said."""
+    """The space of a reference network, or that which a ``best.json`` names; None: neither."""
     if (named := named_space(arch)) is not None:
         return named
     try:
         value = json.loads(Path(arch).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None  # whoever reads it says what is wrong
+        return None  # an error of whoever reads it
     space = value.get("space") if isinstance(value, dict) else None
     return space if isinstance(space, str) else None
 
@@ -185,7 +185,7 @@ def build_config(config: type[C], values: Mapping[str, Any], origins: Mapping[st
     Args:
         config: the dataclass of the whole tree.
         values: dotted keys to values, text where they come from a flag.
-        origins: dotted keys to where the value was said (a file name), for messages.
+        origins: dotted keys to the file that gives the value, for messages.
 
     Raises:
         ConfigError: a value of a wrong kind or outside its bounds.

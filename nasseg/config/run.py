@@ -56,10 +56,10 @@ class RunConfig:
     SHORT: ClassVar[tuple[str, ...]] = ("data", "search", "train", "analog", "drift")
     """Sections whose settings have their short flags."""
     DERIVED: ClassVar[dict[str, str]] = {"search.space": "auto"}
-    """Settings that are made out from others where they are not said."""
+    """Settings that are made out from others where they are not given."""
     FOLLOWING: ClassVar[dict[str, dict[str, Any]]] = {"data.crop": NATIVE_SCALE}
     """Defaults of other settings where this one is set, on a command line or in a YAML file. An
-    object made in Python has what it is given: its sections do not know what was said."""
+    object made in Python has what it is given: its sections do not know what was given."""
 
     out: str = setting("runs/nuclei", free="always")
     """Run folder; the same command continues what is in it."""

@@ -12,7 +12,7 @@ from nasseg.config._setting import check, setting
 
 Metric = Literal["auto", "accuracy", "balanced_accuracy", "auc", "f1"]
 METRICS: tuple[str, ...] = typing.get_args(Metric)
-"""What classification may be selected and scored by."""
+"""Metrics that classification may be selected and scored by."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from nasseg.config import LabelConfig, RunConfig, settings
 from nasseg.config.reading import (
     build_config,
+    explicit_values,
     files_beside,
     followed,
     read_yaml,
-    said_only,
     with_network,
 )
 from nasseg.errors import ConfigError
@@ -44,7 +44,7 @@ def resolve_config(config: type[C], given: Mapping[str, Any], file: str | Path |
         values["out"] = str(out)
         if not _bound(out):
             # What followed from other settings follows anew: these may have been a slip.
-            values = with_network(said_only(config, values), given)
+            values = with_network(explicit_values(config, values), given)
     else:
         if file is not None:
             values = files_beside(file, values, config)

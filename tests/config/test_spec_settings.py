@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from torch import nn
 
-from nasseg.analog import PRESETS, AnalogSpec
+from nasseg.analog import PRESETS, AnalogSpec, programmable
+from nasseg.analog.chips import all_tiles
 from nasseg.analog.memory import EXAMPLE
 from nasseg.cli import main
 from nasseg.config import (
@@ -27,6 +31,7 @@ from nasseg.config.reading import build_config, read_yaml
 from nasseg.errors import ConfigError, SpecError
 from nasseg.search_spaces import get_space
 from nasseg.studies.label import proxy_config, study_defaults, study_settings
+from nasseg.training.recipe import to_analog
 
 OTHER: dict[str, Any] = {
     "memory": "reram",
@@ -187,3 +192,27 @@ def test_a_study_knows_its_hardware_by_its_content() -> None:
     assert "spec" not in study_defaults()["analog"]
     same = LabelConfig(analog=AnalogConfig(epochs=4, spec=SpecConfig(adc_bits=8)))
     assert study_settings(same, space, "f") == plain
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        AnalogConfig(spec=SpecConfig(memory="ideal")),
+        AnalogConfig(preset="ideal", spec=SpecConfig(memory="pcm")),
+        AnalogConfig(spec=SpecConfig(adc_bits=6, tile_rows=16, tile_cols=4, out_noise=0.0)),
+    ],
+)
+def test_tiles_are_of_the_hardware_that_is_set(config: AnalogConfig) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1))
+    spec = analog_spec(config)
+    analog, coverage = to_analog(net, config, channels=3, size=16, seed=0)
+    rows = 27 if spec.tile_rows == 0 else spec.tile_rows
+    assert coverage.tiles == math.ceil(27 / rows) * math.ceil(8 / (spec.tile_cols or 8))
+    for tile in all_tiles(analog):
+        forward = tile.rpu_config.forward
+        assert forward.out_noise == spec.out_noise
+        assert forward.out_res == (1 / (2**spec.adc_bits - 2) if spec.adc_bits else -1)
+    with programmable(analog) as crossbars:
+        crossbars.program(0, 0)
+        crossbars.drift(86_400.0)
+        assert analog(torch.rand(2, 3, 16, 16)).isfinite().all()
