@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from nasseg.config import LabelConfig, RunConfig, to_dict
 from nasseg.config.identity import changes
@@ -176,36 +177,31 @@ class RunFolder:
 
         The lock is the operating system's, so that it ends with the process however that ends.
         """
-        handle: IO[str] = (self.path / ".lock").open("w")
+        # A marker file would outlive a killed process: without a lock there, it is an error.
+        lock = FileLock(self.path / ".lock", fallback_to_soft=False)
         try:
-            with suppress(ImportError):  # fcntl is not on Windows; there is no lock there
-                import fcntl
-
-                try:
-                    try:
-                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    # Network file systems say the latter of a lock that another holds.
-                    except (BlockingIOError, PermissionError):
-                        if not wait:
-                            raise RunError(
-                                f"{self.path} is in use by another nasseg process; wait for it, "
-                                "or use another --out"
-                            ) from None
-                        if tell:
-                            log.warning(
-                                f"{self.path} is held by another nasseg process; waiting for it"
-                            )
-                        fcntl.flock(handle, fcntl.LOCK_EX)
-                except OSError as error:
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if not wait:
                     raise RunError(
-                        f"{self.path} cannot be locked: {error.strerror}; use an --out on another "
-                        "file system"
+                        f"{self.path} is in use by another nasseg process; wait for it, or use "
+                        "another --out"
                     ) from None
+                if tell:
+                    log.warning(f"{self.path} is held by another nasseg process; waiting for it")
+                lock.acquire()
+        except OSError as error:
+            raise RunError(
+                f"{self.path} cannot be locked: {error.strerror}; use an --out on another file "
+                "system"
+            ) from None
+        try:
             # Another process may have finished stages since this one looked.
             self.stages = self._read_stages()
             yield
         finally:
-            handle.close()
+            lock.release()
 
 
 class Timer:

@@ -81,6 +81,7 @@ def test_a_run_writes_what_it_promises_and_says_its_scores(tmp_path, arch_file):
     assert len(table) == 2 * 3 * 2
     best = json.loads((out / "best.json").read_text())
     assert best["arch"] == SMALL
+    assert best["tiles"] == summary["tiles"]
     assert best["params"] == get_space("unet").count_params(get_space("unet").encode([SMALL]))[0]
     with np.load(out / "panels.npz", allow_pickle=False) as panels:
         assert panels["images"].shape == (6, 16, 16, 3)
@@ -251,6 +252,33 @@ def test_a_lock_that_the_file_system_refuses_names_the_folder(
     folder = RunFolder(config(tmp_path / "run", arch_file))
     monkeypatch.setattr("fcntl.flock", refuse)
     with pytest.raises(RunError, match=f"run is {said}|run {said}"), folder.locked():
+        pass
+
+
+HOLDER = """
+import sys, time
+from nasseg.config import RunConfig
+from nasseg.records.folder import RunFolder
+with RunFolder(RunConfig(out=sys.argv[1])).locked():
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 on this system")
+def test_the_lock_of_a_folder_ends_with_the_process_that_holds_it(tmp_path):
+    folder = RunFolder(RunConfig(out=str(tmp_path / "run")))
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match="in use by another"), folder.locked():
+            pass
+        holder.kill()
+        holder.wait()
+        with folder.locked(wait=True):
+            pass
+    with folder.locked():
         pass
 
 
