@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nasseg.cli._flags import Flag, Given, other_names, split_flags
+from nasseg.cli._flags import Flag, Given, allow_modules, other_names, split_flags
 from nasseg.cli._help import simple_help
 from nasseg.errors import ConfigError, NassegError
 
@@ -84,6 +84,7 @@ class Command:
             [flag.name for flag in self.flags if not flag.metavar],
         )
         self.check_words(positional)
+        allow_modules([*texts.values(), *positional])
         return self.run(Given(self.flags, texts), positional)
 
 

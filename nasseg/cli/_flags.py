@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nasseg._registry import did_you_mean
+from nasseg._registry import allow, did_you_mean, is_reference
 from nasseg.errors import ConfigError
 
 Parse = Callable[[str, str], Any]
@@ -179,3 +179,10 @@ def split_flags(
             raise ConfigError(f"{said} is given twice: {flags[name]!r} and {value!r}")
         flags[name] = value
     return flags, words
+
+
+def allow_modules(texts: Iterable[str]) -> None:
+    """Allow the modules that command-line words name: the user gave them, which no file does."""
+    for word in texts:
+        if is_reference(word):
+            allow(word)

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from nasseg._registry import allow, is_reference
-from nasseg.cli._flags import Flag, Given, other_names, split_flags
+from nasseg.cli._flags import Flag, Given, allow_modules, other_names, split_flags
 from nasseg.cli._help import config_help
 from nasseg.config import LabelConfig, RunConfig, Setting, aliases, settings
 from nasseg.errors import ConfigError
@@ -90,9 +89,6 @@ def read_config(
     )
     if extra:
         raise ConfigError(f"unexpected {extra[0]!r}; settings are given as --name value")
-    for text in texts.values():
-        # Given on the command line, and so by the user: a file may not do that.
-        if is_reference(text):
-            allow(text)
+    allow_modules(texts.values())
     other = {flag.name: texts.pop(flag.name) for flag in own if flag.name in texts}
     return resolve_config(config, texts, other.get("config")), Given(own, other)

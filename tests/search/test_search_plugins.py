@@ -74,6 +74,10 @@ def test_a_search_over_a_space_and_an_evaluator_from_elsewhere(
     monkeypatch.setattr(_registry, "_allowed", [])
     monkeypatch.setattr(search_spaces._SPACES, "_references", {})
     assert main(["report", str(out)]) == 0
+    assert main(["cost", str(out)]) == 2
+    assert main(["cost", str(out), "--space", f"{module}:Mine"]) == 0
+    monkeypatch.setattr(_registry, "_allowed", [])
+    monkeypatch.setattr(search_spaces._SPACES, "_references", {})
     capsys.readouterr()
     assert main(["search", f"--out={out}", "--quiet"]) == 2
     error = capsys.readouterr().err
