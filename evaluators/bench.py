@@ -19,8 +19,8 @@ from nasseg.errors import ArchError, ConfigError, DataError
 from nasseg.evaluators._repeats import Noise, repeat_noise
 from nasseg.evaluators.base import Arch, Evaluator, Matrix
 from nasseg.evaluators.boosting import tau
+from nasseg.evaluators.budgets import FULL, PROXY, SCREEN
 from nasseg.evaluators.scores import COLUMNS, FloatArray, Scores
-from nasseg.evaluators.tables import FULL, PROXY, SCREEN
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace

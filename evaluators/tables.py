@@ -17,6 +17,7 @@ from nasseg._registry import nearest
 from nasseg.errors import ArchError, DataError
 from nasseg.evaluators._repeats import NOTHING_REPEATED, Noise, repeat_noise
 from nasseg.evaluators.base import Matrix
+from nasseg.evaluators.budgets import PROXY, SCREEN
 from nasseg.evaluators.scores import Scores
 
 if TYPE_CHECKING:
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
 
 TARGETS: tuple[str, ...] = ("day1", "avm", "std")
 """The columns of scores that a surrogate learns."""
-PROXY = "proxy"
-"""Name of the short budget of a bench, at which all of its architectures were measured."""
-FULL = "full"
-"""Name of the budget of a real training, at which a few were."""
-SCREEN = "screen"
-"""Name of the budget of seconds, at which many others were."""
 MORE: tuple[str, ...] = ("p05",)
 """Those that it learns too where a table has them, known in every row."""
 

@@ -109,9 +109,9 @@ def from_bench(
     ``drawn_only`` leaves it out.
     """
     from nasseg.evaluators import NASSegBench
+    from nasseg.evaluators.budgets import SCREEN
     from nasseg.evaluators.features import Features
     from nasseg.evaluators.low_fidelity import fit_low_fidelity
-    from nasseg.evaluators.tables import SCREEN
 
     bench = NASSegBench(path)
     see = Features(bench.space)

@@ -23,11 +23,11 @@ from nasseg.evaluators import NASSegBench
 from nasseg.evaluators.base import Matrix
 from nasseg.evaluators.bench import DRAWN, RANDOM, SEARCHED, make_bench, read_bench
 from nasseg.evaluators.boosting import TREND, cross_validate, tau
+from nasseg.evaluators.budgets import FULL, PROXY, SCREEN
 from nasseg.evaluators.ensemble import coverage
 from nasseg.evaluators.features import Features
 from nasseg.evaluators.low_fidelity import fit_low_fidelity
 from nasseg.evaluators.scores import FloatArray
-from nasseg.evaluators.tables import FULL, PROXY, SCREEN
 from nasseg.io import write_text
 
 TIMES = {"1 s": 1, "1 h": 3600, "1 day": 86_400, "30 days": 2_592_000, "1 year": 31_536_000}
