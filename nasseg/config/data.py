@@ -56,6 +56,10 @@ class DataConfig:
     )
     """Segmentation: a folder with ``images/`` and ``labels/``, or the raw Kaggle layout.
     Classification: a folder of classes, an .npz file, or a CSV. None = synthetic."""
+    source: str = setting("auto", metavar="NAME", shared=True)
+    """Kind of source that reads ``path``, where the path does not tell: ``folder``, ``kaggle``,
+    ``class_pixels``, ``class_folder``, ``class_index``, ``class_table``, ``npz``, or that of a
+    plug-in."""
     image_size: int = setting(64, ge=16, le=4096, unit="pixels", alias="image_size")
     """Side in pixels of the square to which images and labels are resized."""
     crop: int = setting(0, ge=32, le=4096, unit="pixels", zero="0", alias="crop")

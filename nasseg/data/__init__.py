@@ -1,8 +1,9 @@
 """Images and labels, from a folder or built in, through MONAI transforms to batches."""
 
 from nasseg.config import DataConfig
+from nasseg.data._types import Data
 from nasseg.data.classes.dataset import ClassificationData
-from nasseg.data.load import load_data
+from nasseg.data.load import load_arrays, load_data
 from nasseg.data.pixels.native import NativeData
 from nasseg.data.pixels.resized import BatchLoader, SegmentationData
 
@@ -13,8 +14,6 @@ __all__ = [
     "DataConfig",
     "NativeData",
     "SegmentationData",
+    "load_arrays",
     "load_data",
 ]
-
-Data = SegmentationData | NativeData | ClassificationData
-"""What :func:`load_data` gives: resized images, images at their own scale, or images of classes."""

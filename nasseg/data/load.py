@@ -5,62 +5,73 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from nasseg.config import DataConfig
 from nasseg.data._problems import SHOWN
-from nasseg.data.classes.dataset import ClassificationData
-from nasseg.data.classes.load import load_classification
+from nasseg.data._types import Data, Side
+from nasseg.data.classes.load import assemble_classes
 from nasseg.data.pixels.native import NativeData
 from nasseg.data.pixels.preprocess import Cache, NativeCache, preprocess, preprocess_native
-from nasseg.data.pixels.resized import SegmentationData, Side
+from nasseg.data.pixels.resized import SegmentationData
 from nasseg.data.pixels.scenes import Trace, group_scenes, trace_image
 from nasseg.data.pixels.split import split_groups
+from nasseg.data.sources.arrays import Arrays, open_arrays
 from nasseg.data.sources.base import Source, Split
-from nasseg.data.sources.folder import is_folder_layout, open_folder
-from nasseg.data.sources.kaggle import kaggle_root, open_kaggle
-from nasseg.data.sources.semantic import class_names, open_semantic, read_names
-from nasseg.data.sources.synthetic_cells import PIXEL_CLASSES, open_cell_pixels
-from nasseg.data.sources.synthetic_nuclei import open_synthetic
+from nasseg.data.sources.class_base import ClassSource
+from nasseg.data.sources.find import layouts, open_source
+from nasseg.data.sources.semantic import class_names
 from nasseg.errors import DataError
 from nasseg.tasks import get_task
 
 logger = logging.getLogger(__name__)
 
-_LAYOUTS = (
-    "expected images/ and labels/ with a file of the same name in each, or the raw Kaggle layout "
-    "<id>/images/*.png and <id>/masks/*.png"
-)
-_SEMANTIC_LAYOUT = (
-    "expected images/ and labels/ with a file of the same name in each, class numbers in the labels"
-)
 
-
-def load_data(config: DataConfig) -> SegmentationData | NativeData | ClassificationData:
+def load_data(config: DataConfig) -> Data:
     """Read, check, resize (unless ``config.crop`` is set), split and keep in memory.
 
-    Three layouts are known: a folder with ``images/`` and ``labels/`` (PNG, TIFF, JPEG; instance
-    or binary labels) and perhaps a ``splits.json``; the raw layout of the 2018 Data Science Bowl;
-    and, without a path, synthetic nuclei. Without ``splits.json`` the split is drawn from
-    ``config.seed`` with whole scenes on either side (:mod:`nasseg.data.pixels.scenes` says what is
-    recognised as one scene). With ``semantic``, the values of the labels are classes of pixels, of
-    a folder or of synthetic cells. Classification is :func:`load_classification`'s.
+    What is read is what the first kind of source finds that recognises ``config.path``, or the one
+    that ``config.source`` names (:mod:`nasseg.data.sources.shipped` lists them): for pixels a
+    folder with ``images/`` and ``labels/`` (PNG, TIFF, JPEG; instance or binary labels, or classes)
+    and perhaps a ``splits.json``, the raw layout of the 2018 Data Science Bowl, and without a path
+    synthetic images. Without ``splits.json`` the split is drawn from ``config.seed`` with whole
+    scenes on either side (:mod:`nasseg.data.pixels.scenes` says what is recognised as one scene).
+    Whole images are :func:`~nasseg.data.classes.load.assemble_classes`'s.
 
     Images without nuclei are legitimate and only warned of in the log, unless all are.
 
     Raises:
-        DataError: the folder cannot be used; all its problems are in the message, with the names
+        DataError: the data cannot be used; all their problems are in the message, with the names
             of the files. Also where the images would take more than ``config.max_cache_gb``.
+        UnknownName: no source is called ``config.source``.
+        ConfigError: that source does not have what the task needs.
     """
-    if config.kind == "classification":
-        return load_classification(config)
-    source = open_source(config)
+    return _load(open_source(config), config)
+
+
+def load_arrays(arrays: Arrays, config: DataConfig) -> Data:
+    """Data from arrays in memory; they go the way that files of the same values go.
+
+    Args:
+        arrays: images and labels, or a mapping of splits (``train``, ``val``) to these. Images are
+            (N, H, W) or (N, H, W, C) of uint8, uint16 or float, or a list of arrays of any size;
+            labels of pixels (N, H, W) or a list of (H, W); of whole images (N,) or (N, K).
+        config: the task, sizes, and how what is not split is split.
+
+    Raises:
+        DataError: they cannot be used; all problems are in the message.
+    """
+    return _load(open_arrays(arrays, config), config)
+
+
+def _load(source: Source | ClassSource, config: DataConfig) -> Data:
+    if isinstance(source, ClassSource):
+        return assemble_classes(source, config)
     if not source.items:
         source.problems.raise_if_any(source.name)
-        raise DataError(f"{source.name} holds no images; {_LAYOUTS}")
+        raise DataError(f"{source.name} holds no images; {layouts(config)}")
     read = preprocess_native if config.crop else preprocess
     cache = read(source, config, trace_image)
     if get_task(config.kind).labels == "classes":
@@ -76,36 +87,12 @@ def load_data(config: DataConfig) -> SegmentationData | NativeData | Classificat
             split = split_groups(cache.ids, groups, config.val_fraction, config.seed)
         except DataError as error:
             raise DataError(f"{source.name}: {error}") from None
-    elif config.path is not None:
-        _warn_of_leaks(source.name, cache.ids, traces, split)
-    description = _describe(config, source.name, split)
+    elif not source.builtin:
+        _warn_of_leaks(source, cache.ids, traces, split)
+    description = _describe(source, split, config)
     if isinstance(cache, NativeCache):
         return _assemble_native(cache, split, description, config)
-    return _assemble(cache, split, description, config)
-
-
-def open_source(config: DataConfig) -> Source:
-    """The source that ``config.path`` holds, listed but not read."""
-    semantic = config.kind == "semantic"
-    if config.path is None:
-        return open_cell_pixels(config) if semantic else open_synthetic(config)
-    root = Path(config.path).expanduser()
-    if not root.exists():
-        raise DataError(f"no such folder: {root}")
-    if not root.is_dir():
-        raise DataError(f"{root} is a file; {_SEMANTIC_LAYOUT if semantic else _LAYOUTS}")
-    try:
-        if is_folder_layout(root):
-            return (open_semantic if semantic else open_folder)(root, config.channels)
-        raw = None if semantic else kaggle_root(root)
-        if raw is not None:
-            return open_kaggle(raw, config.channels)
-        found = sorted(entry.name for entry in root.iterdir())
-    except OSError as error:
-        raise DataError(f"{root} cannot be listed: {error}") from None
-    listing = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
-    layouts = _SEMANTIC_LAYOUT if semantic else _LAYOUTS
-    raise DataError(f"{root} holds {listing or 'nothing'}; {layouts}")
+    return _assemble(cache, split, description, config, source.classes)
 
 
 def _check_classes(source: Source, cache: Cache | NativeCache) -> None:
@@ -114,9 +101,8 @@ def _check_classes(source: Source, cache: Cache | NativeCache) -> None:
         source.problems.add("no classes", f"all {len(cache.ids)} labels are background (0)")
 
 
-def _pixel_classes(cache: Cache, split: Split, config: DataConfig) -> tuple[str, ...]:
+def _pixel_classes(cache: Cache, split: Split, given: tuple[str, ...]) -> tuple[str, ...]:
     """Names of the classes; those that no training image shows are warned of."""
-    given = PIXEL_CLASSES if config.path is None else read_names(Path(config.path).expanduser())
     names = class_names(given, int(cache.labels.max()))
     row = {name: index for index, name in enumerate(cache.ids)}
     shown = set(np.unique(cache.labels[[row[name] for name in split.train]].numpy()).tolist())
@@ -160,7 +146,9 @@ def _check_labels(source: Source, cache: Cache | NativeCache) -> None:
             )
 
 
-def _warn_of_leaks(name: str, ids: Sequence[str], traces: Sequence[Trace], split: Split) -> None:
+def _warn_of_leaks(
+    source: Source, ids: Sequence[str], traces: Sequence[Trace], split: Split
+) -> None:
     """A prescribed split is kept, but equal images on both sides are worth a word."""
     train, val = set(split.train), set(split.val)
     seen: dict[bytes, str] = {}
@@ -171,34 +159,38 @@ def _warn_of_leaks(name: str, ids: Sequence[str], traces: Sequence[Trace], split
             leaks.append(f"{other} = {image}")
     if leaks:
         logger.warning(
-            "%s: splits.json has %d equal images in both train and val: %s",
-            name,
+            "%s: %s has %d equal images in both train and val: %s",
+            source.name,
+            source.split_by,
             len(leaks),
             ", ".join(leaks[:5]),
         )
 
 
-def _describe(config: DataConfig, name: str, split: Split) -> str:
+def _describe(source: Source, split: Split, config: DataConfig) -> str:
     train, val = len(split.train), len(split.val)
-    what = "cells" if config.kind == "semantic" else "nuclei"
-    if config.path is None:
+    if source.builtin:
         return (
-            f"built-in synthetic {what} (no --data given): {train} train, {val} val, "
+            f"built-in {source.builtin} (no --data given): {train} train, {val} val, "
             f"seed {config.seed}"
         )
-    if config.kind == "semantic":
-        return f"{train + val} images with classes of pixels from {name} ({train} train, {val} val)"
-    return f"{train + val} nuclei images from {name} ({train} train, {val} val)"
+    counts = f"from {source.name} ({train} train, {val} val)"
+    if get_task(config.kind).labels == "classes":
+        return f"{train + val} images with classes of pixels {counts}"
+    return f"{train + val} nuclei images {counts}"
 
 
-def _assemble(cache: Cache, split: Split, description: str, config: DataConfig) -> SegmentationData:
+def _assemble(
+    cache: Cache, split: Split, description: str, config: DataConfig, given: tuple[str, ...]
+) -> SegmentationData:
     row = {name: index for index, name in enumerate(cache.ids)}
     train, val = sorted(split.train), sorted(split.val)
     rows: dict[Side, npt.NDArray[np.intp]] = {
         "train": np.array([row[name] for name in train], dtype=np.intp),
         "val": np.array([row[name] for name in val], dtype=np.intp),
     }
-    classes = _pixel_classes(cache, split, config) if config.kind == "semantic" else ()
+    pixels = get_task(config.kind).labels == "classes"
+    classes = _pixel_classes(cache, split, given) if pixels else ()
     # The shape holds size and channels, the ids hold the split: all that the settings change.
     head = (train, val, tuple(cache.images.shape[1:]), *((classes,) if classes else ()))
     digest = hashlib.sha256(repr(head).encode())

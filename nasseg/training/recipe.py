@@ -25,10 +25,10 @@ from nasseg.analog.chips import all_tiles
 from nasseg.analog.noise import derive_seed, seeded
 from nasseg.analog.rpu_config import set_weight_noise
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig, analog_spec
-from nasseg.data import ClassificationData, Data
+from nasseg.data import Data
 from nasseg.errors import ConfigError
 from nasseg.statistics import DAY, MONTH, ages, spread, values_at
-from nasseg.tasks import Task, task_for
+from nasseg.tasks import Task, get_task, task_for
 from nasseg.training.loop import EpochLoader, FitResult, fit
 
 # Branches of a run's seed: what is drawn under one is independent of the others.
@@ -71,10 +71,8 @@ def initialise(build: Callable[[int], nn.Module], seed: int, device: torch.devic
 
 def training_batches(data: Data, config: TrainConfig, seed: int) -> EpochLoader:
     """Shuffled, augmented training batches, drawn as ``config`` says."""
-    if isinstance(data, ClassificationData):
-        balanced = config.sampling == "balanced"
-        return data.train_loader(config.batch_size, seed, balanced=balanced)
-    return data.train_loader(config.batch_size, seed)
+    balanced = config.sampling == "balanced"
+    return data.train_loader(config.batch_size, seed, balanced=balanced)
 
 
 def train_digital(
@@ -230,7 +228,7 @@ def analog_task(data: Data, task: Task, train: TrainConfig, config: AnalogConfig
     """
     if config.class_weights == "as_train":
         return task
-    one_each = isinstance(data, ClassificationData) and not data.multilabel
+    one_each = get_task(data.kind).per_image and not data.multilabel
     if config.class_weights == "balanced" and not one_each:
         raise ConfigError(
             "analog.class_weights is 'balanced', but these data do not have one class an image; "

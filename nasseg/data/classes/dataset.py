@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from nasseg.data._types import Side
 from nasseg.data.classes.augment import STRENGTHS, ClassAugment
-from nasseg.data.pixels.resized import RowLoader, Side
+from nasseg.data.pixels.resized import RowLoader
 
 AugmentSet = Literal["none", "light", "heavy"]
 

@@ -6,44 +6,30 @@ import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from nasseg.config import MEDMNIST_SETS, DataConfig
+from nasseg.config import DataConfig
+from nasseg.data._types import Side
 from nasseg.data.classes.dataset import ClassificationData
 from nasseg.data.classes.preprocess import ClassCache, preprocess_classes
 from nasseg.data.classes.split import draw_sides, join_units, strata_of
-from nasseg.data.pixels.resized import Side
 from nasseg.data.sources.class_base import ClassSource, shortened
-from nasseg.data.sources.class_folder import is_class_folder, open_class_folder
-from nasseg.data.sources.class_npz import is_medmnist, open_medmnist_npz, open_plain_npz
-from nasseg.data.sources.class_table import open_csv
-from nasseg.data.sources.folder import is_folder_layout
-from nasseg.data.sources.medmnist import CLASSES, MULTILABEL, open_medmnist, set_of_file
-from nasseg.data.sources.npz import Npz
-from nasseg.data.sources.synthetic_cells import open_cell_images
+from nasseg.data.sources.find import layouts
 from nasseg.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 SIDES: tuple[Side, ...] = ("train", "val", "test")
-_LAYOUTS = (
-    "expected a folder for each class, train/ and val/ with such folders, index.csv with images/, "
-    "an .npz file, or a CSV file"
-)
 
 
-def load_classification(config: DataConfig) -> ClassificationData:
+def assemble_classes(source: ClassSource, config: DataConfig) -> ClassificationData:
     """Read, check, crop, resize, split and keep in memory.
 
-    The source is ``config.path``: a MedMNIST file or another .npz, a folder of classes, a CSV
-    table, or a folder with ``index.csv`` and ``images/``; without a path a MedMNIST set is
-    downloaded, and for ``classification`` synthetic cells are drawn. A split of the source is
-    honoured; otherwise it is drawn from ``config.seed``, classes in their shares, equal images and
-    groups on one side.
+    A split of the source is honoured; otherwise it is drawn from ``config.seed``, classes in their
+    shares, equal images and groups on one side.
 
     Images that are the same on two sides of a given split, groups on both, and equal images of
     different classes are warned of in the log; a class that cannot be divided is left out with a
@@ -52,12 +38,10 @@ def load_classification(config: DataConfig) -> ClassificationData:
     Raises:
         DataError: the data cannot be used; all problems are in the message. Also where the images
             would take more than ``config.max_cache_gb``.
-        MissingDependencyError: a set is to be downloaded without the package that does it.
     """
-    source = open_class_source(config)
     if not len(source.ids):
         source.problems.raise_if_any(source.name)
-        raise DataError(f"{source.name} holds no images; {_LAYOUTS}")
+        raise DataError(f"{source.name} holds no images; {layouts(config)}")
     cache = preprocess_classes(source, config)
     source.problems.raise_if_any(source.name)
     units = join_units(cache.digests, source.groups)
@@ -65,69 +49,6 @@ def load_classification(config: DataConfig) -> ClassificationData:
     rows, labels, classes = _divide(source, units, config)
     _check_classes(source, labels, classes, rows)
     return _assemble(source, cache, labels, classes, rows, config)
-
-
-def open_class_source(config: DataConfig) -> ClassSource:
-    """The source that ``config`` names, listed but not read.
-
-    Raises:
-        DataError: there is nothing at the path, or no known layout.
-        MissingDependencyError: as :func:`load_classification` says.
-    """
-    table = config.path is not None and _is_table(Path(config.path).expanduser())
-    if config.group_column is not None and not table:
-        raise DataError(
-            f"data.group_column is {config.group_column!r}, but there is no table with columns: "
-            f"data.path is {config.path!r}; groups of an .npz file are its array groups"
-        )
-    if config.task in MEDMNIST_SETS:
-        return open_medmnist(config.task, config)
-    if config.path is None:
-        return open_cell_images(config)
-    path = Path(config.path).expanduser()
-    if not path.exists():
-        raise DataError(f"no such file or folder: {path}")
-    try:
-        if path.is_dir():
-            return _open_folder(path, config)
-    except OSError as error:
-        raise DataError(f"{path} cannot be listed: {error}") from None
-    if path.suffix.lower() == ".npz":
-        return _open_npz(path, config)
-    if path.suffix.lower() in (".csv", ".tsv"):
-        return open_csv(path, config)
-    raise DataError(f"{path} is a file of another kind; {_LAYOUTS}")
-
-
-def _is_table(path: Path) -> bool:
-    return path.suffix.lower() in (".csv", ".tsv") or (path / "index.csv").is_file()
-
-
-def _open_npz(path: Path, config: DataConfig) -> ClassSource:
-    try:
-        file = Npz(path)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    if not is_medmnist(file):
-        return open_plain_npz(file, config)
-    known = set_of_file(path)
-    if known is None:
-        return open_medmnist_npz(file, config, None)
-    return open_medmnist_npz(file, config, CLASSES[known], known in MULTILABEL)
-
-
-def _open_folder(root: Path, config: DataConfig) -> ClassSource:
-    if (root / "index.csv").is_file():
-        return open_csv(root / "index.csv", config)
-    if is_folder_layout(root):
-        raise DataError(
-            f"{root} has images/ and labels/ of pixels but no index.csv with classes of images; "
-            "for pixels use --task segmentation or --task semantic"
-        )
-    if is_class_folder(root):
-        return open_class_folder(root, config.channels)
-    found = sorted(entry.name for entry in root.iterdir())
-    raise DataError(f"{root} holds {shortened(found) or 'nothing'}; {_LAYOUTS}")
 
 
 def _report_duplicates(source: ClassSource, cache: ClassCache, config: DataConfig) -> None:
@@ -272,8 +193,8 @@ def _assemble(
             digest.update(images[row].numpy().tobytes())
         digest.update(labels[own].tobytes())
     counts = ", ".join(f"{len(own)} {side}" for side, own in rows.items())
-    if config.task == "classification" and config.path is None:
-        what = f"built-in synthetic cells (no --data given): {counts}, seed {config.seed}"
+    if source.builtin:
+        what = f"built-in {source.builtin} (no --data given): {counts}, seed {config.seed}"
     else:
         total = sum(map(len, rows.values()))
         what = f"{total} images of {len(classes)} classes from {source.name} ({counts})"

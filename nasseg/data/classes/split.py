@@ -15,7 +15,7 @@ from sklearn.model_selection import (
 )
 
 from nasseg.config import DataConfig
-from nasseg.data.pixels.resized import Side
+from nasseg.data._types import Side
 from nasseg.errors import DataError
 
 Ints = npt.NDArray[np.int64]

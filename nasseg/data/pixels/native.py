@@ -11,9 +11,10 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from nasseg.data._types import Side
 from nasseg.data.normalise import normalise
 from nasseg.data.pixels.augment import Augment
-from nasseg.data.pixels.resized import Side, ValidationSide
+from nasseg.data.pixels.resized import ValidationSide
 from nasseg.data.pixels.targets import Retarget, retarget
 from nasseg.tasks import get_task
 from nasseg.tasks.watershed import Ids
@@ -260,18 +261,22 @@ class NativeData(ValidationSide):
             retarget=retarget(task),
         )
 
+    def loader(self, side: Side, batch_size: int) -> WholeLoader:
+        """Every image of a split once, whole, with its label."""
+        return WholeLoader(self.images[side], batch_size * self.crop**2)
+
     def val_loader(self, batch_size: int) -> WholeLoader:
         """Every validation image once, whole."""
-        return WholeLoader(self.images["val"], batch_size * self.crop**2)
+        return self.loader("val", batch_size)
 
     def calibration_loader(self, batch_size: int) -> CropLoader:
         """One crop of nearly every training image (a last partial batch is left out), unaugmented,
         the same ones every time."""
         return CropLoader(self.images["train"], self.crop, batch_size, augment=False)
 
-    def image(self, split: Side, index: int) -> npt.NDArray[np.uint8]:
+    def image(self, side: Side, index: int) -> npt.NDArray[np.uint8]:
         """One image for display: uint8 (H, W, C)."""
-        pixels: npt.NDArray[np.uint8] = self.images[split][index].image.permute(1, 2, 0).numpy()
+        pixels: npt.NDArray[np.uint8] = self.images[side][index].image.permute(1, 2, 0).numpy()
         return np.ascontiguousarray(pixels)
 
     def label(self, split: Side, index: int) -> npt.NDArray[np.uint8]:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from nasseg.data._types import Side
 from nasseg.data.normalise import normalise
 from nasseg.data.pixels.augment import Augment
 from nasseg.data.pixels.targets import Retarget, retarget
 from nasseg.tasks import get_task
-
-Side = Literal["train", "val", "test"]
 
 
 class RowLoader(ABC):
@@ -238,19 +236,21 @@ class SegmentationData(ValidationSide):
             retarget=turned,
         )
 
+    def loader(self, side: Side, batch_size: int) -> BatchLoader:
+        """Every image of a split once, in the order of its ids, unaugmented, with its label."""
+        return BatchLoader(self.images, self.labels, self.rows[side], batch_size)
+
     def val_loader(self, batch_size: int) -> BatchLoader:
         """Every validation image once, in the order of ``val_ids``."""
-        return BatchLoader(self.images, self.labels, self.rows["val"], batch_size)
+        return self.loader("val", batch_size)
 
     def calibration_loader(self, batch_size: int) -> BatchLoader:
         """Every training image once, in the order of ``train_ids``, unaugmented."""
-        return BatchLoader(self.images, self.labels, self.rows["train"], batch_size)
+        return self.loader("train", batch_size)
 
-    def image(self, split: Side, index: int) -> npt.NDArray[np.uint8]:
+    def image(self, side: Side, index: int) -> npt.NDArray[np.uint8]:
         """One image for display: uint8 (H, W, C), resized, unaugmented, not normalised."""
-        pixels: npt.NDArray[np.uint8] = (
-            self.images[self.rows[split][index]].permute(1, 2, 0).numpy()
-        )
+        pixels: npt.NDArray[np.uint8] = self.images[self.rows[side][index]].permute(1, 2, 0).numpy()
         return np.ascontiguousarray(pixels)
 
     def label(self, split: Side, index: int) -> npt.NDArray[np.uint8]:

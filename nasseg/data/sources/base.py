@@ -1,15 +1,31 @@
-"""What every source of data gives: items that read themselves, and perhaps a split."""
+"""What every source of data gives: items that read themselves, and perhaps a split.
+
+A kind of source is a class that recognises its own layout and opens it. Register it with
+:func:`register_source`; other packages do so by an entry point of the group ``nasseg.sources``.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from nasseg._registry import Registry
+from nasseg.config import DataConfig
 from nasseg.data._problems import Problems
+from nasseg.errors import DataError
 from nasseg.tasks.base import LabelKind
+
+if TYPE_CHECKING:
+    from nasseg.data.sources.class_base import ClassSource
+
+PIXELS: frozenset[LabelKind] = frozenset({"foreground", "instances"})
+"""Labels that the same files give: ids, or masks whose parts are told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +93,75 @@ class Source:
     """The split that the source prescribes, if it does."""
     problems: Problems = field(default_factory=Problems)
     """What is wrong with the listing; reading adds to it."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes of pixels, background first; empty: as the labels number them."""
+    builtin: str = ""
+    """What is drawn, where nothing is read: ``synthetic nuclei``."""
+    split_by: str = "splits.json"
+    """How messages call what prescribes the split."""
+
+
+class SourceType(ABC):
+    """A kind of source: a layout of files, a service, or something drawn."""
+
+    name: str = ""
+    """Given by :func:`register_source`; ``data.source`` takes it."""
+    labels: ClassVar[frozenset[LabelKind]]
+    """Which labels it gives. With ``class``, :meth:`open` gives a
+    :class:`~nasseg.data.sources.class_base.ClassSource`, with the others a :class:`Source`."""
+    layouts: ClassVar[tuple[str, ...]] = ()
+    """What it reads, in words, for the message where nothing is recognised."""
+    columns: ClassVar[bool] = False
+    """True if ``data.group_column`` and its like name columns of it."""
+
+    @abstractmethod
+    def recognises(self, path: Path | None, config: DataConfig) -> bool:
+        """Return True if it reads what is at the path; only its labels are asked for.
+
+        Args:
+            path: ``data.path``, which need not exist; None where there is none.
+            config: what else is set.
+        """
+
+    @abstractmethod
+    def open(self, path: Path | None, config: DataConfig) -> Source | ClassSource:
+        """List what is there; images are read later.
+
+        Raises:
+            DataError: it cannot be used.
+        """
+
+
+def _made(name: str, found: Any) -> SourceType:
+    source: SourceType = found() if isinstance(found, type) else found
+    if not source.name:
+        source.name = name
+    return source
+
+
+SOURCES: Registry[SourceType] = Registry(
+    "data source", group="nasseg.sources", base=SourceType, adopt=_made
+)
+"""Kinds of source by name, in the order in which they are asked."""
+
+Kind = TypeVar("Kind", bound=SourceType)
+
+
+def register_source(name: str) -> Callable[[type[Kind]], type[Kind]]:
+    """Add a class to the kinds of source, under a name.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    return SOURCES.register(name)
+
+
+def given_path(path: Path | None, name: str) -> Path:
+    """The path of a source that needs one.
+
+    Raises:
+        DataError: there is none.
+    """
+    if path is None:
+        raise DataError(f"data.source is {name!r}, but there is no data.path")
+    return path

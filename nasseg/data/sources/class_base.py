@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nasseg.data._problems import Problems
-from nasseg.data.pixels.resized import Side
+from nasseg.data._types import Side
 from nasseg.data.read import SUFFIXES, read_image
 from nasseg.errors import DataError
 
 IMAGE_SUFFIXES = SUFFIXES | {".bmp"}
 """Kinds of image files that are classified; leukemia sets are often bitmaps."""
+INDEX = "index.csv"
+"""Table of a folder of images that have one class each."""
 THREADS = 2
 """Files decoded at a time; decoders release the interpreter lock for part of the work."""
 SIDE_NAMES: dict[str, Side] = {
@@ -101,6 +103,8 @@ class ClassSource:
     """What each image belongs to that must not be divided, such as the patient."""
     problems: Problems = field(default_factory=Problems)
     """What is wrong with the listing; reading adds to it."""
+    builtin: str = ""
+    """What is drawn, where nothing is read: ``synthetic cells``."""
 
     @property
     def multilabel(self) -> bool:

@@ -6,18 +6,39 @@ import logging
 import os
 from pathlib import Path
 
+from nasseg.config import DataConfig
 from nasseg.data._problems import Problems
-from nasseg.data.pixels.resized import Side
+from nasseg.data._types import Side
+from nasseg.data.sources.base import SourceType, given_path
 from nasseg.data.sources.class_base import (
     IMAGE_SUFFIXES,
+    INDEX,
     SIDE_NAMES,
     ClassSource,
     file_images,
     natural_key,
     number_names,
 )
+from nasseg.data.sources.folder import is_folder_layout
 
 logger = logging.getLogger(__name__)
+
+
+class ClassFolderSource(SourceType):
+    """A folder of images for each class."""
+
+    labels = frozenset({"class"})
+    layouts = ("a folder for each class", "train/ and val/ with such folders")
+
+    def recognises(self, path: Path | None, config: DataConfig) -> bool:
+        """True if there are folders with images, and neither a table nor labels of pixels."""
+        if path is None or not path.is_dir() or (path / INDEX).is_file():
+            return False
+        return not is_folder_layout(path) and is_class_folder(path)
+
+    def open(self, path: Path | None, config: DataConfig) -> ClassSource:
+        """As :func:`open_class_folder`."""
+        return open_class_folder(given_path(path, self.name), config.channels)
 
 
 def is_class_folder(root: Path) -> bool:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from nasseg.config import DataConfig
 from nasseg.data._problems import Problems
-from nasseg.data.pixels.resized import Side
+from nasseg.data._types import Side
+from nasseg.data.sources.base import SourceType, given_path
 from nasseg.data.sources.class_base import (
     IMAGE_SUFFIXES,
+    INDEX,
     SIDE_NAMES,
     ClassSource,
     file_images,
@@ -68,6 +70,42 @@ MAX_FILES = 2_000_000
 """Files below the table's folder above which they are not searched for names."""
 _MISSING = frozenset({"", "nan", "null"})
 """What an empty field is also written as; "None" is a class of many sets."""
+
+
+TABLES = (".csv", ".tsv")
+"""How names of tables end."""
+
+
+class ClassIndexSource(SourceType):
+    """A folder with a table of images and classes."""
+
+    labels = frozenset({"class"})
+    layouts = (f"{INDEX} with images/",)
+    columns = True
+
+    def recognises(self, path: Path | None, config: DataConfig) -> bool:
+        """True if the folder holds the table."""
+        return path is not None and (path / INDEX).is_file()
+
+    def open(self, path: Path | None, config: DataConfig) -> ClassSource:
+        """As :func:`open_csv`."""
+        return open_csv(given_path(path, self.name) / INDEX, config)
+
+
+class ClassTableSource(SourceType):
+    """A CSV file that names images and classes."""
+
+    labels = frozenset({"class"})
+    layouts = ("a CSV file",)
+    columns = True
+
+    def recognises(self, path: Path | None, config: DataConfig) -> bool:
+        """True for a file by its name."""
+        return path is not None and path.suffix.lower() in TABLES and not path.is_dir()
+
+    def open(self, path: Path | None, config: DataConfig) -> ClassSource:
+        """As :func:`open_csv`."""
+        return open_csv(given_path(path, self.name), config)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,39 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nasseg.config import DataConfig
 from nasseg.data._problems import Problems
 from nasseg.data.read import SUFFIXES, read_ids, read_image
-from nasseg.data.sources.base import Item, Pair, Source, Split
+from nasseg.data.sources.base import (
+    PIXELS,
+    Item,
+    Pair,
+    Source,
+    SourceType,
+    Split,
+    given_path,
+)
 from nasseg.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 LabelReader = Callable[[Path], tuple[npt.NDArray[np.int32], str]]
 """File to values (H, W) and what they are, as :func:`nasseg.data.read.read_ids` does it."""
+
+
+class FolderSource(SourceType):
+    """``images/`` and ``labels/``."""
+
+    labels = PIXELS
+    layouts = ("images/ and labels/ with a file of the same name in each",)
+
+    def recognises(self, path: Path | None, config: DataConfig) -> bool:
+        """True if there are both folders."""
+        return path is not None and is_folder_layout(path)
+
+    def open(self, path: Path | None, config: DataConfig) -> Source:
+        """As :func:`open_folder`."""
+        return open_folder(given_path(path, self.name), config.channels)
 
 
 def is_folder_layout(root: Path) -> bool:

@@ -8,11 +8,35 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nasseg.config import DataConfig
 from nasseg.data._problems import Problems
 from nasseg.data.read import SUFFIXES, read_image, read_label
-from nasseg.data.sources.base import Item, Pair, Source
+from nasseg.data.sources.base import (
+    PIXELS,
+    Item,
+    Pair,
+    Source,
+    SourceType,
+    given_path,
+)
 from nasseg.data.sources.folder import read_splits
 from nasseg.errors import DataError
+
+
+class KaggleSource(SourceType):
+    """A folder for each image, with a mask for each nucleus."""
+
+    labels = PIXELS
+    layouts = ("the raw Kaggle layout <id>/images/*.png and <id>/masks/*.png",)
+
+    def recognises(self, path: Path | None, config: DataConfig) -> bool:
+        """True if there are folders with ``images/`` in them."""
+        return path is not None and kaggle_root(path) is not None
+
+    def open(self, path: Path | None, config: DataConfig) -> Source:
+        """As :func:`open_kaggle`."""
+        path = given_path(path, self.name)
+        return open_kaggle(kaggle_root(path) or path, config.channels)
 
 
 def kaggle_root(root: Path) -> Path | None:

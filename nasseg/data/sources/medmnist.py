@@ -10,8 +10,9 @@ import importlib
 from pathlib import Path
 
 from nasseg.config import MEDMNIST_SETS, DataConfig
+from nasseg.data.sources.base import SourceType, given_path
 from nasseg.data.sources.class_base import ClassSource
-from nasseg.data.sources.class_npz import is_medmnist, open_medmnist_npz
+from nasseg.data.sources.class_npz import is_medmnist, open_medmnist_npz, open_plain_npz
 from nasseg.data.sources.npz import Npz
 from nasseg.errors import DataError, MissingDependencyError
 
@@ -98,6 +99,50 @@ CLASSES: dict[str, tuple[str, ...]] = {
     ),
 }
 """Names of the classes of each set, in the order of their numbers."""
+
+
+class MedMNISTSource(SourceType):
+    """A set of MedMNIST, chosen by ``data.task``: its file, or downloaded."""
+
+    labels = frozenset({"class"})
+
+    def recognises(self, path: Path | None, config: DataConfig) -> bool:
+        """True if the task is a set."""
+        return config.task in MEDMNIST_SETS
+
+    def open(self, path: Path | None, config: DataConfig) -> ClassSource:
+        """As :func:`open_medmnist`."""
+        if config.task not in MEDMNIST_SETS:
+            raise DataError(
+                f"data.source is {self.name!r}, but data.task is {config.task!r}; allowed: "
+                f"{', '.join(MEDMNIST_SETS)}"
+            )
+        return open_medmnist(config.task, config)
+
+
+class NpzSource(SourceType):
+    """An .npz file of images and classes, also one of a MedMNIST set."""
+
+    labels = frozenset({"class"})
+    layouts = ("an .npz file",)
+
+    def recognises(self, path: Path | None, config: DataConfig) -> bool:
+        """True for a file by its name."""
+        return path is not None and path.suffix.lower() == ".npz" and not path.is_dir()
+
+    def open(self, path: Path | None, config: DataConfig) -> ClassSource:
+        """The source, with the names of the classes where the file is a known set."""
+        path = given_path(path, self.name)
+        try:
+            file = Npz(path)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        if not is_medmnist(file):
+            return open_plain_npz(file, config)
+        known = set_of_file(path)
+        if known is None:
+            return open_medmnist_npz(file, config, None)
+        return open_medmnist_npz(file, config, CLASSES[known], known in MULTILABEL)
 
 
 def set_of_file(path: Path) -> str | None:

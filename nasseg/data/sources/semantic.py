@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nasseg.config import DataConfig
 from nasseg.data.read import LOSSY, read_values
-from nasseg.data.sources.base import Source
-from nasseg.data.sources.folder import open_folder
+from nasseg.data.sources.base import Source, SourceType, given_path
+from nasseg.data.sources.folder import is_folder_layout, open_folder
 from nasseg.errors import DataError
 
 MAX_CLASSES = 64
 """Classes of pixels at most, background included: more are likely instance ids or grey levels."""
 KIND = "classes"
 """What :class:`~nasseg.data.sources.base.Pair` calls such a label."""
+
+
+class ClassPixelsSource(SourceType):
+    """``images/`` and ``labels/`` whose values are classes."""
+
+    labels = frozenset({"classes"})
+    layouts = (
+        "images/ and labels/ with a file of the same name in each, class numbers in the labels",
+    )
+
+    def recognises(self, path: Path | None, config: DataConfig) -> bool:
+        """True if there are both folders."""
+        return path is not None and is_folder_layout(path)
+
+    def open(self, path: Path | None, config: DataConfig) -> Source:
+        """As :func:`open_semantic`."""
+        return open_semantic(given_path(path, self.name), config.channels)
 
 
 def open_semantic(root: Path, channels: int) -> Source:
@@ -28,7 +48,8 @@ def open_semantic(root: Path, channels: int) -> Source:
     """
     names = read_names(root)
     allowed = len(names) if names else MAX_CLASSES
-    return open_folder(root, channels, partial(read_classes, allowed=allowed))
+    source = open_folder(root, channels, partial(read_classes, allowed=allowed))
+    return dataclasses.replace(source, classes=names)
 
 
 def read_names(root: Path) -> tuple[str, ...]:
@@ -72,7 +93,15 @@ def read_classes(path: Path, *, allowed: int) -> tuple[npt.NDArray[np.int32], st
     """
     if path.suffix.lower() in LOSSY:
         raise DataError("is JPEG, which blurs class numbers; PNG or TIFF is allowed")
-    array = read_values(path)
+    return to_classes(read_values(path), allowed), KIND
+
+
+def to_classes(array: npt.NDArray[Any], allowed: int = MAX_CLASSES) -> npt.NDArray[np.int32]:
+    """Class numbers (H, W) of the values of a label.
+
+    Raises:
+        DataError: it holds anything else than 0 to ``allowed`` - 1.
+    """
     if array.ndim == 3:
         raise DataError("has colours; one channel of class numbers is allowed")
     if array.dtype.kind not in "iub":
@@ -81,7 +110,7 @@ def read_classes(path: Path, *, allowed: int) -> tuple[npt.NDArray[np.int32], st
     if low < 0 or high >= allowed:
         wrong = low if low < 0 else high
         raise DataError(f"holds {wrong}; class numbers 0 to {allowed - 1} are allowed")
-    return array.astype(np.int32), KIND
+    return array.astype(np.int32)
 
 
 def class_names(given: tuple[str, ...], highest: int) -> tuple[str, ...]:

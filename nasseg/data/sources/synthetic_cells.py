@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +22,11 @@ from torch.nn.functional import interpolate
 
 from nasseg.config import DataConfig
 from nasseg.data._problems import Problems
-from nasseg.data.pixels.resized import Side
+from nasseg.data._types import Side
 from nasseg.data.read import to_channels
-from nasseg.data.sources.base import Item, Pair, Source, Split
+from nasseg.data.sources.base import Item, Pair, Source, SourceType, Split
 from nasseg.data.sources.class_base import ClassSource, LoadedImages
+from nasseg.tasks import get_task
 
 FloatArray = npt.NDArray[np.float32]
 Field = npt.NDArray[np.float32]
@@ -38,6 +40,21 @@ MIN_SIDE = 96
 """Images are drawn at least this large, then resized like any others."""
 
 _SIDES: tuple[Side, ...] = ("train", "val", "test")
+
+
+class SyntheticCells(SourceType):
+    """Blood cells that are drawn, where no path is given: classes of pixels or of images."""
+
+    labels = frozenset({"classes", "class"})
+
+    def recognises(self, path: Path | None, config: DataConfig) -> bool:
+        """True without a path."""
+        return path is None
+
+    def open(self, path: Path | None, config: DataConfig) -> Source | ClassSource:
+        """As :func:`open_cell_images`, or :func:`open_cell_pixels` for classes of pixels."""
+        whole = get_task(config.kind).per_image
+        return open_cell_images(config) if whole else open_cell_pixels(config)
 
 
 def open_cell_images(config: DataConfig) -> ClassSource:
@@ -61,6 +78,7 @@ def open_cell_images(config: DataConfig) -> ClassSource:
         labels=np.array(kinds, dtype=np.int64),
         classes=CELL_CLASSES,
         sides=sides,
+        builtin="synthetic cells",
     )
 
 
@@ -76,7 +94,8 @@ def open_cell_pixels(config: DataConfig) -> Source:
         [name for name, own in zip(ids, sides, strict=True) if own == "train"],
         [name for name, own in zip(ids, sides, strict=True) if own == "val"],
     )
-    return Source(f"built-in synthetic cells, seed {config.seed}", items, split)
+    name = f"built-in synthetic cells, seed {config.seed}"
+    return Source(name, items, split, classes=PIXEL_CLASSES, builtin="synthetic cells")
 
 
 def draw_cell(

@@ -8,6 +8,7 @@ network trained on them is for trying the machinery, not for a microscope.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from torch.nn.functional import interpolate
 
 from nasseg.config import DataConfig
 from nasseg.data._problems import Problems
-from nasseg.data.sources.base import Item, Pair, Source, Split
+from nasseg.data.sources.base import PIXELS, Item, Pair, Source, SourceType, Split
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -42,6 +43,20 @@ _HARMONICS = np.array([[2], [3], [4]])
 _DENT = 0.06 / np.sqrt(_HARMONICS)
 
 
+class SyntheticNuclei(SourceType):
+    """Nuclei that are drawn, where no path is given."""
+
+    labels = PIXELS
+
+    def recognises(self, path: Path | None, config: DataConfig) -> bool:
+        """True without a path."""
+        return path is None
+
+    def open(self, path: Path | None, config: DataConfig) -> Source:
+        """As :func:`open_synthetic`."""
+        return open_synthetic(config)
+
+
 def open_synthetic(config: DataConfig) -> Source:
     """The source of ``synthetic_train`` and ``synthetic_val`` images.
 
@@ -58,7 +73,7 @@ def open_synthetic(config: DataConfig) -> Source:
             key = (config.seed, number, index)
             items.append(Item(name, partial(_read, key, side, config.channels), name))
     name = f"built-in synthetic nuclei, seed {config.seed}"
-    return Source(name, items, Split(ids["train"], ids["val"]))
+    return Source(name, items, Split(ids["train"], ids["val"]), builtin="synthetic nuclei")
 
 
 def draw_nuclei(
