@@ -12,13 +12,14 @@ import numpy.typing as npt
 from torch import nn
 from tqdm import tqdm
 
-from nasseg.data import ClassificationData, Data
+from nasseg.data import Data
 from nasseg.errors import ConfigError
 from nasseg.io import write_bytes, write_json
 from nasseg.records.folder import read_run_config
 from nasseg.runs.aged import AgedChips, check_chips, open_job
 from nasseg.runs.job import Job
 from nasseg.statistics import spread
+from nasseg.tasks import Classification, get_task
 from nasseg.tasks.class_metrics import (
     Labels,
     Probabilities,
@@ -86,9 +87,7 @@ def evaluate_run(
     job = open_job(run, config, at, progress)
     data = job.data
     chosen = side or data.report_side
-    if chosen != data.report_side and not (isinstance(data, ClassificationData)):
-        raise ConfigError(f"side is {chosen!r}; these data have val only")
-    if isinstance(data, ClassificationData) and chosen not in data.ids:
+    if chosen not in data.ids:
         raise ConfigError(f"side is {chosen!r}; these data have no {chosen} images")
     ask = _Question(job, data, chosen, config.train.tta if tta is None else tta)
     if at is None:
@@ -114,16 +113,13 @@ class _Question:
     @property
     def count(self) -> int:
         """Images."""
-        data = self.data
-        if isinstance(data, ClassificationData):
-            return len(data.ids[self.side])
-        return len(data.val_ids)
+        return len(self.data.ids[self.side])
 
     def __call__(self, net: nn.Module) -> _Answer:
         size = self.job.config.train.batch_size
         data = self.data
-        if not isinstance(data, ClassificationData):
-            return _Answer(evaluate(net, data.report_loader(size), self.job.task))
+        if not isinstance(get_task(data.kind), Classification):
+            return _Answer(evaluate(net, data.loader(self.side, size), self.job.task))
         probabilities, labels = predict_probabilities(
             net.eval(),
             data.loader(self.side, size),
@@ -158,7 +154,7 @@ def _written(ask: _Question, answers: list[_Answer], at: float | None, out: Path
     classes: list[dict[str, Any]] = []
     error = None
     pictures: dict[str, bytes] = {}
-    if isinstance(data, ClassificationData) and first.classes is not None:
+    if first.classes is not None:
         probabilities, labels = first.classes
         classes = class_report(probabilities, labels, data.classes)
         if not data.multilabel:
@@ -225,7 +221,8 @@ def class_report(
 
 def format_evaluation(found: Evaluation) -> str:
     """Metrics, and classes where there are any, as a table for the terminal."""
-    from nasseg.text import metrics_of, number, time_name
+    from nasseg.tasks import metrics_of
+    from nasseg.text import number, time_name
 
     what = "digital" if found.at is None else f"analog after {time_name(found.at)}"
     over = f", mean ± std over {found.chips} chips [5th percentile]" if found.chips > 1 else ""

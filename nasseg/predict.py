@@ -22,15 +22,11 @@ from nasseg.errors import ConfigError, DataError
 from nasseg.io import write_bytes
 from nasseg.records.folder import read_run_config
 from nasseg.runs.aged import AgedChips, check_chips, open_job
+from nasseg.tasks import TaskType, get_task
 from nasseg.tasks.inference import predict_whole
-from nasseg.tasks.watershed import Ids, depth_map, split_instances
 
 BLOCK = 64_000_000
 """Pixels of the images that are in work at a time, over which chips are compared."""
-
-MASK_CORE = 0.7
-"""Depth relative to the whole part of the mask from which a pixel belongs to a core, where the
-network gives no depth: round nuclei that overlap by a fifth of their width are told apart."""
 
 Probability = npt.NDArray[np.float32]
 
@@ -109,7 +105,8 @@ def predict(
     """
     check_chips(chips, chip_seed)
     config = read_run_config(run, device=device)
-    if config.data.kind == "classification":
+    task = get_task(config.data.kind)
+    if task.per_image:
         raise ConfigError(f"{run} classifies images; nasseg predict RUN IMAGES... --csv FILE")
     files = list_images(images)
     shared = {path.parent.resolve() for path in files} & {Path(out).resolve()}
@@ -119,7 +116,6 @@ def predict(
             "folder"
         )
     job = open_job(run, config, at, progress)
-    several = _several(config)
     aged = None
     if at is not None:
         aged = AgedChips(job, at, first=chip_seed, count=chips, recalibrate=recalibrate)
@@ -132,12 +128,12 @@ def predict(
             found: list[tuple[Probability, Probability | None]]
             if aged is None:
                 found = [
-                    (_probability(job.digital, x, p.shape[:2], several), None) for _, p, x in inputs
+                    (_probability(job.digital, x, p.shape[:2], task), None) for _, p, x in inputs
                 ]
             else:
-                found = _by_chips(aged, inputs, several)
+                found = _by_chips(aged, inputs, task)
             for (path, pixels, _), (probability, spread) in zip(inputs, found, strict=True):
-                done.append(_write(Path(out), path, pixels, probability, spread, several))
+                done.append(_write(Path(out), path, pixels, probability, spread, task))
                 bar.update()
                 bar.set_postfix(nuclei=done[-1].instances)
     if problems:
@@ -170,11 +166,6 @@ def _blocks(
         yield block
 
 
-def _several(config: RunConfig) -> bool:
-    """Whether pixels have one of several classes."""
-    return config.data.kind == "semantic"
-
-
 def _shown(pixels: npt.NDArray[np.uint8], config: RunConfig) -> torch.Tensor:
     """An image (H, W, C) as the network of the run is shown it: (1, C, h, w)."""
     image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)))
@@ -187,28 +178,21 @@ def _shown(pixels: npt.NDArray[np.uint8], config: RunConfig) -> torch.Tensor:
 
 @torch.no_grad()
 def _probability(
-    net: nn.Module, image: torch.Tensor, size: tuple[int, int], several: bool = False
+    net: nn.Module, image: torch.Tensor, size: tuple[int, int], task: TaskType
 ) -> Probability:
-    """(K, H, W) at the size of the original image.
-
-    With ``several``, of classes that exclude each other, the background's last, so that what comes
-    first is something.
-    """
+    """(K, H, W) at the size of the original image."""
     device = next(net.parameters()).device
     logits = predict_whole(net.eval(), image.to(device))
     if tuple(logits.shape[2:]) != tuple(size):
         logits = torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
-    if several:
-        shares: Probability = logits.softmax(1)[0].roll(-1, 0).cpu().numpy()
-        return shares
-    values: Probability = logits.sigmoid()[0].cpu().numpy()
+    values: Probability = task.probability(logits)[0].cpu().numpy()
     return values
 
 
 def _by_chips(
     chips: AgedChips,
     inputs: Sequence[tuple[Path, npt.NDArray[np.uint8], torch.Tensor]],
-    several: bool,
+    task: TaskType,
 ) -> list[tuple[Probability, Probability | None]]:
     """For each image the first chip's probabilities, and their deviation over all chips."""
     shown: list[Probability] = []
@@ -216,8 +200,8 @@ def _by_chips(
     squares: list[npt.NDArray[np.float64]] = []
     for chip, net in chips:
         for k, (_, pixels, image) in enumerate(inputs):
-            value = _probability(net, image, pixels.shape[:2], several)
-            inside = value[:-1].sum(0) if several else value[0]
+            value = _probability(net, image, pixels.shape[:2], task)
+            inside = task.certainty(value)
             if chip == chips.first:
                 shown.append(value)
                 sums.append(inside.astype(np.float64))
@@ -234,41 +218,19 @@ def _by_chips(
     return list(zip(shown, spreads, strict=True))
 
 
-def instances_of(probability: Probability) -> Ids:
-    """Single nuclei from the network's probabilities (K, H, W), K of 1 or 2.
-
-    Without a second channel, which gives the relative depth, that of the mask stands in for it.
-    """
-    from skimage.measure import label
-
-    foreground = probability[0]
-    if len(probability) > 1:
-        return split_instances(foreground, probability[1])
-    parts = label(foreground > 0.5, connectivity=1).astype(np.int32)
-    return split_instances(foreground, depth_map(parts, np.inf), core=MASK_CORE)
-
-
 def _write(
     out: Path,
     image: Path,
     pixels: npt.NDArray[np.uint8],
     probability: Probability,
     spread: Probability | None,
-    several: bool,
+    task: TaskType,
 ) -> Predicted:
     import tifffile
 
     from nasseg.report import overlay_png, uncertainty_png
 
-    if several:
-        from skimage.measure import label
-
-        # Back to the numbers of the classes, the background 0.
-        ids = ((probability.argmax(0) + 1) % len(probability)).astype(np.int32)
-        count = int(label(ids, connectivity=1).max())
-    else:
-        ids = instances_of(probability)
-        count = int(ids.max())
+    ids = task.decode(probability)
     stem = image.stem
     files = {
         f"{stem}.tif": _tiff(tifffile, ids.astype(np.uint16) if int(ids.max()) < 2**16 else ids),
@@ -278,7 +240,7 @@ def _write(
         files[f"{stem}_uncertainty.tif"] = _tiff(tifffile, spread)
         files[f"{stem}_uncertainty.png"] = uncertainty_png(pixels, spread)
     written = tuple(write_bytes(out / name, data) for name, data in files.items())
-    return Predicted(image, count, written)
+    return Predicted(image, task.count(ids), written)
 
 
 def _tiff(tifffile: Any, array: npt.NDArray[Any]) -> bytes:

@@ -23,6 +23,7 @@ from nasseg.io import write_csv
 from nasseg.records.folder import read_run_config
 from nasseg.runs.aged import AgedChips, check_chips, open_job
 from nasseg.runs.job import Job
+from nasseg.tasks import TaskType, get_task
 from nasseg.tasks.class_metrics import Probabilities, predict_probabilities
 
 
@@ -76,7 +77,7 @@ def predict_classes(
     """
     check_chips(chips, chip_seed)
     config = read_run_config(run, device=device)
-    if config.data.kind != "classification":
+    if not get_task(config.data.kind).per_image:
         raise ConfigError(f"{run} is of {config.data.task}; it classifies no images")
     job = open_job(run, config, at, progress)
     for source in sources:
@@ -105,7 +106,8 @@ def predict_classes(
         found = AgedChips(job, at, first=chip_seed, count=chips, recalibrate=recalibrate)
         bar = tqdm(found, total=chips, desc="predict", unit="chip", disable=not progress)
         answers = [ask(net) for _, net in bar]
-    done = _classified(kept, np.stack(answers), classes, multilabel)
+    task = get_task(config.data.kind).of_run({"multilabel": multilabel})
+    done = _classified(kept, np.stack(answers), classes, task)
     write_csv(Path(csv), [_row(entry) for entry in done])
     if problems:
         raise DataError(
@@ -177,15 +179,15 @@ def _classified(
     ids: Sequence[str],
     answers: npt.NDArray[np.float64],
     classes: Sequence[str],
-    multilabel: bool,
+    task: TaskType,
 ) -> list[Classified]:
     """What the first chip says, and how far the others (chips, N, K) differ."""
     said = answers[0]
     spread = answers.std(axis=0, ddof=1) if len(answers) > 1 else None
-    top = said.argmax(1)
+    top, chosen = said.argmax(1), task.decode(said)
     done = []
     for row, name in enumerate(ids):
-        picked = np.flatnonzero(said[row] > 0.5) if multilabel else [top[row]]
+        picked = np.flatnonzero(chosen[row]) if chosen.ndim == 2 else [chosen[row]]
         done.append(
             Classified(
                 id=name,

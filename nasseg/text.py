@@ -9,14 +9,6 @@ from typing import Any
 
 from nasseg.errors import ConfigError
 
-METRICS = (("dice", "Dice"), ("iou", "IoU"), ("iou_pooled", "pooled IoU"))
-INSTANCE_METRICS = (("dice", "Dice"), ("ap50", "AP at IoU 0.5"), ("ap", "AP 0.5 to 0.95"))
-CLASS_METRICS = (
-    ("accuracy", "accuracy"),
-    ("auc", "AUC"),
-    ("balanced_accuracy", "balanced accuracy"),
-    ("f1", "F1"),
-)
 UNITS = {
     "year": 31_536_000.0,
     "month": 2_592_000.0,
@@ -75,32 +67,6 @@ def duration_name(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def metrics_of(names: Iterable[str], first: str | None = None) -> tuple[tuple[str, str], ...]:
-    """Metrics to show with their titles, those of the kind of task that ``names`` are of.
-
-    Args:
-        names: metrics that were measured.
-        first: the one that the run is scored by; none = the task's own.
-    """
-    known = set(names)
-    if "accuracy" in known:
-        shown = tuple(entry for entry in CLASS_METRICS if entry[0] in known)
-    elif "ap50" in known:
-        shown = INSTANCE_METRICS
-    elif classes := sorted(name for name in known if name.startswith("dice_")):
-        named = ((name, f"Dice {name.removeprefix('dice_')}") for name in classes)
-        shown = (*METRICS[:2], *named)
-    else:
-        shown = METRICS
-    return tuple(sorted(shown, key=lambda entry: entry[0] != first))
-
-
-def score_name(key: str | None) -> str:
-    """The title of a metric: ``Dice`` of ``dice``, the key itself where it has none."""
-    titles = dict((*METRICS, *INSTANCE_METRICS, *CLASS_METRICS))
-    return titles.get(key or "dice", key or "")
 
 
 def number(value: Any, digits: int = 3) -> str:

@@ -125,11 +125,12 @@ def _of_run(folder: Path) -> dict[str, Any]:
 def _out_channels(best: Path, kind: str) -> int:
     """Return the channels that the run recorded; runs that recorded none segment."""
     from nasseg.records.best import Best
+    from nasseg.tasks import get_task
 
     with suppress(OSError, ValueError, TypeError):
         if (known := Best.read(best).out_channels) is not None:
             return int(known)
-    return 2 if kind == "instances" else 1
+    return get_task(kind).channels or 1
 
 
 def describe_cost(subject: Subject, evaluator: CostEvaluator, layers: Sequence[LayerCost]) -> str:

@@ -13,7 +13,7 @@ from nasseg.records.best import Best
 from nasseg.records.run_files import RunFiles, load_run
 from nasseg.records.tables import by_time
 from nasseg.statistics import spread
-from nasseg.text import metrics_of
+from nasseg.tasks import metrics_of
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from nasseg.records.best import Best
 from nasseg.records.drift import DriftTable
 from nasseg.records.metrics import read_metrics
 from nasseg.records.pareto import Front, read_front
-from nasseg.text import metrics_of, score_name
+from nasseg.tasks import metric_title, metrics_of
 
 Array = npt.NDArray[Any]
 
@@ -71,7 +71,7 @@ class RunFiles:
 
     def _title_of(self, facts: Mapping[str, Any]) -> str:
         known = facts.get("metric")
-        return score_name(known) if isinstance(known, str) else self.main_metric[1]
+        return metric_title(known) if isinstance(known, str) else self.main_metric[1]
 
     @property
     def classified(self) -> bool:

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nasseg.text import duration_name, metrics_of, number, score_name, time_name
+from nasseg.tasks import metric_title, metrics_of
+from nasseg.text import duration_name, number, time_name
 
 KINDS = (
     ("recalibrated", "BatchNorm recalibrated on each drifted chip"),
@@ -86,7 +87,7 @@ def format_shares(
 
     measured = {bool(row["recalibrated"]) for row in rows}
     states = [(name, state) for state, name in reversed(STATES) if state in measured]
-    lines = [f"share of chips with {score_name(monitor)} >= {bound:g} (worst chip)"]
+    lines = [f"share of chips with {metric_title(monitor)} >= {bound:g} (worst chip)"]
     lines.append(f"{'':12}" + "".join(f"{name:>22}" for name, _ in states))
     for time in ages(rows):
         cells = ""
@@ -103,7 +104,7 @@ def format_shares(
 def format_plan(plan: Mapping[str, Any]) -> str:
     """Return a refresh plan, as ``plan.json`` holds it, as text."""
     who = f"{plan['share']:.0%} of {plan['chips']} chips at "
-    who += f"{score_name(plan.get('metric'))} >= {plan['min_value']:g}"
+    who += f"{metric_title(plan.get('metric'))} >= {plan['min_value']:g}"
     span = time_name(plan["horizon_s"])
     lines = [f"plan to keep {who} for {span}"]
     for action in plan["actions"]:
@@ -142,7 +143,7 @@ def format_measured(best: Mapping[str, Any], monitor: str | None = None) -> str:
     parts = [
         f"{title} {measured[key]:.4f}"
         for key, title in (
-            ("day1", f"{score_name(monitor)} after a day"),
+            ("day1", f"{metric_title(monitor)} after a day"),
             ("std", "chip-to-chip std"),
             ("digital", "digital"),
         )

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nasseg.data import ClassificationData, Data
+from nasseg.tasks import get_task
 from nasseg.tasks.inference import predict_whole
 
 PANELS = 6
@@ -51,15 +52,13 @@ def _segmented(data: Any, device: torch.device) -> tuple[dict[str, Any], Say]:
     images = [data.shown("val", i).to(device) for i in picked]
     # Images of many sizes are shown by what is in their middle.
     side = min(PANEL_SIDE, *(min(image.shape[2:]) for image in images))
-    several = data.kind == "semantic"
+    task = get_task(data.kind)
 
     @torch.no_grad()
     def say(net: nn.Module) -> Any:
         found = []
         for image in images:
-            logits = predict_whole(net, image)
-            # Of the type that the labels have.
-            whole = logits.argmax(1).to(torch.uint8) if several else logits[:, 0].sigmoid()
+            whole = task.picture(predict_whole(net, image))
             found.append(_middle(whole[0].cpu().numpy(), side))
         return np.stack(found)
 
@@ -68,7 +67,7 @@ def _segmented(data: Any, device: torch.device) -> tuple[dict[str, Any], Say]:
         "labels": np.stack([_middle(data.label("val", i), side) for i in picked]),
         "ids": np.array([data.val_ids[i] for i in picked]),
     }
-    if several:
+    if data.classes:
         kept["pixel_classes"] = np.array(data.classes)
     return kept, say
 

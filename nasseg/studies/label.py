@@ -44,7 +44,7 @@ from nasseg.search.measured.storage import shown
 from nasseg.search.measured.study import MeasuredStudy, terminable
 from nasseg.search.measured.trials import Slot
 from nasseg.search_spaces import SearchSpace, get_space, list_spaces
-from nasseg.tasks import task_for
+from nasseg.tasks import get_task, task_for
 from nasseg.training.recipe import analog_task, select_device
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def space_for(name: str, data: DataConfig) -> SearchSpace:
         ConfigError: its networks do something else.
     """
     space = get_space(name)
-    task = "classification" if data.kind == "classification" else "segmentation"
+    task = get_task(data.kind).network
     if space.task != task:
         raise ConfigError(
             f"space is {name!r}, whose networks do {space.task}; the task is {data.task}: allowed "

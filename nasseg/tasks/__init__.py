@@ -15,6 +15,7 @@ from nasseg.tasks.base import (
     metrics_of,
     register_task,
     task_for,
+    task_of_metrics,
 )
 
 # The order is that of messages; of tasks that share metrics the first one names them.
@@ -43,4 +44,5 @@ __all__ = [
     "metrics_of",
     "register_task",
     "task_for",
+    "task_of_metrics",
 ]

@@ -29,6 +29,13 @@ LabelKind = Literal["foreground", "instances", "classes", "class"]
 classes, background 0); ``class``: of whole images, one or several."""
 Scale = Literal["resized", "native"]
 """Images resized to one square, or at their own scale, trained on in crops."""
+SCALES: frozenset[Scale] = frozenset({"resized", "native"})
+"""All of them."""
+PIXEL_NOTE = (
+    "Dice, IoU and AP (average precision of single nuclei) are means over images, pooled IoU "
+    "counts all pixels together."
+)
+"""Of the tasks of pixels, for reports."""
 Network = Literal["segmentation", "classification"]
 """What a search space's networks give: a map of the image's size, or one row of numbers."""
 
@@ -133,6 +140,8 @@ class TaskType(ABC):
     """What it reads of a label."""
     metrics: ClassVar[Mapping[str, str]]
     """Keys of its metrics with their titles, in the order of tables."""
+    note: ClassVar[str] = ""
+    """A sentence on how the metrics are taken, below their table in a report."""
     shown: ClassVar[tuple[str, ...] | None] = None
     """Keys of the metrics that tables show; None: all."""
     monitor: ClassVar[str]
@@ -224,7 +233,7 @@ class TaskType(ABC):
 
     def facts(self, data: TaskData) -> dict[str, Any]:
         """What ``best.json`` keeps, so that predictions need no data."""
-        return {"classes": list(data.classes)} if data.classes else {}
+        return {"classes": tuple(data.classes)} if data.classes else {}
 
     def of_run(self, facts: Mapping[str, Any]) -> TaskType:
         """The task of a finished run by what its ``best.json`` holds: this one, or a variant."""
@@ -349,9 +358,14 @@ def metrics_of(names: Iterable[str], first: str | None = None) -> tuple[tuple[st
         first: the one that the run is scored by; None: the task's own.
     """
     known = set(names)
-    # The task that knows most of them; of equals the first, whose metrics are the fewest.
-    task = max(TASKS.values(), key=lambda task: sum(map(task.measures, known)))
-    return tuple(sorted(task.titles(known), key=lambda entry: entry[0] != first))
+    titles = task_of_metrics(known).titles(known)
+    return tuple(sorted(titles, key=lambda entry: entry[0] != first))
+
+
+def task_of_metrics(names: Iterable[str]) -> TaskType:
+    """The task that most of these metrics are of; the first of several."""
+    known = set(names)
+    return max(TASKS.values(), key=lambda task: sum(map(task.measures, known)))
 
 
 def metric_title(key: str | None) -> str:

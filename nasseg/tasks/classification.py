@@ -36,6 +36,7 @@ class Classification(TaskType):
         "balanced_accuracy": "balanced accuracy",
         "f1": "F1",
     }
+    note = "Balanced accuracy, AUC (one class against the rest) and F1 are means over classes."
     monitor = "accuracy"
     channels = None
     several = False
@@ -75,7 +76,7 @@ class Classification(TaskType):
 
     def facts(self, data: TaskData) -> dict[str, Any]:
         """The classes, and whether an image may have several."""
-        return {"classes": list(data.classes), "multilabel": self.several}
+        return {"classes": tuple(data.classes), "multilabel": self.several}
 
     def of_run(self, facts: Mapping[str, Any]) -> TaskType:
         """The variant with several classes an image where the data had these."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from nasseg.tasks.base import Batches, TaskContext, TaskType, register_task
+from nasseg.tasks.base import PIXEL_NOTE, Batches, TaskContext, TaskType, register_task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,7 @@ class Instances(TaskType):
         "ap": "AP 0.5 to 0.95",
     }
     shown = ("dice", "ap50", "ap")
+    note = PIXEL_NOTE
     monitor = "dice"
     channels = 2
     target_scale = 255.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from nasseg.tasks.base import Batches, TaskContext, TaskType, register_task
+from nasseg.tasks.base import PIXEL_NOTE, Batches, TaskContext, TaskType, register_task
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,6 +29,7 @@ class Segmentation(TaskType):
         "iou": "IoU",
         "iou_pooled": "pooled IoU",
     }
+    note = PIXEL_NOTE
     monitor = "dice"
 
     def loss(self, context: TaskContext) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from nasseg.tasks.base import Batches, TaskContext, TaskType, register_task
+from nasseg.tasks.base import PIXEL_NOTE, Batches, TaskContext, TaskType, register_task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,7 @@ class Semantic(TaskType):
     title = "a class for each pixel"
     labels = "classes"
     metrics: ClassVar[Mapping[str, str]] = {"dice": "Dice", "iou": "IoU"}
+    note = PIXEL_NOTE
     monitor = "dice"
     channels = None
 

@@ -23,13 +23,14 @@ from nasseg.config import (
 )
 from nasseg.data.sources.synthetic_nuclei import draw_nuclei
 from nasseg.errors import ConfigError, DataError, RunError
-from nasseg.predict import instances_of, predict
+from nasseg.predict import predict
 from nasseg.records.drift import DriftTable
 from nasseg.records.folder import read_run_config
 from nasseg.report import write_report
 from nasseg.runs.aged import AgedChips, open_job
 from nasseg.runs.panels import panels
 from nasseg.search_spaces import get_space
+from nasseg.tasks import get_task
 from nasseg.text import parse_time
 
 
@@ -249,7 +250,7 @@ def test_one_channel_is_parted_by_the_shape_of_its_mask():
     yy, xx = np.mgrid[:40, :64]
     discs = [(yy - 20) ** 2 + (xx - c) ** 2 < 100 for c in (20, 37)]
     probability = (discs[0] | discs[1]).astype(np.float32)[None]
-    assert instances_of(probability).max() == 2
+    assert get_task("segmentation").decode(probability).max() == 2
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from nasseg.config import DataConfig
 from nasseg.data._plain import plain_tensors
 from nasseg.data._problems import Problems
 from nasseg.data.pixels.native import NativeImage, grid_points
+from nasseg.data.pixels.targets import renumbered
 from nasseg.data.sources.base import Item, Pair, Source
 from nasseg.errors import DataError
 from nasseg.tasks import get_task
@@ -77,7 +78,10 @@ class Resizer:
         # Exact for numbers below 2**24.
         label = torch.from_numpy(pair.label(self._kind)[None].astype(np.float32))
         small = self._image(image.float())
-        return small.byte(), self._label(label).to(label_type(self._kind))
+        picked = self._label(label).to(label_type(self._kind))
+        if self._kind == "instances":
+            picked[0] = torch.from_numpy(renumbered(picked[0].numpy()))
+        return small.byte(), picked
 
 
 def label_type(kind: LabelKind) -> torch.dtype:

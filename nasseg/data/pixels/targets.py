@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from skimage.segmentation import relabel_sequential
 
 from nasseg.tasks import TaskType
 
 Retarget = Callable[[torch.Tensor], torch.Tensor]
 """Labels (B, 1, H, W), after flips and turns, to targets float32 (B, K, H, W)."""
+
+
+def renumbered(label: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Instances (H, W) numbered from 1 without gaps, where some are lost in a crop or resizing."""
+    return np.asarray(relabel_sequential(label)[0], dtype=np.int32)
 
 
 def retarget(task: TaskType) -> Retarget | None:
@@ -19,7 +27,10 @@ def retarget(task: TaskType) -> Retarget | None:
         return None
 
     def make(labels: torch.Tensor) -> torch.Tensor:
-        made = [task.targets(label[0].numpy().round().astype(np.int32)) for label in labels]
+        whole = [label[0].numpy().round().astype(np.int32) for label in labels]
+        if task.labels == "instances":
+            whole = [renumbered(label) for label in whole]
+        made = [task.targets(label) for label in whole]
         return torch.from_numpy(np.stack(made)).float().div_(task.target_scale)
 
     return make

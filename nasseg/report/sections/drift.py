@@ -17,16 +17,8 @@ from nasseg.report.markup import Table, known, with_small
 from nasseg.report.sections.base import Picture, Section
 from nasseg.report.style import BLUE, INK, ORANGE, new_figure, strip_axes
 from nasseg.statistics import DAY, MONTH, share_at_least, spread
-from nasseg.text import CLASS_METRICS, number, time_name
-
-_CLASS = {key for key, _ in CLASS_METRICS}
-_METRIC_NOTES = (
-    "Balanced accuracy, AUC (one class against the rest) and F1 are means over classes.",
-    "Dice, IoU and AP (average precision of single nuclei) are means over images, pooled IoU "
-    "counts all pixels together.",
-)
-"""Of classification, of segmentation."""
-
+from nasseg.tasks import task_of_metrics
+from nasseg.text import number, time_name
 
 _LINES = ((True, "recalibrated", BLUE, "o"), (False, "uncalibrated", ORANGE, "s"))
 
@@ -180,7 +172,7 @@ class DriftSection(Section):
             "scores": _scores(run),
             "score": score,
             "chips": known(chips_of(run)),
-            "metric_note": _METRIC_NOTES[main not in _CLASS],
+            "metric_note": task_of_metrics([main]).note,
             "variation": _variation(run),
             "shares": _shares(run),
             "sweep": _sweep(run),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from nasseg.config import TrainConfig
-from nasseg.data import ClassificationData, Data, SegmentationData
+from nasseg.data import ClassificationData, Data
 from nasseg.errors import ConfigError, ConversionError, NassegError, RunError
 from nasseg.io import read_json, write_csv, write_json, write_text
 from nasseg.records.best import Best
@@ -21,6 +21,7 @@ from nasseg.runs.job import Job
 from nasseg.search_spaces import SearchSpace
 from nasseg.search_spaces.reference import no_such_arch, reference_arch
 from nasseg.studies.label import measured_search
+from nasseg.tasks import get_task
 from nasseg.training.freeze import Freezing
 from nasseg.training.pretrained import load_pretrained
 from nasseg.training.recipe import analog_task, to_analog
@@ -226,11 +227,7 @@ def _evolve(job: Job) -> dict[str, Any]:
 
 def _classes(data: Data) -> dict[str, Any]:
     """What the outputs of a network stand for, so that it can be used without the data."""
-    if isinstance(data, ClassificationData):
-        return {"classes": tuple(data.classes), "multilabel": data.multilabel}
-    if isinstance(data, SegmentationData) and data.classes:
-        return {"classes": tuple(data.classes)}
-    return {}
+    return get_task(data.kind).facts(data)
 
 
 def _check_weights(net: nn.Module, train: TrainConfig) -> dict[str, Any]:
