@@ -109,6 +109,17 @@ def test_a_run_is_evaluated_and_predicts_points(run: Path, tmp_path: Path) -> No
     assert entry.instances == int(labels.max())
 
 
+def test_the_task_is_taken_from_a_module_that_the_user_allowed(monkeypatch) -> None:
+    monkeypatch.delenv("NASSEG_PLUGINS", raising=False)
+    with pytest.raises(ValueError, match="NASSEG_PLUGINS=points_task"):
+        DataConfig(task="points_task:Points")
+    monkeypatch.setenv("NASSEG_PLUGINS", "points_task")
+    config = DataConfig(task="points_task:Points", synthetic_train=2, synthetic_val=1)
+    data = load_data(config)
+    assert data.kind == "points_task:Points"
+    assert get_task(data.kind).bind(data).monitor == "count_score"
+
+
 def test_a_task_that_needs_no_crop_is_refused_one_by_its_scales(points, monkeypatch) -> None:
     monkeypatch.setattr(points, "scales", frozenset({"resized"}))
     with pytest.raises(ValueError, match=r"data\.crop is 32; allowed: 0 for points"):
