@@ -6,8 +6,8 @@ from pathlib import Path
 
 from nasseg.config import RunConfig, analog_spec
 from nasseg.evaluators.shipping import find_surrogate
+from nasseg.runs.given import given_arch
 from nasseg.runs.memory import MEMORY
-from nasseg.runs.stages.search import given_arch
 from nasseg.search.objectives import goals_of
 from nasseg.search.surrogate.search import check_strategy
 from nasseg.studies.label import check_measured_search, space_for

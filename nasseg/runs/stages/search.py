@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from nasseg.config import TrainConfig
 from nasseg.data import ClassificationData, Data
-from nasseg.errors import ConfigError, ConversionError, NassegError, RunError
+from nasseg.errors import ConfigError, ConversionError, RunError
 from nasseg.io import read_json, write_csv, write_json, write_text
 from nasseg.records.best import Best
 from nasseg.records.folder import RunFolder, Timer
+from nasseg.runs.given import given_arch
 from nasseg.runs.job import Job
-from nasseg.search_spaces import SearchSpace
-from nasseg.search_spaces.reference import no_such_arch, reference_arch
 from nasseg.studies.label import measured_search
 from nasseg.tasks import get_task
 from nasseg.training.freeze import Freezing
@@ -251,27 +248,3 @@ def _check_weights(net: nn.Module, train: TrainConfig) -> dict[str, Any]:
             "names ending in -imagenet have the published first convolutions)"
         )
     return {"weights": loaded.to_dict()}
-
-
-def given_arch(source: str, space: SearchSpace) -> dict[str, Any]:
-    """An architecture by the name of a reference network, or from a JSON file: the architecture
-    itself, or a run's ``best.json``."""
-    named = reference_arch(source)
-    if named is not None:
-        return space.canonical(named[1])
-    path = Path(source)
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"search.arch: {no_such_arch(source)}") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"search.arch: {path} cannot be read as JSON: {error}") from None
-    if isinstance(value, dict) and isinstance(value.get("arch"), dict):
-        value = value["arch"]
-    if not isinstance(value, dict):
-        raise ConfigError(f"search.arch: {path} holds no architecture (a JSON object)")
-    try:
-        space.validate(value)
-    except NassegError as error:
-        raise ConfigError(f"search.arch: {path}: {error}") from None
-    return space.canonical(value)
