@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nasseg.config import DataConfig
-from nasseg.data._problems import SHOWN
 from nasseg.data._types import Data, Side
 from nasseg.data.classes.load import assemble_classes
 from nasseg.data.pixels.native import NativeData
@@ -18,6 +17,7 @@ from nasseg.data.pixels.preprocess import Cache, NativeCache, preprocess, prepro
 from nasseg.data.pixels.resized import SegmentationData
 from nasseg.data.pixels.scenes import Trace, group_scenes, trace_image
 from nasseg.data.pixels.split import split_groups
+from nasseg.data.problems import SHOWN
 from nasseg.data.sources.arrays import Arrays, open_arrays
 from nasseg.data.sources.base import Source, Split
 from nasseg.data.sources.class_base import ClassSource

@@ -23,7 +23,7 @@ import pytest
 
 from nasseg.config import DataConfig
 from nasseg.data import load_data
-from nasseg.data._problems import Problems
+from nasseg.data.problems import Problems
 from nasseg.data.sources.base import SOURCES, Source, SourceType
 from nasseg.data.sources.class_base import ClassSource
 from nasseg.errors import DataError

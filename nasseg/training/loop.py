@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from nasseg.analog.fused import fused_layers
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.config import TrainConfig, to_dict
+from nasseg.data import EpochLoader
 from nasseg.errors import RunError
 from nasseg.records.metrics import write_metrics
 from nasseg.tasks import Task
@@ -26,17 +27,6 @@ from nasseg.training.freeze import Freezing
 from nasseg.training.optim import WeightAverage, make_optimizer, warmup_cosine
 
 _CHECKPOINT_VERSION = 1
-
-
-class EpochLoader(Protocol):
-    """Batches whose order and augmentation are a function of the epoch."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next pass."""
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
-
-    def __len__(self) -> int: ...
 
 
 @dataclass

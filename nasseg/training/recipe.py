@@ -25,11 +25,11 @@ from nasseg.analog.chips import all_tiles
 from nasseg.analog.noise import derive_seed, seeded
 from nasseg.analog.rpu_config import set_weight_noise
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig, analog_spec
-from nasseg.data import Data
+from nasseg.data import Data, EpochLoader
 from nasseg.errors import ConfigError
 from nasseg.statistics import DAY, MONTH, ages, spread, values_at
 from nasseg.tasks import Task, get_task, task_for
-from nasseg.training.loop import EpochLoader, FitResult, fit
+from nasseg.training.loop import FitResult, fit
 
 # Branches of a run's seed: what is drawn under one is independent of the others.
 SEED_INIT, SEED_DIGITAL, SEED_ANALOG, SEED_DRIFT, SEED_RECALIBRATE = 10, 11, 12, 13, 14

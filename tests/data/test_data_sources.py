@@ -14,7 +14,7 @@ from PIL import Image
 
 from nasseg.data import DataConfig, load_data
 from nasseg.data import read as reading
-from nasseg.data._problems import SHOWN
+from nasseg.data.problems import SHOWN
 from nasseg.data.sources.synthetic_nuclei import draw_nuclei
 from nasseg.errors import DataError
 

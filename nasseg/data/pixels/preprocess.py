@@ -13,9 +13,9 @@ from monai.transforms import Resize
 
 from nasseg.config import DataConfig
 from nasseg.data._plain import plain_tensors
-from nasseg.data._problems import Problems
 from nasseg.data.pixels.native import NativeImage, grid_points
 from nasseg.data.pixels.targets import renumbered
+from nasseg.data.problems import Problems
 from nasseg.data.sources.base import Item, Pair, Source
 from nasseg.errors import DataError
 from nasseg.tasks import get_task

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nasseg.config import DataConfig
-from nasseg.data._problems import Problems
 from nasseg.data._types import Side
+from nasseg.data.problems import Problems
 from nasseg.data.read import as_ids, as_pixels
 from nasseg.data.sources.base import PIXELS, Item, Pair, Source, SourceType, Split
 from nasseg.data.sources.class_base import SIDE_NAMES, ClassSource, LoadedImages, number_names

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from nasseg._registry import Registry
 from nasseg.config import DataConfig
-from nasseg.data._problems import Problems
+from nasseg.data.problems import Problems
 from nasseg.errors import DataError
 from nasseg.tasks.base import LabelKind
 

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nasseg.data._problems import Problems
 from nasseg.data._types import Side
+from nasseg.data.problems import Problems
 from nasseg.data.read import SUFFIXES, read_image
 from nasseg.errors import DataError
 

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from nasseg.config import DataConfig
-from nasseg.data._problems import Problems
 from nasseg.data._types import Side
+from nasseg.data.problems import Problems
 from nasseg.data.sources.base import SourceType, given_path
 from nasseg.data.sources.class_base import (
     IMAGE_SUFFIXES,

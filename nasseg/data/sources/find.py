@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nasseg.config import DataConfig
-from nasseg.data._problems import SHOWN
+from nasseg.data.problems import SHOWN
 from nasseg.data.sources import shipped
 from nasseg.data.sources.base import SOURCES, Source, SourceType
 from nasseg.data.sources.class_base import ClassSource

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasseg.config import DataConfig
-from nasseg.data._problems import Problems
+from nasseg.data.problems import Problems
 from nasseg.data.read import SUFFIXES, read_image, read_label
 from nasseg.data.sources.base import (
     PIXELS,

@@ -21,8 +21,8 @@ from skimage.filters import gaussian
 from torch.nn.functional import interpolate
 
 from nasseg.config import DataConfig
-from nasseg.data._problems import Problems
 from nasseg.data._types import Side
+from nasseg.data.problems import Problems
 from nasseg.data.read import to_channels
 from nasseg.data.sources.base import Item, Pair, Source, SourceType, Split
 from nasseg.data.sources.class_base import ClassSource, LoadedImages

@@ -18,7 +18,7 @@ from skimage.filters import gaussian
 from torch.nn.functional import interpolate
 
 from nasseg.config import DataConfig
-from nasseg.data._problems import Problems
+from nasseg.data.problems import Problems
 from nasseg.data.sources.base import PIXELS, Item, Pair, Source, SourceType, Split
 
 FloatArray = npt.NDArray[np.float32]
