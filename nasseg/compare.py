@@ -10,7 +10,7 @@ from nasseg.records.comparison import Comparison, Group, compare
 from nasseg.records.run_files import RunFiles
 from nasseg.report import comparison_png
 from nasseg.statistics import DAY, YEAR
-from nasseg.text import markdown_table, number, time_name
+from nasseg.text import markdown_table, spread_text, time_name
 
 __all__ = ["Comparison", "Group", "compare", "format_comparison", "write_comparison"]
 
@@ -70,7 +70,7 @@ def _cell(group: Group, columns: Sequence[str]) -> str:
         mean, std = group.mean(column), group.std(column)
         if mean is not None:
             star = "" if column == columns[0] else " *"
-            return number(mean, 4) + (f" ± {number(std, 4)}" if std is not None else "") + star
+            return spread_text(mean, std, 4) + star
     return "-"
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nasseg import text
+
 Values = npt.NDArray[np.float64]
 
 DAY, MONTH, YEAR = 86_400.0, 2_592_000.0, 31_536_000.0
@@ -51,6 +53,13 @@ def spread(values: Sequence[float] | Values) -> Spread:
         float(np.quantile(array, BAD_CHIP)),
         float(array.min()),
     )
+
+
+def spread_text(values: Iterable[float], digits: int = 3) -> str:
+    """Return mean ± deviation of a sample as text; the value alone where there is only one."""
+    known = list(values)
+    over = spread(known)
+    return text.spread_text(over.mean, over.std if len(known) > 1 else None, digits)
 
 
 def share_at_least(values: Sequence[float] | Values, bound: float) -> float:

@@ -76,6 +76,12 @@ def number(value: Any, digits: int = 3) -> str:
     return "-"
 
 
+def spread_text(mean: Any, std: Any, digits: int = 3) -> str:
+    """Return a mean ± its standard deviation; ``std`` None: the mean alone."""
+    text = number(mean, digits)
+    return text if std is None else f"{text} ± {number(std, digits)}"
+
+
 def value_text(value: float) -> str:
     """Return a score of any size in few characters; a dash where it is unknown."""
     if not math.isfinite(value):

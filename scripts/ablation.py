@@ -9,42 +9,33 @@ programmed chips. Rows are written as they come; the same command continues.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import sys
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from nasseg.analog import chip_evaluator
-from nasseg.analog.noise import derive_seed
 from nasseg.cli import script_main
 from nasseg.config import AnalogConfig, DataConfig, DriftConfig, TrainConfig
-from nasseg.data import load_data
-from nasseg.errors import ConfigError
-from nasseg.io import write_bytes, write_text
+from nasseg.data import Data, load_data
+from nasseg.io import read_json, write_bytes, write_json, write_text
+from nasseg.records.bound import bind_settings
 from nasseg.report.style import BLUE, MUTED, new_figure, strip_axes, style, to_png
 from nasseg.search_spaces import get_space
-from nasseg.tasks import task_for
-from nasseg.text import time_name
+from nasseg.statistics import DAY, MONTH, YEAR, spread, spread_text
+from nasseg.tasks import Task, task_for
+from nasseg.text import markdown_table, time_name
 from nasseg.training import load_weights, save_weights
-from nasseg.training.recipe import (
-    SEED_DRIFT,
-    drift_metrics,
-    initialise,
-    recalibration_loader,
-    train_analog,
-    train_digital,
-)
+from nasseg.training.measure import builder, new_network, put_on_chips, train_network
+from nasseg.training.recipe import recalibration_loader
 
 ARCH = {"out_channel0": 8, "M": 3}
 """The default architecture of ``unet`` with these changes: 31,000 parameters."""
-TIMES = (86_400.0, 2_592_000.0, 31_536_000.0)
+TIMES = (DAY, MONTH, YEAR)
 """Seconds after programming."""
 FLOOR = 0.94
 """Multiple of the digital Dice at which the pictures end."""
@@ -93,7 +84,11 @@ VARIANTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
 )
 
 
-def main() -> int:
+FREE = ("out", "only", "seeds", "threads")
+"""Options that may change when a folder is continued."""
+
+
+def main(words: list[str] | None = None) -> int:
     """Measure what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", help="folder of images and labels; none = synthetic nuclei")
@@ -108,97 +103,87 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", help="names of rows; none = all")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", default="runs/ablation")
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    options = parser.parse_args(words)
+    return script_main(lambda: run(options), threads=options.threads)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, then write the table and the picture."""
     measure_all(options)
     rows = Path(options.out) / "rows.csv"
     sys.stdout.write(to_markdown(rows))
-    if len(_whole(rows)) < 2:
-        return 0
-    with style():
-        write_bytes(Path(options.out) / "curves.png", to_png(draw(rows)))
-    return 0
+    if len(_whole(rows)) >= 2:
+        with style():
+            write_bytes(Path(options.out) / "curves.png", to_png(draw(rows)))
 
 
 def measure_all(options: argparse.Namespace) -> None:
+    """Append the rows that ``rows.csv`` does not have."""
     out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    free = ["out", "only", "seeds", "threads"]
-    # Folders from before there was a choice know nothing of it.
-    free += ["space"] if options.space == "unet" else []
-    settings = {key: value for key, value in vars(options).items() if key not in free}
-    space = get_space(options.space)
-    file = out / "settings.json"
-    if file.exists() and json.loads(file.read_text()) != settings:
-        raise ConfigError(f"{out} holds rows of other settings ({file}); choose another --out")
-    write_text(file, json.dumps(settings, indent=2))
-    source = DataConfig(path=options.data, image_size=options.image_size, crop=options.crop)
-    data = load_data(source)
+    settings = {key: value for key, value in vars(options).items() if key not in FREE}
+    bind_settings(out, settings, "rows", defaults={"space": "unet"})
+    data = load_data(
+        DataConfig(path=options.data, image_size=options.image_size, crop=options.crop)
+    )
     task = task_for(data)
-    arch = space.canonical({**space.default(), **_stages(ARCH)})
     train = TrainConfig(epochs=options.epochs, eval_every=options.epochs)
     base = AnalogConfig(epochs=options.analog_epochs, **json.loads(options.set))
-    drift = DriftConfig(chips=options.chips, recalibrate_images=128)
+    drift = DriftConfig(chips=options.chips, times=TIMES, recalibrate_images=128)
+    file = out / "rows.csv"
     for seed in options.seeds:
-        net = initialise(
-            lambda s: space.build(arch, in_channels=3, out_channels=task.out_channels, seed=s),
-            seed,
-            torch.device("cpu"),
-        )
-        weights = out / f"digital{seed}.safetensors"
-        facts = out / f"digital{seed}.json"
-        if not weights.exists():
-            begun = time.perf_counter()
-            result = train_digital(net, data, task, train, seed=seed)
-            seconds = time.perf_counter() - begun
-            write_text(facts, json.dumps({"seconds": seconds, **result.metrics}))
-            save_weights(weights, net, {"arch": space.to_json(arch)})
-        load_weights(weights, net)
-        digital = json.loads(facts.read_text())
-        for name, analog_changes, train_changes in VARIANTS:
-            done = (out / "rows.csv").exists() and _has(out / "rows.csv", name, seed)
-            if done or (options.only and name not in options.only):
-                continue
-            changes = dict(analog_changes)
-            for key in ("epochs", "lr"):
-                if isinstance(changes.get(key), float):
-                    changes[key] = type(getattr(base, key))(getattr(base, key) * changes[key])
-            config = dataclasses.replace(base, **changes)
+        known = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["variant", "seed"])
+        done = set(known.variant[known.seed == seed])
+        todo = [v for v in VARIANTS if v[0] not in done and v[0] in (options.only or [v[0]])]
+        if not todo:
+            continue
+        net, digital = trained(options.space, data, task, train, seed, out / f"digital{seed}")
+        images = recalibration_loader(data, train, drift, seed)
+        for name, analog_changes, train_changes in todo:
             own = dataclasses.replace(train, **train_changes)
-            begun = time.perf_counter()
-            analog, _, _ = train_analog(net.eval(), data, task, own, config, seed=seed)
-            seconds = time.perf_counter() - begun
-            rows = []
-            with chip_evaluator(
-                analog,
-                data.val_loader(train.batch_size),
-                drift_metrics(task),
-                times=TIMES,
-                recalibrate_with=recalibration_loader(data, train, drift, seed),
-                seed=derive_seed(seed, SEED_DRIFT),
-            ) as evaluate:
-                for chip in range(options.chips):
-                    rows += evaluate(chip)
-            _append(
-                out / "rows.csv",
-                [
-                    {
-                        "variant": name,
-                        "seed": seed,
-                        "digital": digital["dice"],
-                        "cost": seconds / digital["seconds"],
-                        **row,
-                    }
-                    for row in rows
-                ],
+            analog = dataclasses.replace(base, **_scaled(analog_changes, base))
+            found = put_on_chips(
+                net.eval(), data, task, own, analog, drift, seed=seed, images=images
             )
-            table = pd.DataFrame(rows)
-            day = table[(table.time_s == 86_400.0)].groupby("recalibrated").dice.mean()
+            facts = {"variant": name, "seed": seed, "digital": digital["dice"]}
+            facts["cost"] = found.seconds / digital["seconds"]
+            rows = pd.DataFrame([{**facts, **row} for row in found.rows])
+            known = pd.concat([known, rows], ignore_index=True) if len(known) else rows
+            write_text(file, known.to_csv(index=False))
+            day = rows[rows.time_s == DAY].groupby("recalibrated").dice.mean()
             sys.stderr.write(
-                f"seed {seed} {name}: {seconds:.0f} s, digital {digital['dice']:.4f}, 1 day "
+                f"seed {seed} {name}: {found.seconds:.0f} s, digital {digital['dice']:.4f}, 1 day "
                 f"{day[True]:.4f} recalibrated, {day[False]:.4f} not\n"
             )
+
+
+def trained(
+    name: str, data: Data, task: Task, train: TrainConfig, seed: int, stem: Path
+) -> tuple[torch.nn.Module, dict[str, float]]:
+    """The digital network of a seed with its metrics and ``seconds``, kept in files beside
+    ``stem``."""
+    space = get_space(name)
+    arch = space.canonical({**space.default(), **_stages(ARCH)})
+    weights, facts = stem.with_suffix(".safetensors"), stem.with_suffix(".json")
+    channels, cpu = (data.in_channels, task.out_channels), torch.device("cpu")
+    if not weights.exists():
+        build = builder(space, arch, *channels)
+        found = train_network(build, data, task, train, seed=seed, device=cpu)
+        write_json(facts, {"seconds": found.seconds, **found.metrics})
+        save_weights(weights, found.net, {"arch": space.to_json(arch)})
+    net = new_network(
+        space, arch, in_channels=channels[0], out_channels=channels[1], seed=seed, device=cpu
+    )
+    load_weights(weights, net)
+    return net, read_json(facts)
+
+
+def _scaled(changes: dict[str, Any], base: AnalogConfig) -> dict[str, Any]:
+    """``changes`` with epochs and learning rate, which are multiples, as numbers."""
+    changes = dict(changes)
+    for key in ("epochs", "lr"):
+        if isinstance(changes.get(key), float):
+            changes[key] = type(getattr(base, key))(getattr(base, key) * changes[key])
+    return changes
 
 
 def _stages(changes: dict[str, Any]) -> dict[str, Any]:
@@ -206,16 +191,6 @@ def _stages(changes: dict[str, Any]) -> dict[str, Any]:
     names = ("R", "convblock", "widenfact", "B")
     gone = {f"{name}{i}": 0 for i in range(changes["M"] + 1, 6) for name in names}
     return {**gone, **changes}
-
-
-def _has(path: Path, name: str, seed: int) -> bool:
-    with path.open(newline="", encoding="utf-8") as handle:
-        return any(r["variant"] == name and r["seed"] == str(seed) for r in csv.DictReader(handle))
-
-
-def _append(path: Path, rows: list[dict[str, Any]]) -> None:
-    before = pd.read_csv(path) if path.exists() else pd.DataFrame()
-    write_text(path, pd.concat([before, pd.DataFrame(rows)]).to_csv(index=False))
 
 
 def _whole(path: Path) -> list[str]:
@@ -268,42 +243,30 @@ def to_markdown(path: Path) -> str:
     seeds, and the mean over seeds of the 5th percentile chip."""
     table = pd.read_csv(path)
     table["ratio"] = table.dice / table.digital
-    order = [name for name, *_ in VARIANTS if name in set(table.variant)]
-    cells = [
-        ("1 day", True, 86_400.0),
-        ("30 days", True, 2_592_000.0),
-        ("1 year", True, 31_536_000.0),
-        ("1 day, uncal.", False, 86_400.0),
-        ("30 days, uncal.", False, 2_592_000.0),
-        ("1 year, uncal.", False, 31_536_000.0),
-    ]
-    names = [name for name, *_ in cells]
-    lines = [
-        "| | seeds | " + " | ".join(names) + " | p05 chip, 1 day | cost |",
-        "|---" * (len(cells) + 4) + "|",
-    ]
-    for name in order:
+    states = [(time_s, recalibrated) for recalibrated in (True, False) for time_s in TIMES]
+    rows = []
+    for name in [name for name, *_ in VARIANTS if name in set(table.variant)]:
         own = table[table.variant == name]
-        texts = []
-        for _, recalibrated, time_s in cells:
-            part = own[(own.recalibrated == recalibrated) & (own.time_s == time_s)]
-            seeds = part.groupby("seed").ratio.mean()
-            spread = f" ± {seeds.std(ddof=1):.4f}" if len(seeds) > 1 else ""
-            texts.append(f"{seeds.mean():.4f}{spread}")
-        day = own[own.recalibrated & (own.time_s == 86_400.0)]
-        p05 = day.groupby("seed").ratio.quantile(0.05).mean()
-        count = own.seed.nunique()
-        lines.append(
-            f"| {name} | {count} | {' | '.join(texts)} | {p05:.4f} | {own.cost.mean():.2f} |"
+        parts = [own[(own.time_s == t) & (own.recalibrated == r)] for t, r in states]
+        day = parts[0].groupby("seed").ratio
+        rows.append(
+            [
+                name,
+                own.seed.nunique(),
+                *(spread_text(part.groupby("seed").ratio.mean(), 4) for part in parts),
+                f"{day.apply(lambda chips: spread(chips).p05).mean():.4f}",
+                f"{own.cost.mean():.2f}",
+            ]
         )
+    titles = [f"{time_name(t)}{'' if r else ', uncal.'}" for t, r in states]
     digital = table.groupby("seed").digital.first()
     head = (
-        f"Dice over the Dice of the digital network ({digital.mean():.4f} ± "
-        f"{digital.std(ddof=1) if len(digital) > 1 else 0:.4f}), {table.chip.nunique()} chips, "
-        f"{len(digital)} seeds.\n\n"
+        f"Dice over the Dice of the digital network ({spread_text(digital, 4)}), "
+        f"{table.chip.nunique()} chips, {len(digital)} seeds.\n\n"
     )
-    return head + "\n".join(lines) + "\n"
+    columns = ["", "seeds", *titles, "p05 chip, 1 day", "cost"]
+    return f"{head}{markdown_table(rows, columns)}\n"
 
 
 if __name__ == "__main__":
-    sys.exit(script_main(main))
+    sys.exit(main())

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -24,7 +23,7 @@ from nasseg.data import load_data
 from nasseg.io import read_json, write_json
 from nasseg.records.folder import read_run_config
 from nasseg.tasks import task_for
-from nasseg.training.recipe import initialise, train_digital
+from nasseg.training.measure import train_network
 
 
 class Padded(nn.Module):
@@ -69,46 +68,47 @@ def nearest_width(params: int, in_channels: int, out_channels: int) -> int:
     return min(range(4, 65), key=distance)
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Train and evaluate."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--like", required=True, help="run folder")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", required=True, help="JSON file of the result")
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    config = read_run_config(options.like)
+    options = parser.parse_args(words)
+    return script_main(lambda: run(options.like, Path(options.out)), threads=options.threads)
+
+
+def run(like: str, out: Path) -> None:
+    """Train a network like that of a run folder, and write its result."""
+    config = read_run_config(like)
     data = load_data(config.data)
     task = task_for(data, config.train)
-    params = int(read_json(Path(options.like) / "best.json")["params"])
     channels = (config.data.channels, task.out_channels)
-    width = nearest_width(params, *channels)
-    net = initialise(lambda _: plain_unet(width, *channels), config.seed, torch.device("cpu"))
-    begun = time.perf_counter()
-    result = train_digital(
-        net,
+    width = nearest_width(int(read_json(Path(like) / "best.json")["params"]), *channels)
+    checkpoint = out.with_suffix(".ckpt")
+    found = train_network(
+        lambda _: plain_unet(width, *channels),
         data,
         task,
         dataclasses.replace(config.train, weights=None, freeze_until=None, unfreeze_every=0),
         seed=config.seed,
-        checkpoint=Path(options.out).with_suffix(".ckpt"),
+        device=torch.device("cpu"),
+        checkpoint=checkpoint,
         progress=True,
     )
     write_json(
-        options.out,
+        out,
         {
             "network": f"monai UNet, width {width}",
-            "params": sum(p.numel() for p in net.parameters()),
+            "params": found.params,
             "seed": config.seed,
-            "epochs": result.epochs,
-            "seconds": round(time.perf_counter() - begun, 1),
-            "digital": result.metrics,
+            "epochs": found.epochs,
+            "seconds": round(found.seconds, 1),
+            "digital": dict(found.metrics),
         },
     )
-    Path(options.out).with_suffix(".ckpt").unlink(missing_ok=True)
-    return 0
+    checkpoint.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    sys.exit(script_main(main))
+    sys.exit(main())

@@ -19,7 +19,6 @@ import argparse
 import functools
 import gc
 import importlib.util
-import json
 import statistics
 import sys
 import time
@@ -39,8 +38,10 @@ from nasseg.analog import (
     evaluate_drift,
     summarise_drift,
 )
+from nasseg.cli import script_main
 from nasseg.config import DataConfig, TrainConfig
 from nasseg.data import load_data
+from nasseg.io import write_json
 from nasseg.search_spaces import get_space
 from nasseg.tasks import get_task
 from nasseg.training.optim import make_optimizer
@@ -269,7 +270,7 @@ def drift(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -286,15 +287,18 @@ def main() -> None:
     parser.add_argument("--chips", type=int, default=25, help="of nasseg's evaluation")
     parser.add_argument("--reference-chips", type=int, default=25, help="of AIHWKit's loop")
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    args = parser.parse_args(words)
+    return script_main(lambda: run(args), threads=args.threads)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print, and write the numbers where a file is named."""
     device = select_device(args.device)
     result = drift(args, device) if args.drift else table(args, device)
     if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         head = {"torch": torch.__version__, "device": str(device), "threads": args.threads}
-        args.json.write_text(json.dumps({**head, "result": result}, indent=1) + "\n")
+        write_json(args.json, {**head, "result": result})
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

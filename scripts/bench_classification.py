@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from nasseg import pipeline
-from nasseg.cli import script_main
-from nasseg.cli._flags import split_flags
+from nasseg.cli import Flag, script_main, setting_texts
 from nasseg.compare import compare, format_comparison, write_comparison
-from nasseg.config import RunConfig, aliases, settings
+from nasseg.config import RunConfig
 from nasseg.config.reading import (
     FINDING,
     MEASURING,
@@ -83,13 +82,9 @@ def _options(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device")
     parser.add_argument("--out", required=True)
     options, rest = parser.parse_known_args(words)
-    leaves = settings(RunConfig)
     # Its own flags are taken by now; they are here to be what a misspelt one is told of.
-    known = [*leaves, "config", "data", "networks", "seeds", "folds"]
-    lists = [key for key, leaf in leaves.items() if leaf.texts]
-    options.settings, extra = split_flags(rest, known, aliases(RunConfig), repeatable=lists)
-    if extra:
-        raise ConfigError(f"unexpected {extra[0]!r}; settings are given as --name value")
+    own = [Flag(name, "VALUE", "") for name in ("config", "data", "networks", "seeds", "folds")]
+    options.settings = setting_texts(RunConfig, rest, own)
     for key in options.settings.keys() & PLANNED.keys():
         raise ConfigError(f"{key} is {options.settings[key]!r}; allowed here: {PLANNED[key]}")
     for key in (*FINDING, *MEASURING) if SEARCH not in options.networks else ():

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 
 import torch
 from torch import nn
 
 from nasseg.analog import AnalogSpec, NoiseProfile, calibrate_input_ranges, convert, noise_source
+from nasseg.cli import script_main
 from nasseg.search_spaces import get_space
 from nasseg.search_spaces.reference import NETWORKS
 from nasseg.training.optim import make_optimizer
@@ -35,15 +37,19 @@ def step_seconds(net: nn.Module, x: torch.Tensor, y: torch.Tensor, steps: int) -
     return statistics.median(seconds[1:])
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> int:
     """Print a row of a Markdown table for each network."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=list(NETWORKS))
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
     parser.add_argument("--batch", type=int, default=16)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = parser.parse_args(words)
+    return script_main(lambda: run(args), threads=1)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure each network, and print as it goes."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(args.batch, 3, args.size, args.size, generator=generator)
     y = torch.arange(args.batch) % 10
@@ -61,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

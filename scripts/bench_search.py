@@ -20,28 +20,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xgboost as xgb
 from tqdm import tqdm
 
 from nasseg.cli import script_main
-from nasseg.errors import DataError, RunError
+from nasseg.errors import DataError
 from nasseg.evaluators.boosting import LEAST_ROWS, fit_head, predict, tau
 from nasseg.evaluators.cost import row_keys
-from nasseg.io import read_json, write_json, write_text
+from nasseg.io import write_bytes, write_text
+from nasseg.records.bound import bind_settings
+from nasseg.report.style import new_figure, strip_axes, style, to_png
 from nasseg.search.measured.domain import TableDomain
+from nasseg.search.measured.replay import replay
 from nasseg.search.measured.strategies import (
     INITIAL,
     PROPOSERS,
-    History,
     Strategy,
     SurrogateAssisted,
 )
+from nasseg.text import markdown_table, spread_text
 
 OPTUNA = ("nsgaii", "tpe")
 """Samplers of Optuna, beside our strategies."""
@@ -63,7 +62,7 @@ SPLITS = 5
 """Divisions of the table that say how well it can be predicted."""
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Run what is missing, then write table and picture."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--table", help="CSV; none = NASSeg-Bench")
@@ -80,9 +79,14 @@ def main() -> int:
         "--strategies", nargs="+", choices=list(LABELS), help="none = all there are"
     )
     parser.add_argument("--out", required=True)
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if options.table and (options.bench or options.drawn_only):
         parser.error("--table goes with neither --bench nor --drawn-only")
+    return script_main(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Search the table, then write the page."""
     domain, scores, source, trend = (
         (*read_csv(Path(options.table), options.score, options.columns), None)
         if options.table
@@ -97,7 +101,6 @@ def main() -> int:
     options.trend = trend
     runs = run_all(domain, scores, options)
     report(runs, scores, source, ranked_by(domain, scores, trend), options)
-    return 0
 
 
 def from_bench(
@@ -180,7 +183,14 @@ def run_all(
         asked = (
             ask_optuna(name, domain, scores, queries, seed)
             if name in OPTUNA
-            else ask(strategy_of(name, domain, options.trend), scores, queries, options.batch, seed)
+            else replay(
+                strategy_of(name, domain, options.trend),
+                domain,
+                scores,
+                queries,
+                batch=options.batch,
+                seed=seed,
+            )
         )
         part = pd.DataFrame({"strategy": name, "seed": seed, "query": range(1, queries + 1)})
         part["score"] = scores[asked]
@@ -197,13 +207,7 @@ def check_settings(
     seen = b"" if options.trend is None else domain.features(domain.X).tobytes()
     table = hashlib.sha256(domain.X.tobytes() + scores.tobytes() + seen).hexdigest()[:16]
     settings = {"table": table, "queries": options.queries, "batch": options.batch}
-    file = Path(options.out) / "settings.json"
-    if file.exists() and read_json(file) != settings:
-        raise RunError(
-            f"{options.out} holds searches of {read_json(file)}, these are of {settings}; choose "
-            "another --out"
-        )
-    write_json(file, settings)
+    bind_settings(options.out, settings, "searches")
 
 
 def strategy_of(name: str, domain: TableDomain, trend: int | None) -> Strategy:
@@ -216,29 +220,11 @@ def strategy_of(name: str, domain: TableDomain, trend: int | None) -> Strategy:
     return PROPOSERS[name](domain)
 
 
-def ask(
-    strategy: Strategy,
-    scores: np.ndarray[Any, Any],
-    queries: int,
-    batch: int,
-    seed: int,
-) -> list[int]:
-    """Rows in the order in which one of our strategies asks for them."""
-    domain = strategy.domain
-    asked: list[int] = []
-    while len(asked) < queries:
-        history = History(domain.X[asked], scores[asked])
-        rng = np.random.default_rng([seed, len(asked)])
-        count = min(batch if asked else INITIAL, queries - len(asked))
-        rows = strategy.propose(history, count, rng)
-        asked += [domain.row_of[key] for key in row_keys(rows)]
-    return asked
-
-
 def ask_optuna(
     name: str, domain: TableDomain, scores: np.ndarray[Any, Any], queries: int, seed: int
 ) -> list[int]:
-    """The same for a sampler of Optuna, each column a categorical or an integer choice."""
+    """Rows in the order in which a sampler of Optuna asks for them; each column is the choice of
+    a position among its values."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -291,11 +277,11 @@ def ranked_by(domain: TableDomain, scores: np.ndarray[Any, Any], trend: int | No
         own = fit_head(X[known], scores[known], seed=seed)
         said = predict(own, X[held]), plain.predict(X[held]).astype(np.float64)
         found.append([tau(scores[held], one) for one in said])
-    (own_mean, plain_mean), (own_std, plain_std) = np.mean(found, axis=0), np.std(found, axis=0)
+    both = zip(np.mean(found, axis=0), np.std(found, axis=0), strict=True)
+    own_text, plain_text = (spread_text(mean, std) for mean, std in both)
     return (
-        f"Kendall's tau of a held-out fifth of the table ({SPLITS} splits): {own_mean:.3f} ± "
-        f"{own_std:.3f} by the trees of a surrogate, {plain_mean:.3f} ± {plain_std:.3f} by "
-        "XGBoost's defaults.\n"
+        f"Kendall's tau of a held-out fifth of the table ({SPLITS} splits): "
+        f"{own_text} by the trees of a surrogate, {plain_text} by XGBoost's defaults.\n"
     )
 
 
@@ -321,13 +307,12 @@ def report(
         f"{options.batch} at a time (Optuna's samplers: 1). Simple regret: best "
         f"score of the table ({best:.4f}) minus best found. Found: queries until one of the best "
         f"{TOP:.0%} ({(scores >= top).sum()} architectures from {top:.4f} on) was asked for.\n",
-        "| strategy | found, median | quartiles | "
-        + " | ".join(f"regret at {n}" for n in marks)
-        + " | seconds a search |",
-        "|---" * (len(marks) + 4) + "|",
     ]
     floor = max(float(np.diff(np.sort(scores)[-2:])[0]) / 10, 1e-6)
-    figure, axis = plt.subplots(figsize=(7, 4.2), constrained_layout=True)
+    with style():
+        figure = new_figure(7, 4.2)
+        axis = strip_axes(figure.subplots())
+    rows = []
     for name in [n for n in LABELS if n in set(runs.strategy)]:
         own = runs[runs.strategy == name].pivot(index="seed", columns="query", values="score")
         reached = (own >= top).to_numpy()
@@ -339,10 +324,8 @@ def report(
         texts = [f"{v:.0f}" if np.isfinite(v) else f"> {own.shape[1]}" for v in quarter]
         cells = [f"{regret[n].mean():.4f}" for n in marks]
         seconds = runs[runs.strategy == name].groupby("seed").seconds.first().mean()
-        lines.append(
-            f"| {LABELS[name]} | {texts[1]} | {texts[0]} to {texts[2]} | {' | '.join(cells)} | "
-            f"{seconds:.1f} |"
-        )
+        quartiles = f"{texts[0]} to {texts[2]}"
+        rows.append([LABELS[name], texts[1], quartiles, *cells, f"{seconds:.1f}"])
         x = regret.columns.to_numpy()
         axis.plot(x, shown.mean(), color=COLOURS[name], label=LABELS[name])
         low, high = (shown.quantile(q) for q in (0.25, 0.75))
@@ -351,10 +334,11 @@ def report(
     axis.set_xlim(1, runs["query"].max())
     axis.set_yscale("log")
     axis.legend(frameon=False)
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(out / "regret.png", dpi=150)
-    plt.close(figure)
+    with style():
+        write_bytes(out / "regret.png", to_png(figure))
+    columns = ["strategy", "found, median", "quartiles", *(f"regret at {n}" for n in marks)]
     lines += [
+        markdown_table(rows, [*columns, "seconds a search"]),
         "",
         "Lines are means over seeds, bands the quartiles.\n",
         "![regret](regret.png)\n",
@@ -365,4 +349,4 @@ def report(
 
 
 if __name__ == "__main__":
-    sys.exit(script_main(main))
+    sys.exit(main())

@@ -15,7 +15,7 @@ stands processor time, which other work on the machine hardly changes:
 """
 
 import argparse
-import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +24,11 @@ from typing import Any
 import numpy as np
 import xgboost
 
+from nasseg.cli import script_main
 from nasseg.evaluators import Scores, load_surrogate
 from nasseg.evaluators.boosting import predict
 from nasseg.evaluators.xgboost import XGBoostEvaluator
+from nasseg.io import write_json
 from nasseg.search import EAOptimizer, NSGA2Optimizer, parse_objectives
 from nasseg.search_spaces import get_space
 
@@ -99,7 +101,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -112,7 +114,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of XGBoost")
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
+    return script_main(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print, and write the numbers where a file is named."""
     result = measure(args)
     print(f"XGBoost {xgboost.__version__}, {args.threads} threads, best of {args.repeats}")
     print(
@@ -129,9 +136,8 @@ def main() -> None:
             f"{found['queries']:,} architectures scored"
         )
     if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(args.json, result)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

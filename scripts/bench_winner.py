@@ -22,10 +22,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -35,10 +31,12 @@ from nasseg.cli import script_main
 from nasseg.errors import ConfigError, DataError, RunError
 from nasseg.evaluators import NASSegBench, XGBoostEvaluator
 from nasseg.evaluators.shipping import find_surrogate, shipped_low_fidelity
-from nasseg.io import read_json, write_text
+from nasseg.io import read_json, write_bytes, write_text
+from nasseg.report.style import new_figure, strip_axes, style, to_png
 from nasseg.search_spaces import SearchSpace, get_space
 from nasseg.search_spaces.basicunet import WIDTHS
-from nasseg.text import time_name
+from nasseg.statistics import spread_text
+from nasseg.text import markdown_table, time_name
 
 TIMES = (1, 3600, 86_400, 2_592_000, 31_536_000)
 SEARCHED, RANDOM, PLAIN = "searched", "best of the random ones", "MONAI BasicUNet"
@@ -47,7 +45,7 @@ DRAWS = 1000
 COLOURS = {SEARCHED: "C3", RANDOM: "0.5", PLAIN: "C0"}
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Search, train, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", help="images; none = synthetic ones")
@@ -85,8 +83,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", required=True)
-    options = parser.parse_args()
-    out = Path(options.out)
+    options = parser.parse_args(words)
     if options.promote < 1:
         parser.error(f"--promote is {options.promote}; allowed: 1 or more")
     if options.promote > 1 and options.promote_seed in options.seeds:
@@ -100,16 +97,22 @@ def main() -> int:
             f"--draw-seed is {options.draw_seed}; allowed: 0 or more, but none of --seeds "
             f"({', '.join(map(str, options.seeds))}), with which nothing shall have been chosen"
         )
+    return script_main(lambda: search_and_train(options))
+
+
+def search_and_train(options: argparse.Namespace) -> None:
+    """Search, train, and write the page."""
+    out = Path(options.out)
     bench = NASSegBench(options.bench)
     ours = networks(bench, options, out)
     rows = trained(ours, options, out)
     said = told(bench, options, out) + told_of_luck(bench, options)
     page = describe(rows, said, "python " + " ".join(sys.argv))
     write_text(out / "README.md", page)
-    draw(rows, out / "drift.png")
+    with style():
+        write_bytes(out / "drift.png", to_png(draw(rows)))
     rows.drop(columns="arch").to_csv(out / "trained.csv", index=False)
     sys.stdout.write(page)
-    return 0
 
 
 def networks(
@@ -336,37 +339,26 @@ def told(bench: NASSegBench, options: argparse.Namespace, out: Path) -> str:
 
 def describe(rows: pd.DataFrame, said: str, command: str) -> str:
     """The page."""
-    seeds = rows.seed.nunique()
-
-    def cell(own: pd.DataFrame, name: str) -> str:
-        spread = f" ± {own[name].std(ddof=1):.4f}" if len(own) > 1 else ""
-        return f"{own[name].mean():.4f}{spread}"
-
-    lines = [
-        "# The winner of a search, trained to the end\n",
-        "```",
-        command,
-        "```\n",
-        f"Dice, mean ± standard deviation over {seeds} seeds. {said}. `drift.png` shows every "
-        "seed.\n",
-        "| network | parameters | MACs | tiles | digital | 1 day | p05 chip, 1 day | "
-        "1 day, uncalibrated | 1 year |",
-        "|---" * 9 + "|",
-    ]
+    scores = ("digital", "day1", "p05", "day1_uncalibrated", f"mean_{TIMES[-1]}s")
+    cells = []
     for label in COLOURS:
         own = rows[rows.network == label]
         first = own.iloc[0]
-        lines.append(
-            f"| {label} | {int(first.params):,} | {int(first.macs):,} | {int(first.tiles)} | "
-            f"{cell(own, 'digital')} | {cell(own, 'day1')} | {cell(own, 'p05')} | "
-            f"{cell(own, 'day1_uncalibrated')} | {cell(own, 'mean_31536000s')} |"
-        )
-    return "\n".join([*lines, "", "![drift](drift.png)", ""])
+        sizes = [f"{int(first.params):,}", f"{int(first.macs):,}", int(first.tiles)]
+        cells.append([label, *sizes, *(spread_text(own[name], 4) for name in scores)])
+    columns = ["network", "parameters", "MACs", "tiles", "digital", "1 day", "p05 chip, 1 day"]
+    table = markdown_table(cells, [*columns, "1 day, uncalibrated", "1 year"])
+    return (
+        f"# The winner of a search, trained to the end\n\n```\n{command}\n```\n\n"
+        f"Dice, mean ± standard deviation over {rows.seed.nunique()} seeds. {said}. `drift.png` "
+        f"shows every seed.\n\n{table}\n\n![drift](drift.png)\n"
+    )
 
 
-def draw(rows: pd.DataFrame, path: Path) -> None:
+def draw(rows: pd.DataFrame) -> Any:
     """Dice over time: a line a seed, thick for the mean."""
-    figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    figure = new_figure(6, 3.6)
+    axis = strip_axes(figure.subplots())
     for label, colour in COLOURS.items():
         own = rows[rows.network == label]
         values = own[[f"mean_{t}s" for t in TIMES]].to_numpy(dtype=float)
@@ -379,11 +371,9 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
     axis.minorticks_off()
     axis.set_xlabel("time since programming")
     axis.set_ylabel("Dice, recalibrated")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    axis.legend(fontsize=8)
+    return figure
 
 
 if __name__ == "__main__":
-    sys.exit(script_main(main))
+    sys.exit(main())

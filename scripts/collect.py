@@ -10,215 +10,184 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
-
-import numpy as np
-import pandas as pd
 
 from nasseg.cli import script_main
 from nasseg.errors import RunError
 from nasseg.io import read_json, write_bytes, write_text
+from nasseg.records.drift import DriftTable
 from nasseg.records.folder import read_run_config
-from nasseg.report.style import BLUE, INK, ORANGE, new_figure, strip_axes, style, to_png
-from nasseg.text import time_name
+from nasseg.records.run_files import RunFiles, load_run
+from nasseg.report import command_words
+from nasseg.report.sections.drift import draw_drift
+from nasseg.report.style import style, to_png
+from nasseg.statistics import spread, spread_text
+from nasseg.text import markdown_table, time_name
 
-STATES = (
-    (True, "recalibrated", BLUE, "o"),
-    (False, "drift compensation alone", ORANGE, "s"),
-)
+Tables = Mapping[int, DriftTable]
+"""Seed to its chips."""
+
+STATES = ((True, "recalibrated"), (False, "drift compensation alone"))
+TITLES = {
+    "dice": "Dice",
+    "iou_pooled": "pooled IoU",
+    "ap50": "AP at IoU 0.5",
+    "ap": "AP 0.5 to 0.95",
+}
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="+", help="run folders of one configuration")
     parser.add_argument("--baseline", nargs="*", default=[], help="JSON files of baseline.py")
     parser.add_argument("--title", default="Results")
     parser.add_argument("--out", required=True)
-    options = parser.parse_args()
+    options = parser.parse_args(words)
+    return script_main(lambda: collect(options))
+
+
+def collect(options: argparse.Namespace) -> None:
+    """Read the runs; write the page, the chips and the picture.
+
+    Raises:
+        RunError: a run is not done, or two have the same seed.
+    """
     out = Path(options.out)
-    try:
-        summaries = [read_json(Path(run) / "summary.json") for run in options.runs]
-    except ValueError as error:
-        raise RunError(str(error)) from None
-    commands = [_command(Path(run)) for run in options.runs]
+    runs = [_read(run) for run in options.runs]
+    summaries = [run.summary or {} for run in runs]
     seeds = [summary["seed"] for summary in summaries]
-    for run, summary in zip(options.runs, summaries, strict=True):
-        trouble = ""
-        if "digital" not in summary or not (Path(run) / "drift.csv").exists():
-            trouble = "its drift stage is not done"
-        elif seeds.count(summary["seed"]) > 1:
-            trouble = f"another run has seed {summary['seed']} too; runs must differ by it"
-        if trouble:
-            raise RunError(f"{run}: {trouble}")
-    table = pd.concat(
-        [
-            pd.read_csv(Path(run) / "drift.csv").assign(seed=summary["seed"])
-            for run, summary in zip(options.runs, summaries, strict=True)
-        ],
-        ignore_index=True,
-    )
+    for run, seed in zip(options.runs, seeds, strict=True):
+        if seeds.count(seed) > 1:
+            raise RunError(f"{run}: another run has seed {seed} too; runs must differ by it")
+    tables = {seed: run.drift for seed, run in zip(seeds, runs, strict=True)}
     digital = {summary["seed"]: summary["digital"] for summary in summaries}
-    baselines = [read_json(path) for path in options.baseline]
     text = "\n".join(
         [
             f"# {options.title}\n",
             "```",
-            *commands,
+            *(command_words(run) for run in runs),
             f"python scripts/collect.py {' '.join(options.runs)} --out {options.out}",
             "```\n",
-            *_digital(summaries, baselines),
+            _digital(summaries, [read_json(path) for path in options.baseline]),
             "",
-            *_analog(table, digital),
+            _analog(tables, digital),
             "",
-            _cost(summaries),
+            _cost([summary["seconds"] for summary in summaries]),
             "",
             "![drift](drift.png)",
             "",
         ]
     )
     write_text(out / "README.md", text)
-    write_text(out / "drift.csv", table.to_csv(index=False, float_format="%.5f"))
+    write_text(out / "drift.csv", _csv(tables))
     with style():
-        write_bytes(out / "drift.png", to_png(_picture(table, digital)))
+        figure = draw_drift(_pooled(out, tables, digital, summaries[0].get("monitor")))
+        if figure is not None:
+            write_bytes(out / "drift.png", to_png(figure))
     sys.stdout.write(text)
-    return 0
 
 
-def _command(run: Path) -> str:
-    from nasseg.records.run_files import load_run
-    from nasseg.report import command_words
-
-    read_run_config(run)
-    return command_words(load_run(run))
-
-
-def _spread(values: Any, digits: int = 3) -> str:
-    values = np.asarray(list(values), dtype=float)
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+def _read(folder: str) -> RunFiles:
+    read_run_config(folder)
+    run = load_run(Path(folder))
+    for name in ("summary.json", "drift.csv"):
+        reason = run.missing.get(name, "is not there")
+        if reason != "is not there":
+            raise RunError(f"{run.folder / name} {reason}")
+    if "digital" not in (run.summary or {}) or not run.drift:
+        raise RunError(f"{folder}: its drift stage is not done")
+    return run
 
 
-def _digital(summaries: list[dict[str, Any]], baselines: list[dict[str, Any]]) -> list[str]:
-    names = [n for n in ("dice", "iou_pooled", "ap50", "ap") if n in summaries[0]["digital"]]
-    titles = {
-        "dice": "Dice",
-        "iou_pooled": "pooled IoU",
-        "ap50": "AP at IoU 0.5",
-        "ap": "AP 0.5 to 0.95",
-    }
-    lines = [
-        f"Digital, mean ± standard deviation over {len(summaries)} seeds.\n"
-        if len(summaries) > 1
-        else "Digital.\n",
-        "| network | parameters | " + " | ".join(titles[n] for n in names) + " |",
-        "|---" * (len(names) + 2) + "|",
-    ]
-    cells = " | ".join(_spread(s["digital"][n] for s in summaries) for n in names)
-    lines.append(f"| nasseg | {summaries[0]['params']:,} | {cells} |")
+def _digital(summaries: Sequence[Mapping[str, Any]], baselines: Sequence[Any]) -> str:
+    """The digital networks, a row for nasseg's and one for the baseline."""
+    names = [name for name in TITLES if name in summaries[0]["digital"]]
+    several = f", mean ± standard deviation over {len(summaries)} seeds"
+
+    def row(title: str, results: Sequence[Any]) -> list[str]:
+        cells = (spread_text(result["digital"][name] for result in results) for name in names)
+        return [title, f"{results[0]['params']:,}", *cells]
+
+    rows = [row("nasseg", summaries)]
     if baselines:
-        cells = " | ".join(_spread(b["digital"][n] for b in baselines) for n in names)
-        lines.append(
-            f"| {baselines[0]['network']}, same training, {len(baselines)} "
-            f"seed{'s' if len(baselines) > 1 else ''} | "
-            f"{baselines[0]['params']:,} | {cells} |"
-        )
-    return lines
+        count = f"{len(baselines)} seed{'s' if len(baselines) > 1 else ''}"
+        rows.append(row(f"{baselines[0]['network']}, same training, {count}", baselines))
+    columns = ["network", "parameters", *(TITLES[name] for name in names)]
+    head = f"Digital{several if len(summaries) > 1 else ''}.\n\n"
+    return head + markdown_table(rows, columns)
 
 
-def _analog(table: pd.DataFrame, digital: dict[int, dict[str, float]]) -> list[str]:
-    names = [n for n in ("dice", "ap50") if n in table]
-    chips = table.groupby("seed").chip.nunique().min()
-    lines = [
-        f"Analog, {chips} chips a seed: Dice, its multiple of the digital network's, the same of "
-        "the 5th percentile chip and of the worst"
-        + ("; average precision at IoU 0.5" if "ap50" in names else "")
-        + (". ± is over seeds." if len(digital) > 1 else ". ± is over chips."),
-        "",
-        "| | Dice | x digital | p05 chip x digital | worst chip x digital |"
-        + (" AP at IoU 0.5 |" if "ap50" in names else ""),
-        "|---" * (6 if "ap50" in names else 5) + "|",
-    ]
-    for recalibrated, state, _, _ in STATES:
-        for time_s in sorted(table.time_s.unique()):
-            part = table[(table.recalibrated == recalibrated) & (table.time_s == time_s)]
-            if part.empty:
+def _analog(tables: Tables, digital: Mapping[int, Mapping[str, float]]) -> str:
+    """The chips, a row for each state and time."""
+    precise = any("ap50" in table.metrics for table in tables.values())
+    alone = len(tables) == 1
+    rows = []
+    for recalibrated, state in STATES:
+        for time_s in sorted({time_s for table in tables.values() for time_s in table.times}):
+            dice, ratios, ap50 = [], [], []
+            for seed, table in tables.items():
+                chips = table.values("dice", recalibrated=recalibrated, time_s=time_s)
+                if not chips:
+                    continue
+                dice.append(chips)
+                ratios.append([value / digital[seed]["dice"] for value in chips])
+                ap50.append(table.values("ap50", recalibrated=recalibrated, time_s=time_s))
+            if not dice:
                 continue
-            by_seed = dict(list(part.groupby("seed")))
-            if len(digital) == 1:
-                (scores,) = digital.values()
-                ratio = part.dice / scores["dice"]
-                lines.append(
-                    f"| {time_name(time_s)}, {state} | {_spread(part.dice)} | "
-                    f"{_spread(ratio, 4)} | {ratio.quantile(0.05):.4f} | {ratio.min():.4f} |"
-                    + (f" {_spread(part.ap50)} |" if "ap50" in names else "")
-                )
-                continue
-            ratios = [own.dice.mean() / digital[seed]["dice"] for seed, own in by_seed.items()]
-            low = [own.dice.quantile(0.05) / digital[s]["dice"] for s, own in by_seed.items()]
-            worst = min(own.dice.min() / digital[s]["dice"] for s, own in by_seed.items())
-            few = (
-                "" if len(by_seed) == len(digital) else f" ({len(by_seed)} of {len(digital)} seeds)"
+            few = "" if len(dice) == len(tables) else f" ({len(dice)} of {len(tables)} seeds)"
+            rows.append(
+                [
+                    f"{time_name(time_s)}, {state}{few}",
+                    spread_text(dice[0] if alone else map(fmean, dice)),
+                    spread_text(ratios[0] if alone else map(fmean, ratios), 4),
+                    spread_text((spread(chips).p05 for chips in ratios), 4),
+                    f"{min(map(min, ratios)):.4f}",
+                    *([spread_text(ap50[0] if alone else map(fmean, ap50))] if precise else ()),
+                ]
             )
-            row = (
-                f"| {time_name(time_s)}, {state}{few} | "
-                f"{_spread(own.dice.mean() for own in by_seed.values())} | "
-                f"{_spread(ratios, 4)} | {_spread(low, 4)} | {worst:.4f} |"
-            )
-            if "ap50" in names:
-                row += f" {_spread(own.ap50.mean() for own in by_seed.values())} |"
-            lines.append(row)
-    return lines
+    columns = ["", "Dice", "x digital", "p05 chip x digital", "worst chip x digital"]
+    head = (
+        f"Analog, {min(len(table.chips) for table in tables.values())} chips a seed: Dice, its "
+        "multiple of the digital network's, the same of the 5th percentile chip and of the worst"
+        f"{'; average precision at IoU 0.5' if precise else ''}. ± is over "
+        f"{'chips' if alone else 'seeds'}.\n\n"
+    )
+    return head + markdown_table(rows, [*columns, *([TITLES["ap50"]] if precise else ())])
 
 
-def _cost(summaries: list[dict[str, Any]]) -> str:
-    seconds = [summary["seconds"] for summary in summaries]
-    stages = ("train", "analog", "drift")
-    mean = {stage: float(np.mean([s.get(stage, 0.0) for s in seconds])) for stage in stages}
-    total = sum(mean.values())
+def _cost(seconds: Sequence[Mapping[str, float]]) -> str:
+    train, analog, drift = (
+        fmean(stages.get(name, 0.0) for stages in seconds) for name in ("train", "analog", "drift")
+    )
     return (
-        f"Cost: digital training {mean['train'] / 60:.1f} min, hardware-aware retraining "
-        f"{mean['analog'] / mean['train']:.2f} x that, drift evaluation "
-        f"{mean['drift'] / mean['train']:.2f} x, all together {total / mean['train']:.2f} x."
+        f"Cost: digital training {train / 60:.1f} min, hardware-aware retraining "
+        f"{analog / train:.2f} x that, drift evaluation {drift / train:.2f} x, all together "
+        f"{(train + analog + drift) / train:.2f} x."
     )
 
 
-def _picture(table: pd.DataFrame, digital: dict[int, dict[str, float]]) -> Any:
-    metrics = [("dice", "Dice"), ("ap50", "AP at IoU 0.5")]
-    metrics = [(name, title) for name, title in metrics if name in table]
-    figure = new_figure(9.6, 3.9)
-    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
+def _pooled(
+    out: Path, tables: Tables, digital: Mapping[int, Mapping[str, float]], monitor: str | None
+) -> RunFiles:
+    """The chips of all seeds as those of one run, for the report's picture."""
     # A time that only some seeds were measured at would bend the curve between seeds.
-    seeds = table.seed.nunique()
-    times = [t for t, own in table.groupby("time_s") if own.seed.nunique() == seeds]
-    for ax, (name, title) in zip(axes, metrics, strict=True):
-        for recalibrated, state, colour, marker in STATES:
-            groups = [
-                table[(table.recalibrated == recalibrated) & (table.time_s == t)][name]
-                for t in times
-            ]
-            if any(group.empty for group in groups):
-                continue
-            low, high = ([g.quantile(q) for g in groups] for q in (0.05, 0.95))
-            ax.fill_between(times, low, high, color=colour, alpha=0.18, linewidth=0)
-            ax.plot(times, [g.mean() for g in groups], color=colour, marker=marker, ms=4.5,
-                    label=state)  # fmt: skip
-        value = float(np.mean([scores[name] for scores in digital.values()]))
-        ax.axhline(value, color=INK, linestyle=(0, (5, 3)), linewidth=1.2, label="digital")
-        # At least a twentieth of the value, so that a non-event looks like one.
-        ax.set_ylim(bottom=min(ax.get_ylim()[0], 0.95 * value))
-        ax.set_xscale("log")
-        ax.set_xticks(times, [time_name(t) for t in times])
-        ax.minorticks_off()
-        ax.set_title(title)
-        ax.set_xlabel("time since programming")
-        strip_axes(ax)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    return figure
+    times = set.intersection(*(set(table.times) for table in tables.values()))
+    rows = tuple(row for table in tables.values() for row in table if row.time_s in times)
+    names = next(iter(digital.values()))
+    means = {name: fmean(scores[name] for scores in digital.values()) for name in names}
+    return RunFiles(out, summary={"digital": means, "monitor": monitor}, drift=DriftTable(rows))
+
+
+def _csv(tables: Tables) -> str:
+    import pandas as pd
+
+    frames = [pd.DataFrame(table.to_rows()).assign(seed=seed) for seed, table in tables.items()]
+    return pd.concat(frames, ignore_index=True).to_csv(index=False, float_format="%.5f")
 
 
 if __name__ == "__main__":
-    sys.exit(script_main(main))
+    sys.exit(main())

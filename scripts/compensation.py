@@ -14,10 +14,7 @@ import dataclasses
 import sys
 import time
 
-import numpy as np
-import torch
-
-from nasseg.analog import evaluate_drift, recalibrate_batch_norms
+from nasseg.analog import recalibrate_batch_norms
 from nasseg.analog.calibrate import preserved_batch_norms
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.reuse import cached_batches
@@ -26,14 +23,16 @@ from nasseg.config import DriftConfig
 from nasseg.io import write_text
 from nasseg.records.folder import RunFolder, read_run_config
 from nasseg.runs.job import Job
-from nasseg.text import time_name
+from nasseg.statistics import spread_text, values_at
+from nasseg.text import markdown_table, time_name
 from nasseg.training import evaluate
-from nasseg.training.recipe import SEED_DRIFT, drift_metrics, recalibration_loader
+from nasseg.training.measure import age
+from nasseg.training.recipe import SEED_DRIFT, recalibration_loader
 
 COMPENSATIONS = ("none", "global", "column")
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Measure, then write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", help="run folder with an analog network")
@@ -42,71 +41,68 @@ def main() -> int:
     parser.add_argument("--images", type=int, nargs="+", default=[16, 64, 0], help="0 = all")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", required=True)
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    options = parser.parse_args(words)
+    return script_main(lambda: run(options), threads=options.threads)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, then write and print the table."""
     text = measure(options)
     write_text(options.out, text)
     sys.stdout.write(text)
-    return 0
 
 
 def measure(options: argparse.Namespace) -> str:
     """The table as Markdown."""
     config = read_run_config(options.run)
     first = Job(config, RunFolder(config, readonly=True), progress=False)
+    metric = first.task.monitor
     loader = cached_batches(first.data.val_loader(config.train.batch_size), first.device)
-    digital = evaluate(first.digital, loader, first.task)[first.task.monitor]
+    digital = evaluate(first.digital, loader, first.task)[metric]
     images = {}
     for wanted in options.images:
         drift = dataclasses.replace(DriftConfig(), recalibrate_images=wanted)
         images[wanted] = recalibration_loader(first.data, config.train, drift, config.seed)
-    columns = [f"{time_name(t)}" for t in options.times]
-    lines = [
-        f"{first.task.monitor} over the digital network's ({digital:.4f}), mean ± standard "
-        f"deviation over {options.chips} chips.\n",
-        "```",
-        f"python scripts/compensation.py {options.run} --chips {options.chips}",
-        "```\n",
-        "| drift compensation | recalibration | " + " | ".join(columns) + " | seconds a chip |",
-        "|---" * (len(columns) + 3) + "|",
-    ]
+    rows = []
     for compensation in COMPENSATIONS:
         # A job of its own: the compensation belongs to the tiles.
         own = dataclasses.replace(
             config, analog=dataclasses.replace(config.analog, compensation=compensation)
         )
-        job = Job(own, first.folder, progress=False)
+        net = Job(own, first.folder, progress=False).analog_net
         for wanted in (None, *options.images):
             batches = None if wanted is None else images[wanted]
-            table = evaluate_drift(
-                job.analog_net,
+            measured = age(
+                net,
                 loader,
-                drift_metrics(job.task),
+                first.task,
                 times=tuple(options.times),
-                chips=options.chips,
-                recalibrate_with=batches,
+                chips=range(options.chips),
+                images=batches,
                 seed=derive_seed(config.seed, SEED_DRIFT),
             )
-            state = table[table.recalibrated == (wanted is not None)]
-            cells, seconds = [], 0.0
+            chips = [row for chip in measured for row in chip]
+            cells = []
             for time_s in options.times:
-                ratio = np.array(state[state.time_s == time_s][job.task.monitor]) / digital
-                spread = ratio.std(ddof=1) if len(ratio) > 1 else 0.0
-                cells.append(f"{ratio.mean():.4f} ± {spread:.4f}")
+                scores = values_at(chips, metric, recalibrated=wanted is not None, time_s=time_s)
+                cells.append(spread_text(scores / digital, 4))
+            count, seconds = "no", ""
             if batches is not None:
                 begun = time.perf_counter()
-                with preserved_batch_norms(job.analog_net):
-                    recalibrate_batch_norms(job.analog_net, batches)
-                seconds = time.perf_counter() - begun
-            count = "no" if wanted is None else f"{sum(len(x) for x, _ in batches or [])} images"
-            lines.append(
-                f"| {compensation} | {count} | {' | '.join(cells)} | "
-                f"{f'{seconds:.1f}' if wanted is not None else ''} |"
-            )
-            sys.stderr.write(lines[-1] + "\n")
-    return "\n".join(lines) + "\n"
+                with preserved_batch_norms(net):
+                    recalibrate_batch_norms(net, batches)
+                seconds = f"{time.perf_counter() - begun:.1f}"
+                count = f"{sum(len(x) for x, _ in batches)} images"
+            rows.append([compensation, count, *cells, seconds])
+            sys.stderr.write(f"{' | '.join(rows[-1])}\n")
+    columns = ["drift compensation", "recalibration", *map(time_name, options.times)]
+    return (
+        f"{metric} over the digital network's ({digital:.4f}), mean ± standard "
+        f"deviation over {options.chips} chips.\n\n"
+        f"```\npython scripts/compensation.py {options.run} --chips {options.chips}\n```\n\n"
+        f"{markdown_table(rows, [*columns, 'seconds a chip'])}\n"
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(script_main(main))
+    sys.exit(main())

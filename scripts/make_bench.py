@@ -14,9 +14,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nasseg.cli import script_main
 from nasseg.evaluators import NASSegBench
@@ -27,21 +27,21 @@ from nasseg.evaluators.budgets import FULL, PROXY, SCREEN
 from nasseg.evaluators.ensemble import coverage
 from nasseg.evaluators.features import Features
 from nasseg.evaluators.low_fidelity import fit_low_fidelity
-from nasseg.evaluators.scores import FloatArray
 from nasseg.io import write_text
+from nasseg.text import markdown_table
 
 TIMES = {"1 s": 1, "1 h": 3600, "1 day": 86_400, "30 days": 2_592_000, "1 year": 31_536_000}
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Write both."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("tables", nargs="+", metavar="FILE:BUDGET:SEED|FILE.parquet")
     parser.add_argument("--space", default="unet")
     parser.add_argument("--out", required=True)
     parser.add_argument("--page", required=True)
-    options = parser.parse_args()
-    entries = []
+    options = parser.parse_args(words)
+    entries: list[dict[str, Any]] = []
     for text in options.tables:
         if Path(text).suffix == ".parquet":
             entries.append({"path": text, "space": options.space})
@@ -57,110 +57,110 @@ def main() -> int:
             )
         entry = {"path": file, "space": options.space, "budget": budget, "seed": int(seed)}
         entries.append({**entry, DRAWN: drawn})
-    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-    make_bench(entries, options.out)
-    page = describe(NASSegBench(options.out), "python " + " ".join(sys.argv))
-    write_text(options.page, page)
-    sys.stdout.write(page)
-    return 0
+    return script_main(lambda: write(entries, options.out, options.page))
+
+
+def write(entries: list[dict[str, Any]], out: str, page: str) -> None:
+    """Write the Parquet file and the page."""
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    make_bench(entries, out)
+    text = describe(NASSegBench(out), "python " + " ".join(sys.argv))
+    write_text(page, text)
+    sys.stdout.write(text)
 
 
 def describe(bench: NASSegBench, command: str) -> str:
     """What is in the bench and how well it can be predicted, as Markdown."""
-    day1 = bench.values()
-    see = Features(bench.space)
-    plain_X = see.matrix(bench.matrix)
-    screened: list[str] = []
-    if SCREEN in bench.budgets:
-        short = fit_low_fidelity(bench.path, see, bench.matrix)
-        both = Features(bench.space, low_fidelity=short)
-        X = both.matrix(bench.matrix)
-        screened = [
-            f"| short trainings of {short.facts['n']} other architectures alone | "
-            f"{tau(day1, X[:, -1].astype(np.float64)):.3f} |",
-            f"| surrogate with them as one more input | {cross_validate(X, day1)[0]:.3f} |",
-            *hypercube_alone(X, day1, ~bench.searched),
-            "| surrogate that follows a line over them first | "
-            f"{cross_validate(X, day1, params={TREND: both.trend})[0]:.3f} |",
-        ]
-    plain = [
-        np.asarray(plain_X[:, see.names.index(n)], dtype=np.float64)
-        for n in ("log_params", "log_macs")
-    ]
-    noise = bench.noise()
     rows, found = bench.table, int(bench.searched.sum())
     others = {FULL: "at the full budget", SCREEN: "short ones"}
     counts = read_bench(bench.path).budget.value_counts()
     more = "".join(f", {counts[b]} {words}" for b, words in others.items() if b in counts)
-    lines = [
-        "# NASSeg-Bench v1\n",
-        "```",
-        command,
-        "```\n",
+    X = Features(bench.space).matrix(bench.matrix)
+    return (
+        f"# NASSeg-Bench v1\n\n```\n{command}\n```\n\n"
         f"{len(bench)} architectures of `{bench.space.name}`, {len(bench) - found} of a Latin "
         f"hypercube and {found} that a search proposed; {len(rows)} trainings at the proxy budget "
-        f"({rows.seconds.sum() / 3600:.1f} hours of one CPU core){more}.\n",
-        "| | mean | least | most |",
-        "|---|---|---|---|",
-        *(
-            f"| {label} | {v.mean():.3f} | {v.min():.3f} | {v.max():.3f} |"
-            for label, v in [
-                ("digital Dice", bench.values("digital")),
-                *(
-                    (f"Dice after {name}, recalibrated", bench.values(f"mean_{t}s"))
-                    for name, t in TIMES.items()
-                ),
-                *(
-                    (f"Dice after {name}, uncalibrated", bench.values(f"mean_{t}s_uncalibrated"))
-                    for name, t in TIMES.items()
-                ),
-                ("chip-to-chip deviation at 1 day", bench.values("std")),
-                ("parameters / 1000", bench.values("params") / 1000),
-                ("seconds", bench.values("seconds")),
-            ]
-        ),
-        "",
-        "Kendall's tau with the Dice after a day:\n",
-        "| | tau |",
-        "|---|---|",
-        f"| surrogate, held out (5 folds, 3 times) | {cross_validate(plain_X, day1)[0]:.3f} |",
-        *hypercube_alone(plain_X, day1, ~bench.searched),
-        *screened,
-        f"| surrogate on the encoding alone | {cross_validate(bench.matrix, day1)[0]:.3f} |",
-        f"| trees that learn the order of pairs | "
-        f"{cross_validate(plain_X, day1, params={'objective': 'rank:pairwise'})[0]:.3f} |",
-        f"| hyperparameters tuned inside the folds | "
-        f"{cross_validate(plain_X, day1, repeats=1, tuned=True)[0]:.3f} |",
-        f"| parameters alone | {tau(day1, plain[0]):.3f} |",
-        f"| multiply-accumulates alone | {tau(day1, plain[1]):.3f} |",
-        f"| another seed ({noise.several} architectures; deviation between seeds "
-        f"{noise.deviation:.4f}) | {noise.agreement:.3f} |",
-        f"| true values with single measurements, which follows from it: the noise ceiling | "
-        f"{noise.ceiling:.3f} |",
-        *full_budget(bench),
-        "",
-        f"Intervals of 90 % hold {coverage(plain_X, day1):.1%} of held-out architectures.",
-        "",
+        f"({rows.seconds.sum() / 3600:.1f} hours of one CPU core){more}.\n\n"
+        f"{markdown_table(ranges(bench), ['', 'mean', 'least', 'most'])}\n\n"
+        "Kendall's tau with the Dice after a day:\n\n"
+        f"{markdown_table(ranks(bench), ['', 'tau'])}\n\n"
+        f"Intervals of 90 % hold {coverage(X, bench.values()):.1%} of held-out architectures.\n"
+    )
+
+
+def ranges(bench: NASSegBench) -> list[list[str]]:
+    """Mean, least and most of what was measured."""
+    values = {"digital Dice": bench.values("digital")}
+    for state, suffix in (("recalibrated", ""), ("uncalibrated", "_uncalibrated")):
+        for name, t in TIMES.items():
+            values[f"Dice after {name}, {state}"] = bench.values(f"mean_{t}s{suffix}")
+    values["chip-to-chip deviation at 1 day"] = bench.values("std")
+    values["parameters / 1000"] = bench.values("params") / 1000
+    values["seconds"] = bench.values("seconds")
+    return [
+        [label, *(f"{value:.3f}" for value in (v.mean(), v.min(), v.max()))]
+        for label, v in values.items()
     ]
-    return "\n".join(lines)
 
 
-def full_budget(bench: NASSegBench) -> list[str]:
-    """The lines of the page on how the proxy orders what was trained to the end."""
+def ranks(bench: NASSegBench) -> list[tuple[str, str]]:
+    """Kendall's tau of several predictions with the Dice after a day."""
+    day1, drawn, see = bench.values(), ~bench.searched, Features(bench.space)
+    X = see.matrix(bench.matrix)
+
+    def fitted(X: Matrix, **how: Any) -> str:
+        return f"{cross_validate(X, day1, **how)[0]:.3f}"
+
+    def alone(X: Matrix) -> list[tuple[str, str]]:
+        if drawn.all():
+            return []
+        rank = cross_validate(X[drawn], day1[drawn])[0]
+        return [(f"the same on the {drawn.sum()} of the hypercube alone", f"{rank:.3f}")]
+
+    def column(X: Matrix, place: int) -> str:
+        return f"{tau(day1, np.asarray(X[:, place], dtype=np.float64)):.3f}"
+
+    screened: list[tuple[str, str]] = []
+    if SCREEN in bench.budgets:
+        short = fit_low_fidelity(bench.path, see, bench.matrix)
+        both = Features(bench.space, low_fidelity=short)
+        known = both.matrix(bench.matrix)
+        others = f"short trainings of {short.facts['n']} other architectures alone"
+        screened = [
+            (others, column(known, -1)),
+            ("surrogate with them as one more input", fitted(known)),
+            *alone(known),
+            (
+                "surrogate that follows a line over them first",
+                fitted(known, params={TREND: both.trend}),
+            ),
+        ]
+    noise = bench.noise()
+    again = f"{noise.several} architectures; deviation between seeds {noise.deviation:.4f}"
+    ceiling = "true values with single measurements, which follows from it: the noise ceiling"
+    return [
+        ("surrogate, held out (5 folds, 3 times)", fitted(X)),
+        *alone(X),
+        *screened,
+        ("surrogate on the encoding alone", fitted(bench.matrix)),
+        ("trees that learn the order of pairs", fitted(X, params={"objective": "rank:pairwise"})),
+        ("hyperparameters tuned inside the folds", fitted(X, repeats=1, tuned=True)),
+        ("parameters alone", column(X, see.names.index("log_params"))),
+        ("multiply-accumulates alone", column(X, see.names.index("log_macs"))),
+        (f"another seed ({again})", f"{noise.agreement:.3f}"),
+        (ceiling, f"{noise.ceiling:.3f}"),
+        *full_budget(bench),
+    ]
+
+
+def full_budget(bench: NASSegBench) -> list[tuple[str, str]]:
+    """Tau of the proxy with what was trained to the end."""
     (tau_all, all_), (tau_drawn, drawn) = bench.proxy_tau(), bench.proxy_tau(drawn_only=True)
-    lines = [f"| full budget ({all_} architectures) | {tau_all:.2f} |"]
+    rows = [(f"full budget ({all_} architectures)", f"{tau_all:.2f}")]
     if all_ > drawn > 2:
-        lines.append(f"| the same on the {drawn} of the hypercube alone | {tau_drawn:.2f} |")
-    return lines
-
-
-def hypercube_alone(X: Matrix, day1: FloatArray, drawn: NDArray[np.bool_]) -> list[str]:
-    """The line of the page on how well those are ranked that no search proposed."""
-    if drawn.all():
-        return []
-    rank = cross_validate(X[drawn], day1[drawn])[0]
-    return [f"| the same on the {drawn.sum()} of the hypercube alone | {rank:.3f} |"]
+        rows.append((f"the same on the {drawn} of the hypercube alone", f"{tau_drawn:.2f}"))
+    return rows
 
 
 if __name__ == "__main__":
-    sys.exit(script_main(main))
+    sys.exit(main())

@@ -13,10 +13,12 @@ from nasseg._registry import nearest
 from nasseg._version import __version__
 from nasseg.cli import compare, cost, doctor, evaluate, fit, label, predict, report, run, spaces
 from nasseg.cli._command import say, script_main
+from nasseg.cli._flags import Flag
 from nasseg.cli._help import main_help
+from nasseg.cli._settings import setting_texts
 from nasseg.errors import ConfigError
 
-__all__ = ["main", "script_main"]
+__all__ = ["Flag", "main", "script_main", "setting_texts"]
 
 _GROUPS = (
     ("a run, or as far as one of its stages", run.COMMANDS),

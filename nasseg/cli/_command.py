@@ -106,18 +106,25 @@ def start_logging(quiet: bool) -> None:
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-def script_main(work: Callable[[], int | None], name: str | None = None) -> int:
+def script_main(
+    work: Callable[[], int | None], name: str | None = None, *, threads: int | None = None
+) -> int:
     """Run ``work``, with one line on stderr for an error that is raised on purpose.
 
     Args:
         work: what a script does; returns its exit status, None for 0.
         name: begins the line of an error; None: the file name of the running script.
+        threads: CPU threads of torch; None or 0: as torch finds.
 
     Returns:
         The exit status: 0 = done, 1 = it could not be done, 2 = a setting is wrong, 130 = stopped
         by the keyboard.
     """
     try:
+        if threads:
+            from nasseg.studies.label import set_threads
+
+            set_threads(threads)
         return work() or 0
     except (NassegError, OSError) as error:
         if isinstance(error, BrokenPipeError):

@@ -78,17 +78,37 @@ def read_config(
     Raises:
         ConfigError: an unknown flag or key, or a value that is not allowed.
     """
-    leaves: dict[str, Setting] = settings(config)
     own: tuple[Flag, ...] = (*flags, CONFIG, QUIET)
+    texts = setting_texts(config, words, own)
+    other = {flag.name: texts.pop(flag.name) for flag in own if flag.name in texts}
+    return resolve_config(config, texts, other.get("config")), Given(own, other)
+
+
+def setting_texts(
+    config: type[C], words: Sequence[str], flags: Sequence[Flag] = ()
+) -> dict[str, str]:
+    """Read flags that are settings as the texts that they are given.
+
+    Args:
+        config: class of the settings.
+        words: of the command line.
+        flags: flags that are no settings.
+
+    Returns:
+        Key of a setting, or name of a flag, to its text.
+
+    Raises:
+        ConfigError: an unknown flag, one without a value, or a word that belongs to none.
+    """
+    leaves: dict[str, Setting] = settings(config)
     texts, extra = split_flags(
         words,
-        [*leaves, *(flag.name for flag in own if flag.metavar)],
-        {**aliases(config), **other_names(own)},
-        [flag.name for flag in own if not flag.metavar],
+        [*leaves, *(flag.name for flag in flags if flag.metavar)],
+        {**aliases(config), **other_names(flags)},
+        [flag.name for flag in flags if not flag.metavar],
         [key for key, leaf in leaves.items() if leaf.texts],
     )
     if extra:
         raise ConfigError(f"unexpected {extra[0]!r}; settings are given as --name value")
     allow_modules(texts.values())
-    other = {flag.name: texts.pop(flag.name) for flag in own if flag.name in texts}
-    return resolve_config(config, texts, other.get("config")), Given(own, other)
+    return texts

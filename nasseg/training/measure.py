@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +30,33 @@ if TYPE_CHECKING:
 
 Rows = list[dict[str, Any]]
 """Of a chip: ``chip``, ``time_s``, ``recalibrated`` and metrics."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network after its digital training."""
+
+    net: nn.Module
+    metrics: Mapping[str, float]
+    """Of the validation images."""
+    params: int
+    epochs: int
+    """Epochs that were trained."""
+    seconds: float
+    """Of the training."""
+
+
+@dataclass(frozen=True)
+class OnChips:
+    """A network on tiles, and its chips."""
+
+    net: nn.Module
+    """The network on tiles, retrained."""
+    coverage: Coverage
+    rows: Rows
+    """Measurements of all chips."""
+    seconds: float
+    """Of the conversion and the retraining."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +89,15 @@ def new_network(
     Raises:
         ArchError: the architecture cannot be built.
     """
-    return initialise(
-        lambda own: space.build(
-            dict(arch), in_channels=in_channels, out_channels=out_channels, seed=own
-        ),
-        seed,
-        device,
+    return initialise(builder(space, arch, in_channels, out_channels), seed, device)
+
+
+def builder(
+    space: SearchSpace, arch: Mapping[str, Any], in_channels: int, out_channels: int
+) -> Callable[[int], nn.Module]:
+    """Return a function of a seed that builds an architecture."""
+    return lambda seed: space.build(
+        dict(arch), in_channels=in_channels, out_channels=out_channels, seed=seed
     )
 
 
@@ -100,6 +132,88 @@ def age(
             yield evaluate(chip)
 
 
+def train_network(
+    build: Callable[[int], nn.Module],
+    data: Data,
+    task: Task,
+    train: TrainConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    progress: bool = False,
+) -> Trained:
+    """Build a network and train it digitally.
+
+    Args:
+        build: a seed to a network; see :func:`~nasseg.training.recipe.initialise`.
+        data: images to train and to validate with.
+        task: what is learned.
+        train: budget.
+        seed: decides the initial weights and every draw of the training.
+        device: where it is trained.
+        checkpoint: file that an interrupted training resumes from.
+        progress: show a bar.
+
+    Raises:
+        NassegError: the architecture cannot be built or trained.
+    """
+    net = initialise(build, seed, device)
+    begun = time.perf_counter()
+    result = train_digital(
+        net, data, task, train, seed=seed, checkpoint=checkpoint, progress=progress
+    )
+    params = sum(p.numel() for p in net.parameters())
+    return Trained(net, result.metrics, params, result.epochs, time.perf_counter() - begun)
+
+
+def put_on_chips(
+    digital: nn.Module,
+    data: Data,
+    task: Task,
+    train: TrainConfig,
+    analog: AnalogConfig,
+    drift: DriftConfig,
+    *,
+    seed: int,
+    images: Iterable[Any] | None = None,
+    progress: bool = False,
+) -> OnChips:
+    """Retrain a trained network for the hardware, put it onto chips and let them drift.
+
+    Args:
+        digital: trained network; it is as before afterwards.
+        data: training images, and the validation images that chips are measured on.
+        task: what is learned, and its metrics.
+        train: budget of the digital training, of which the retraining takes what is not its own.
+        analog: hardware and retraining.
+        drift: number of chips, times, recalibration.
+        seed: decides every draw.
+        images: batches that each drifted chip is recalibrated with; None: as ``drift`` says.
+        progress: show a bar.
+
+    Raises:
+        NassegError: the network cannot be converted or trained.
+    """
+    begun = time.perf_counter()
+    converted, coverage, _ = train_analog(
+        digital, data, task, train, analog, seed=seed, progress=progress
+    )
+    seconds = time.perf_counter() - begun
+    if images is None:
+        images = recalibration_loader(data, train, drift, seed, converted)
+    chips = age(
+        converted,
+        data.val_loader(train.batch_size),
+        task,
+        times=drift.times,
+        chips=range(drift.chips),
+        images=images,
+        seed=derive_seed(seed, SEED_DRIFT),
+    )
+    return OnChips(converted, coverage, [row for chip in chips for row in chip], seconds)
+
+
 def measure_network(
     space: SearchSpace,
     arch: Mapping[str, Any],
@@ -120,28 +234,18 @@ def measure_network(
     Raises:
         NassegError: the architecture cannot be built, converted or trained.
     """
-    net = new_network(
-        space,
-        arch,
-        in_channels=data.in_channels,
-        out_channels=task.out_channels,
+    trained = train_network(
+        builder(space, arch, data.in_channels, task.out_channels),
+        data,
+        task,
+        train,
         seed=seed,
         device=device,
+        progress=progress,
     )
-    params = sum(p.numel() for p in net.parameters())
-    trained = train_digital(net, data, task, train, seed=seed, progress=progress)
-    converted, coverage, _ = train_analog(
-        net, data, task, train, analog, seed=seed, progress=progress
+    chips = put_on_chips(
+        trained.net, data, task, train, analog, drift, seed=seed, progress=progress
     )
-    rows: Rows = []
-    for chip in age(
-        converted,
-        data.val_loader(train.batch_size),
-        task,
-        times=drift.times,
-        chips=range(drift.chips),
-        images=recalibration_loader(data, train, drift, seed, converted),
-        seed=derive_seed(seed, SEED_DRIFT),
-    ):
-        rows += chip
-    return Measured(net, converted, trained.metrics, coverage, params, rows)
+    return Measured(
+        trained.net, chips.net, trained.metrics, chips.coverage, trained.params, chips.rows
+    )

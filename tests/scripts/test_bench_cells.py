@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import types
 from pathlib import Path
@@ -16,7 +15,6 @@ from nasseg.data import ClassificationData
 from nasseg.search_spaces import get_space
 
 SPACE = get_space("cells")
-FILE = Path(__file__).parents[2] / "scripts" / "bench_cells.py"
 
 
 def noise() -> ClassificationData:
@@ -37,12 +35,15 @@ def noise() -> ClassificationData:
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    spec = importlib.util.spec_from_file_location("bench_cells", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def cells(load_script, monkeypatch):
+    module = load_script("cells_table")
     monkeypatch.setattr(module, "load_data", lambda _: noise())
     return module
+
+
+@pytest.fixture
+def bench(load_script, cells):
+    return load_script("bench_cells")
 
 
 def enumerate_(bench, out: Path, *words: str) -> int:
@@ -50,11 +51,11 @@ def enumerate_(bench, out: Path, *words: str) -> int:
     return bench.main(["enumerate", *common, "--device", "cpu", *words])
 
 
-def test_shards_share_the_work_and_what_is_there_is_not_trained_again(bench, tmp_path):
+def test_shards_share_the_work_and_what_is_there_is_not_trained_again(bench, cells, tmp_path):
     assert enumerate_(bench, tmp_path / "one", "--limit", "4") == 0
     for shard in ("0/2", "1/2"):
         assert enumerate_(bench, tmp_path / "two", "--limit", "4", "--shard", shard) == 0
-    one, two = (bench.read_tables(tmp_path / name) for name in ("one", "two"))
+    one, two = (cells.read_tables(tmp_path / name) for name in ("one", "two"))
     assert len(one) == 4
     pd.testing.assert_frame_equal(one.drop(columns="seconds"), two.drop(columns="seconds"))
     for row in one.to_dict("records"):
@@ -62,24 +63,24 @@ def test_shards_share_the_work_and_what_is_there_is_not_trained_again(bench, tmp
         assert SPACE.arch_id(arch) == row["arch_id"]
     assert {"params", "macs", "val_accuracy", "val_auc", "test_accuracy", "test_auc"} <= set(one)
     assert enumerate_(bench, tmp_path / "two", "--limit", "3", "--seed", "1") == 0
-    bench.measure = None  # whatever trained now would fail
+    cells.measure = None  # whatever trained now would fail
     for words in (["--limit", "4", "--shard", "0/3"], ["--limit", "3", "--seed", "1"]):
         assert enumerate_(bench, tmp_path / "two", *words) == 0
-    two = bench.read_tables(tmp_path / "two")
+    two = cells.read_tables(tmp_path / "two")
     assert two["seed"].value_counts().to_dict() == {0: 4, 1: 3}
-    assert len(bench.averaged(two)) == 3
+    assert len(cells.averaged(two)) == 3
 
 
-def test_the_ranking_is_of_the_mean_and_a_search_sees_single_trainings(bench, tmp_path):
+def test_the_ranking_is_of_the_mean_and_a_search_sees_single_trainings(cells, tmp_path):
     first, second = made_up(tmp_path), made_up(tmp_path, seed=1)
     second.iloc[1:].to_csv(tmp_path / "table_seed1_0of1.csv", index=False)
-    table = bench.read_tables(tmp_path)
-    truth = bench.averaged(table)
+    table = cells.read_tables(tmp_path)
+    truth = cells.averaged(table)
     assert set(truth["arch_id"]) == set(second["arch_id"][1:])
     both = first.merge(truth, on="arch_id", suffixes=("", "_mean"))
     np.testing.assert_allclose(both["val_auc_mean"], both["val_auc"] + 0.05)
     for seed, own in ((0, first), (1, second), (2, first)):
-        seen = bench.seen(table, truth, seed).merge(own, on="arch_id", suffixes=("", "_made"))
+        seen = cells.seen(table, truth, seed).merge(own, on="arch_id", suffixes=("", "_made"))
         assert len(seen) == len(truth)
         assert (seen["val_accuracy"] == seen["val_accuracy_made"]).all()
 
@@ -100,10 +101,10 @@ def test_other_settings_and_impossible_shards_are_refused(bench, tmp_path, capsy
     assert "has no table" in capsys.readouterr().err
 
 
-def test_percentiles_say_the_share_that_is_beaten(bench):
-    assert bench.percentiles([0.1, 0.3, 0.2]).tolist() == [0, 100, 50]
-    assert bench.percentiles([1.0, 1.0, 0.0]).tolist() == [75, 75, 0]
-    assert bench.percentiles([2.0]).tolist() == [0]
+def test_percentiles_say_the_share_that_is_beaten(cells):
+    assert cells.percentiles([0.1, 0.3, 0.2]).tolist() == [0, 100, 50]
+    assert cells.percentiles([1.0, 1.0, 0.0]).tolist() == [75, 75, 0]
+    assert cells.percentiles([2.0]).tolist() == [0]
 
 
 def made_up(folder: Path, n: int = 40, seed: int = 0) -> pd.DataFrame:
@@ -201,13 +202,13 @@ def test_darts_takes_the_best_of_what_it_proposes_and_as_few_random_ones_stand_b
     assert bench.main([*words, "--score", "auc", "--darts-measure", "-1"]) == 2
 
 
-def test_of_equals_the_first_is_the_best(bench):
+def test_of_equals_the_first_is_the_best(cells):
     table = pd.DataFrame({"arch_id": list("abcd"), "val_auc": [0.5, 0.7, 0.7, 0.1], "seconds": 1.0})
-    assert bench.best_of(table, ["d", "c", "b", "none"], "auc") == ("c", 3.0)
-    assert bench.best_of(table, ["b", "c"], "auc") == ("b", 2.0)
+    assert cells.best_of(table, ["d", "c", "b", "none"], "auc") == ("c", 3.0)
+    assert cells.best_of(table, ["b", "c"], "auc") == ("b", 2.0)
 
 
-def test_a_seed_that_has_begun_tells_of_the_noise_and_takes_nothing_from_what_is_known(bench):
+def test_a_seed_that_has_begun_tells_of_the_noise_and_takes_nothing_from_what_is_known(cells):
     rng = np.random.default_rng(0)
     made = rng.normal(0.9, 0.03, 400)
     rows = [
@@ -217,27 +218,27 @@ def test_a_seed_that_has_begun_tells_of_the_noise_and_takes_nothing_from_what_is
     ]
     table = pd.DataFrame(rows)
     truth = table.groupby("arch_id", as_index=False)["val_auc"].mean()
-    said = bench.told_of_noise(table, truth, "auc")
+    said = cells.told_of_noise(table, truth, "auc")
     found = re.search(r"over architectures ([\d.]+), over the trainings of one ([\d.]+)", said)
     assert float(found[1]) == pytest.approx(0.03, rel=0.1)
     assert float(found[2]) == pytest.approx(0.01, rel=0.1)
     assert "(400 architectures)" in said
-    assert bench.told_of_noise(table[table["seed"] == 0], truth, "auc") == ""
+    assert cells.told_of_noise(table[table["seed"] == 0], truth, "auc") == ""
 
 
-def test_a_choice_is_ranked_by_trainings_that_its_search_has_not_seen(bench, tmp_path):
+def test_a_choice_is_ranked_by_trainings_that_its_search_has_not_seen(cells, tmp_path):
     first, second = made_up(tmp_path), made_up(tmp_path, seed=1)
     # Of the first training the best is what is worst in the second.
     worst = second["val_accuracy"].idxmin()
     first.loc[worst, "val_accuracy"] = 2.0
     first.to_csv(tmp_path / "table_seed0_0of1.csv", index=False)
-    table = bench.read_tables(tmp_path)
-    truth = bench.averaged(table)
+    table = cells.read_tables(tmp_path)
+    truth = cells.averaged(table)
     chosen = first["arch_id"][worst]
 
     def place(strategy: str, seed: int) -> float:
         run = types.SimpleNamespace(strategy=strategy, seed=seed, arch_id=chosen)
-        return bench.placed(run, table, truth, "accuracy", ["val"])["place_val"]
+        return cells.placed(run, table, truth, "accuracy", ["val"])["place_val"]
 
     assert place("random", 0) < 5
     assert place("random", 1) == 100

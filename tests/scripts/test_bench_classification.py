@@ -3,7 +3,6 @@ them is."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -13,15 +12,10 @@ import pytest
 from nasseg.errors import ConfigError
 from nasseg.search_spaces import get_space
 
-FILE = Path(__file__).parents[2] / "scripts" / "bench_classification.py"
-
 
 @pytest.fixture
-def bench():
-    spec = importlib.util.spec_from_file_location("bench_classification", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def bench(load_script):
+    return load_script("bench_classification")
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -157,13 +157,8 @@ def test_a_winner_is_trained_beside_the_best_random_one_and_a_plain_unet(
 
 
 @pytest.fixture
-def winner() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("winner", SCRIPTS / "bench_winner.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def winner(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("bench_winner")
 
 
 @pytest.fixture
