@@ -38,13 +38,18 @@ def bind_settings(
         write_json(file, settings)
         return
     try:
-        known = {**flatten(defaults or {}), **flatten(read_object(file))}
+        known = {**_as_written(defaults or {}), **flatten(read_object(file))}
     except (ValueError, TypeError) as error:
         raise RunError(f"{file} cannot be read: {error}") from None
-    wanted = flatten(json.loads(to_json(settings)))
+    wanted = _as_written(settings)
     changed = [key for key in wanted if key not in free and known.get(key) != wanted[key]]
     if changed:
         raise ConfigError(
             f"{folder} holds {kind} of other settings ({', '.join(changed)}: {file}); choose "
             "another --out"
         )
+
+
+def _as_written(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys to values as JSON gives them back."""
+    return flatten(json.loads(to_json(settings)))

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from nasseg.cli import script_main
+from nasseg.cli import script_main, setting_texts
 from nasseg.cli._command import Command, exactly_one
 from nasseg.cli._flags import Flag, Given, whole
+from nasseg.config import RunConfig
 from nasseg.errors import ConfigError, RunError
 
 FLAGS = (
@@ -86,3 +87,25 @@ def test_a_script_has_the_status_of_its_work():
 def test_an_unforeseen_error_of_a_script_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         script_main(lambda: 1 // 0)
+
+
+def test_a_script_sets_the_threads_that_it_is_given(monkeypatch):
+    import torch
+
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    assert script_main(lambda: None, threads=3) == 0
+    assert script_main(lambda: None, threads=0) == 0
+    assert script_main(lambda: None) == 0
+    assert asked == [3]
+
+
+def test_words_of_a_script_are_read_as_settings():
+    own = [Flag("networks", "NAME", "")]
+    words = ["--drift.chips", "5", "--image-size=32", "--networks", "a"]
+    texts = setting_texts(RunConfig, words, own)
+    assert texts == {"drift.chips": "5", "data.image_size": "32", "networks": "a"}
+    with pytest.raises(ConfigError, match="did you mean --networks"):
+        setting_texts(RunConfig, ["--network", "a"], own)
+    with pytest.raises(ConfigError, match="unexpected 'b'"):
+        setting_texts(RunConfig, ["b"], own)

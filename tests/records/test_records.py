@@ -11,7 +11,7 @@ from nasseg.errors import RunError
 from nasseg.records.best import Best
 from nasseg.records.drift import DriftRow, DriftTable
 from nasseg.records.run_files import load_run
-from nasseg.statistics import share_at_least, spread, summarise
+from nasseg.statistics import share_at_least, spread, spread_text, summarise
 
 HEAD = "chip,time_s,recalibrated,dice,iou\n"
 ROWS = [
@@ -115,3 +115,9 @@ def test_a_best_of_another_form_is_reported(tmp_path: Path, text: str) -> None:
     with pytest.raises((TypeError, ValueError)):
         Best.read(tmp_path / "best.json")
     assert "cannot be read" in load_run(tmp_path).missing["best.json"]
+
+
+def test_a_mean_has_a_deviation_where_there_are_several_values():
+    assert spread_text([0.5]) == "0.500"
+    assert spread_text((v for v in (0.4, 0.6)), 2) == "0.50 ± 0.14"
+    assert spread_text([0.5, float("nan")]) == "- ± -"
