@@ -1,5 +1,5 @@
 # make demo    install into .venv, then the main job on synthetic nuclei (runs/demo)
-# make test    install into .venv, then ruff, mypy --strict, pytest
+# make test    install into .venv, then ruff, import-linter, mypy --strict, pytest
 # make clean   remove builds and caches; .venv and runs/ stay
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 CHECKED := build/typecheck
 
 .DEFAULT_GOAL := test
-.PHONY: install demo test lint types unit clean
+.PHONY: install demo test lint types checked unit clean
 
 install: $(STAMP)
 
@@ -25,22 +25,25 @@ demo: $(STAMP)
 
 # Tests come last: the summary of pytest is the last line.
 test: $(STAMP)
-	$(MAKE) --no-print-directory lint
-	$(MAKE) --no-print-directory types
+	$(MAKE) --no-print-directory lint types
 	@$(MAKE) --no-print-directory unit
 
-lint: $(STAMP)
+lint: $(STAMP) checked
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	cd $(CHECKED) && $(abspath $(BIN))/lint-imports --no-logo --cache-dir $(CURDIR)/.ruff_cache/imports \
+		$(CURDIR)/pyproject.toml
 
-# mypy does not see search_spaces/ and evaluators/ as parts of nasseg in an editable install, so it
-# reads what the wheel would install.
-types: $(STAMP)
+types: $(STAMP) checked
+	cd $(CHECKED) && $(abspath $(BIN))/mypy --strict --config-file $(CURDIR)/pyproject.toml \
+		--cache-dir $(CURDIR)/.mypy_cache -p nasseg
+
+# mypy and import-linter do not see search_spaces/ and evaluators/ as parts of nasseg in an editable
+# install, so they read what the wheel would install.
+checked: $(STAMP)
 	rm -rf build
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 	$(PIP) install --quiet --no-deps --target $(CHECKED) build/wheel/*.whl
-	cd $(CHECKED) && $(abspath $(BIN))/mypy --strict --config-file $(CURDIR)/pyproject.toml \
-		--cache-dir $(CURDIR)/.mypy_cache -p nasseg
 
 # A file of tests to a process, each with one thread: there are as many as cores, up to four.
 unit: $(STAMP)

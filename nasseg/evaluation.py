@@ -1,54 +1,18 @@
-"""Scores of a finished run, digital or on aged chips: ``nasseg evaluate``."""
+"""Scores of a finished run, digital or on aged chips, into files: ``nasseg evaluate``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-from torch import nn
 from tqdm import tqdm
 
-from nasseg.data import Data
-from nasseg.errors import ConfigError
 from nasseg.io import write_bytes, write_json
-from nasseg.records.folder import read_run_config
-from nasseg.runs.aged import AgedChips, check_chips, open_job
-from nasseg.runs.job import Job
-from nasseg.statistics import spread
-from nasseg.tasks import Classification, get_task
-from nasseg.tasks.class_metrics import (
-    Labels,
-    Probabilities,
-    class_aucs,
-    classification_metrics,
-    predict_probabilities,
-)
-from nasseg.training import evaluate
+from nasseg.network import AgedNetwork, Network, open_network
+from nasseg.runs.scoring import Evaluation, class_report
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a run scores on one side of its images."""
-
-    side: str
-    images: int
-    at: float | None
-    """Seconds after programming; None = the digital network."""
-    chips: int
-    """Chips evaluated; 0 = the digital network."""
-    metrics: dict[str, dict[str, float]]
-    """Metric to ``mean``, ``std`` and ``p05`` over chips."""
-    classes: list[dict[str, Any]]
-    """Of classification, for each class: ``name``, ``images``, ``precision``, ``recall``, ``f1``
-    and ``auc``, of the first chip."""
-    calibration_error: float | None
-    """Of classification with one class an image, of the first chip."""
-    files: tuple[Path, ...]
-    """What was written: ``evaluation.json`` and pictures."""
+__all__ = ["Evaluation", "class_report", "evaluate_run", "format_evaluation"]
 
 
 def evaluate_run(
@@ -67,13 +31,13 @@ def evaluate_run(
 
     Args:
         run: run folder.
-        side: ``val`` or ``test``; none = the one that the run's results are of.
-        at: seconds after programming at which the analog network is scored; none = the digital
+        side: ``val`` or ``test``; None: the one that the run's results are of.
+        at: seconds after programming at which the analog network is scored; None: the digital
             one.
-        chips: chips scored, the same ones as in ``drift.csv``; their output noise is drawn anew.
+        chips: chips scored, the same ones as in ``drift.csv``; their output noise is drawn again.
         recalibrate: re-estimate BatchNorm statistics on each drifted chip.
-        tta: classification: mean over mirror images; none = as in the run.
-        out: folder for ``evaluation.json`` and pictures; none = ``evaluation/`` of the run.
+        tta: classification: average over mirror images; None: as in the run.
+        out: folder for ``evaluation.json`` and pictures; None: ``evaluation/`` of the run.
         device: ``auto``, ``cpu``, ``cuda``, or ``cuda:1`` of several.
         progress: show a bar.
 
@@ -82,141 +46,53 @@ def evaluate_run(
         ConfigError: a value is not allowed.
         DataError: the images of the run cannot be used.
     """
-    check_chips(chips)
-    config = read_run_config(run, device=device)
-    job = open_job(run, config, at, progress)
-    data = job.data
-    chosen = side or data.report_side
-    if chosen not in data.ids:
-        raise ConfigError(f"side is {chosen!r}; these data have no {chosen} images")
-    ask = _Question(job, data, chosen, config.train.tta if tta is None else tta)
-    if at is None:
-        answers = [ask(job.digital)]
-    else:
-        answers = list(_aged(job, ask, at, chips, recalibrate, progress))
-    return _written(ask, answers, at, Path(out) if out is not None else Path(run) / "evaluation")
+    network = open_network(run, at, chips=chips, recalibrate=recalibrate, device=device)
+    found = _scored(network, side, tta, chips, progress and at is not None)
+    folder = Path(run) / "evaluation" if out is None else Path(out)
+    return dataclasses.replace(found, files=_write(found, network, folder))
 
 
-@dataclass(frozen=True)
-class _Answer:
-    metrics: Mapping[str, float]
-    classes: tuple[Probabilities, Labels] | None = None
-    """Of classification."""
+def _scored(
+    network: Network | AgedNetwork,
+    side: Literal["val", "test"] | None,
+    tta: bool | None,
+    chips: int,
+    progress: bool,
+) -> Evaluation:
+    with tqdm(total=chips, desc="evaluate", unit="chip", disable=not progress) as bar:
+
+        def show(metrics: dict[str, float]) -> None:
+            monitor = network.monitor
+            bar.set_postfix({monitor: f"{metrics[monitor]:.4f}"}, refresh=False)
+            bar.update()
+
+        return network.evaluate(split=side, tta=tta, on_scores=show)
 
 
-class _Question:
-    """What is asked of every network."""
+def _write(found: Evaluation, network: Network | AgedNetwork, folder: Path) -> tuple[Path, ...]:
+    """Write ``evaluation.json`` and, of one class an image, pictures."""
+    from nasseg.report import classification_pictures
 
-    def __init__(self, job: Job, data: Data, side: Any, tta: bool) -> None:
-        self.job, self.data, self.side, self.tta = job, data, side, tta
-
-    @property
-    def count(self) -> int:
-        """Images."""
-        return len(self.data.ids[self.side])
-
-    def __call__(self, net: nn.Module) -> _Answer:
-        size = self.job.config.train.batch_size
-        data = self.data
-        if not isinstance(get_task(data.kind), Classification):
-            return _Answer(evaluate(net, data.loader(self.side, size), self.job.task))
-        probabilities, labels = predict_probabilities(
-            net.eval(),
-            data.loader(self.side, size),
-            multilabel=data.multilabel,
-            tta=self.tta,
-        )
-        metrics = classification_metrics(probabilities, labels, multilabel=data.multilabel)
-        return _Answer(metrics, (probabilities, labels))
-
-
-def _aged(
-    job: Job, ask: _Question, at: float, chips: int, recalibrate: bool, progress: bool
-) -> Iterator[_Answer]:
-    """The answers of chips of one age, in order."""
-    networks = AgedChips(job, at, count=chips, recalibrate=recalibrate)
-    bar = tqdm(networks, total=chips, desc="evaluate", unit="chip", disable=not progress)
-    for _, net in bar:
-        answer = ask(net)
-        monitor = job.task.monitor
-        bar.set_postfix({monitor: f"{answer.metrics[monitor]:.4f}"}, refresh=False)
-        yield answer
-
-
-def _written(ask: _Question, answers: list[_Answer], at: float | None, out: Path) -> Evaluation:
-    from nasseg.report import calibration_error, classification_pictures
-
-    metrics = {}
-    for name in answers[0].metrics:
-        over = spread([answer.metrics[name] for answer in answers])
-        metrics[name] = {"mean": over.mean, "std": over.std, "p05": over.p05}
-    first, data = answers[0], ask.data
-    classes: list[dict[str, Any]] = []
-    error = None
-    pictures: dict[str, bytes] = {}
-    if first.classes is not None:
-        probabilities, labels = first.classes
-        classes = class_report(probabilities, labels, data.classes)
-        if not data.multilabel:
-            error = calibration_error(labels, probabilities)
-            state = "digital" if at is None else "analog"
-            pictures = classification_pictures(data.classes, labels, probabilities, state)
-    found = {
-        "side": ask.side,
-        "images": ask.count,
-        "at_s": at,
-        "chips": 0 if at is None else len(answers),
-        "metrics": metrics,
-        "classes": classes,
-        "calibration_error": error,
-    }
-    files = [write_bytes(out / f"{name}.png", picture) for name, picture in pictures.items()]
-    write_json(out / "evaluation.json", found)
-    return Evaluation(
-        side=ask.side,
-        images=ask.count,
-        at=at,
-        chips=0 if at is None else len(answers),
-        metrics=metrics,
-        classes=classes,
-        calibration_error=error,
-        files=(out / "evaluation.json", *files),
-    )
-
-
-def class_report(
-    probabilities: Probabilities, labels: Labels, names: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and AUC of each class.
-
-    Args:
-        probabilities: (N, K).
-        labels: class numbers (N,), or 0 and 1 (N, K) where an image may have several classes.
-        names: of the K classes.
-
-    Returns:
-        For each class ``name``, ``images`` (that have it), ``precision``, ``recall``, ``f1`` and
-        ``auc`` (None where it is not defined).
-    """
-    from sklearn.metrics import precision_recall_fscore_support
-
-    several = labels.ndim == 2
-    said: npt.NDArray[Any] = probabilities > 0.5 if several else probabilities.argmax(1)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, said, labels=list(range(len(names))), average=None, zero_division=0.0
-    )
-    aucs = class_aucs(probabilities, labels, multilabel=several)
-    return [
+    files: list[Path] = []
+    if found.answers is not None and found.calibration_error is not None:
+        probabilities, labels = found.answers
+        state = "digital" if found.at is None else "analog"
+        pictures = classification_pictures(network.classes, labels, probabilities, state)
+        files = [write_bytes(folder / f"{name}.png", data) for name, data in pictures.items()]
+    path = folder / "evaluation.json"
+    write_json(
+        path,
         {
-            "name": str(name),
-            "images": int(support[k]),
-            "precision": float(precision[k]),
-            "recall": float(recall[k]),
-            "f1": float(f1[k]),
-            "auc": None if np.isnan(aucs[k]) else float(aucs[k]),
-        }
-        for k, name in enumerate(names)
-    ]
+            "side": found.side,
+            "images": found.images,
+            "at_s": found.at,
+            "chips": found.chips,
+            "metrics": found.metrics,
+            "classes": found.classes,
+            "calibration_error": found.calibration_error,
+        },
+    )
+    return (path, *files)
 
 
 def format_evaluation(found: Evaluation) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.plan import plan_refresh
 from nasseg.config import RunConfig
+from nasseg.data import Arrays
 from nasseg.errors import ConfigError, RunError
 from nasseg.io import write_json
 from nasseg.records.drift import DriftTable
@@ -36,7 +37,10 @@ CHIPS = "drift.chips"
 
 
 def run(
-    config: RunConfig, stages: Sequence[str] | None = None, progress: bool = True
+    config: RunConfig,
+    stages: Sequence[str] | None = None,
+    progress: bool = True,
+    arrays: Arrays | None = None,
 ) -> dict[str, Any]:
     """Run the stages of a run folder that are not done yet.
 
@@ -44,6 +48,7 @@ def run(
         config: everything about the run; ``config.out`` is its folder.
         stages: which stages; None: all. A stage needs those before it.
         progress: show bars.
+        arrays: images and labels in memory, with ``data.source`` set to ``arrays``.
 
     Returns:
         The content of ``summary.json``.
@@ -61,7 +66,7 @@ def run(
     check_settings(config)
     folder = RunFolder(without_password(config))
     keep_memory(config, folder)
-    job = Job(config, folder, progress)
+    job = Job(config, folder, progress, arrays)
     measuring = is_measured(config)
     if measuring and "search" in chosen and not folder.done("search"):
         search.measure(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -83,6 +84,16 @@ class Coverage:
             f"analog.min_mac_fraction) to {math.floor(share * 100) / 100:g}. Digital layers:\n"
             + "\n".join(digital)
         )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Coverage:
+        """Return the coverage that :meth:`to_dict` has written.
+
+        Raises:
+            KeyError, TypeError: the values are no coverage.
+        """
+        layers = tuple(LayerCoverage(**layer) for layer in values["layers"])
+        return cls(layers, tuple(values["input_shape"]))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: ``layers`` and the fractions."""

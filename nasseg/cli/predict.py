@@ -44,7 +44,7 @@ def _segment(run: str, images: Sequence[str], out: str, options: dict[str, Any])
 
 
 def _classify(run: str, images: Sequence[str], file: str, options: dict[str, Any]) -> None:
-    from nasseg.predict_classes import predict_classes
+    from nasseg.predict.classes import predict_classes
 
     done = predict_classes(run, images, file, **options)
     say(f"{len(done)} images classified: {file}")

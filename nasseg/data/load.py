@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from nasseg.config import DataConfig
 from nasseg.data._types import Data, Side
-from nasseg.data.classes.load import assemble_classes
+from nasseg.data.classes.load import assemble_classes, assemble_whole
 from nasseg.data.pixels.native import NativeData
 from nasseg.data.pixels.preprocess import Cache, NativeCache, preprocess, preprocess_native
 from nasseg.data.pixels.resized import SegmentationData
@@ -66,7 +68,31 @@ def load_arrays(arrays: Arrays, config: DataConfig) -> Data:
     return _load(open_arrays(arrays, config), config)
 
 
-def _load(source: Source | ClassSource, config: DataConfig) -> Data:
+def load_labelled(
+    source: str | Path | Arrays, config: DataConfig, classes: tuple[str, ...] = ()
+) -> Data:
+    """Load every image of a source as its validation images, to score a trained network on.
+
+    Args:
+        source: folder or file as ``data.path`` takes it, or arrays as :func:`load_arrays` does.
+        config: settings of the run that the network is of; their path and split do not count.
+        classes: names of the network's classes, in the order of its outputs.
+
+    Raises:
+        DataError: the images cannot be used, or have classes that the network does not know.
+    """
+    config = dataclasses.replace(config, folds=0, fold=0, test_fraction=0.0)
+    if isinstance(source, str | Path):
+        config = dataclasses.replace(config, path=str(source), source="auto")
+        opened = open_source(config)
+    else:
+        opened = open_arrays(source, config)
+    if isinstance(opened, ClassSource):
+        return assemble_whole(opened, config, classes)
+    return _load(dataclasses.replace(opened, classes=classes), config, whole=True)
+
+
+def _load(source: Source | ClassSource, config: DataConfig, whole: bool = False) -> Data:
     if isinstance(source, ClassSource):
         return assemble_classes(source, config)
     if not source.items:
@@ -80,14 +106,14 @@ def _load(source: Source | ClassSource, config: DataConfig) -> Data:
         _check_labels(source, cache)
     source.problems.raise_if_any(source.name)
     traces = [trace for trace in cache.traces if isinstance(trace, Trace)]
-    split = source.split
+    split = Split(cache.ids, cache.ids) if whole else source.split
     if split is None:
         groups = group_scenes(cache.ids, traces)
         try:
             split = split_groups(cache.ids, groups, config.val_fraction, config.seed)
         except DataError as error:
             raise DataError(f"{source.name}: {error}") from None
-    elif not source.builtin:
+    elif not source.builtin and not whole:
         _warn_of_leaks(source, cache.ids, traces, split)
     description = _describe(source, split, config)
     if isinstance(cache, NativeCache):

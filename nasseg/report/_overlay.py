@@ -28,11 +28,37 @@ def displayed(pixels: Array) -> Array:
     return picture
 
 
-def overlay_png(pixels: Array, ids: Array) -> bytes:
-    """The image (H, W, C) with every instance of ids (H, W) outlined, as PNG of the same size."""
-    picture = displayed(pixels)
+def outlined(pixels: Array, ids: Array) -> npt.NDArray[np.uint8]:
+    """Return the image (H, W, C) as uint8 (H, W, 3), every instance of ids (H, W) outlined."""
+    picture: npt.NDArray[np.uint8] = displayed(pixels)
     picture[find_boundaries(ids, mode="inner", connectivity=1)] = OUTLINE
-    return png(picture)
+    return picture
+
+
+def overlay_png(pixels: Array, ids: Array) -> bytes:
+    """Return :func:`outlined` as a PNG of the same size."""
+    return png(outlined(pixels, ids))
+
+
+def captioned(pixels: Array, text: str, side: int = 256) -> npt.NDArray[np.uint8]:
+    """Return the image (H, W, C), at least ``side`` pixels wide, over a line of text.
+
+    Returns:
+        uint8 (H', W', 3).
+    """
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(displayed(pixels))
+    if picture.width < side:
+        factor = -(-side // picture.width)
+        picture = picture.resize(
+            (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
+        )
+    line = max(14, picture.width // 18)
+    whole = Image.new("RGB", (picture.width, picture.height + line + 6), "white")
+    whole.paste(picture, (0, 0))
+    ImageDraw.Draw(whole).text((4, picture.height + 2), text, fill="black", font_size=line)
+    return np.asarray(whole, dtype=np.uint8)
 
 
 def uncertainty_png(pixels: Array, spread: Array) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -13,8 +15,11 @@ from nasseg.analog.noise import derive_seed
 from nasseg.config import RunConfig
 from nasseg.errors import ConfigError, NassegError, RunError
 from nasseg.records.folder import RunFolder
+from nasseg.runs.calibration import Batches, kept_calibration
 from nasseg.runs.job import Job
 from nasseg.training.recipe import SEED_DRIFT
+
+log = logging.getLogger(__name__)
 
 
 def check_chips(chips: int, chip_seed: int = 0) -> None:
@@ -42,6 +47,30 @@ def open_job(run: str | Path, config: RunConfig, at: float | None, progress: boo
     return Job(config, RunFolder(config, readonly=True), progress)
 
 
+def _images(job: Job, net: nn.Module) -> Batches | None:
+    """Return what chips are recalibrated with: the run's images, or those that its folder keeps.
+
+    Raises:
+        RunError: neither can be used.
+    """
+    try:
+        return job.recalibration(net)
+    except NassegError as error:
+        kept = kept_calibration(job.folder.path, job.config.train.batch_size)
+        if kept is None:
+            raise RunError(
+                f"the images of the run, which chips are recalibrated with, cannot be used "
+                f"({error}); --uncalibrated does without"
+            ) from None
+        log.warning(
+            "the images of the run cannot be used (%s); chips are recalibrated with the %d that "
+            "its folder keeps",
+            error,
+            sum(len(images) for images, _ in kept),
+        )
+        return kept
+
+
 class AgedChips:
     """Programmed chips of a run at one age, the same ones as in ``drift.csv``.
 
@@ -54,7 +83,8 @@ class AgedChips:
         at: seconds after programming.
         first: number of the first chip.
         count: how many chips.
-        recalibrate: re-estimate BatchNorm statistics on each, with the run's training images.
+        recalibrate: re-estimate BatchNorm statistics on each, with the run's training images or,
+            where these are not at hand, with those that its folder keeps.
 
     Raises:
         RunError: these images cannot be used.
@@ -66,16 +96,10 @@ class AgedChips:
         self.net = job.analog_net
         self.at, self.first, self.count = at, first, count
         self._seed = derive_seed(job.config.seed, SEED_DRIFT)
-        self._states: dict[int, Statistics] = {}
+        self._states: dict[int, tuple[Statistics, dict[str, Any]]] = {}
         self._images = None
         if recalibrate and batch_norms(self.net):
-            try:
-                self._images = job.recalibration(self.net)
-            except NassegError as error:
-                raise RunError(
-                    f"the images of the run, which chips are recalibrated with, cannot be used "
-                    f"({error}); --uncalibrated does without"
-                ) from None
+            self._images = _images(job, self.net)
 
     def __iter__(self) -> Iterator[tuple[int, nn.Module]]:
         with Chips(self.net, self._seed, self._images) as chips:
@@ -83,7 +107,9 @@ class AgedChips:
                 chips.program(chip)
                 chips.drift(self.at)
                 if chip in self._states:
-                    chips.statistics = self._states[chip]
+                    chips.statistics, noise = self._states[chip]
+                    chips.source.load_state_dict(noise)
                 elif chips.recalibrate():
-                    self._states[chip] = chips.statistics
+                    # With the noise that follows, so that a second pass draws what the first did.
+                    self._states[chip] = chips.statistics, chips.source.state_dict()
                 yield chip, self.net.eval()

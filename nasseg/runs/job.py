@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from functools import cached_property
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from nasseg.analog.spec import AnalogSpec
 from nasseg.config import RunConfig, analog_spec
-from nasseg.data import Data, load_data
+from nasseg.data import Arrays, Data, load_arrays, load_data
 from nasseg.errors import DataError, RunError
 from nasseg.records.best import Best
 from nasseg.records.drift import DriftTable
@@ -38,12 +39,17 @@ class Job:
         config: settings of the run.
         folder: its folder; opened to be read only where the run is only to be asked.
         progress: show bars.
+        arrays: images and labels in memory, where the run is of these; None: the settings say
+            where the images are.
 
     Raises:
         RunError: the memory cell of the run was changed.
     """
 
-    def __init__(self, config: RunConfig, folder: RunFolder, progress: bool) -> None:
+    def __init__(
+        self, config: RunConfig, folder: RunFolder, progress: bool, arrays: Arrays | None = None
+    ) -> None:
+        self.arrays = arrays
         self.config = with_own_memory(config, folder)
         self.folder = folder
         self.progress = progress
@@ -66,7 +72,10 @@ class Job:
                 f"{self.folder.path} are now, `nasseg run --out {self.folder.path} --data PATH` "
                 "says"
             )
-        data = load_data(self.config.data)
+        if self.arrays is not None:
+            data = load_arrays(self.arrays, self.config.data)
+        else:
+            data = load_data(self.config.data)
         self.folder.check_data(data.fingerprint, data.source, data.counts)
         log.info("data: %s", data.source)
         return data
@@ -148,10 +157,19 @@ class Job:
         load_weights(self.folder / "analog.safetensors", analog)
         return analog.eval()
 
-    def recalibration(self, net: nn.Module) -> list[tuple[Tensor, Tensor]] | None:
-        """Return the batches that chips of ``net`` are recalibrated with; None: they are not."""
+    def recalibration(
+        self, net: nn.Module, most: int | None = None
+    ) -> list[tuple[Tensor, Tensor]] | None:
+        """Return the batches that chips of ``net`` are recalibrated with; None: they are not.
+
+        ``most``: only the first images, so many; None: all that the settings ask for.
+        """
         config = self.config
-        return recalibration_loader(self.data, config.train, config.drift, config.seed, net)
+        drift = config.drift
+        if most is not None:
+            wanted = min(most, drift.recalibrate_images or most)
+            drift = dataclasses.replace(drift, recalibrate_images=wanted)
+        return recalibration_loader(self.data, config.train, drift, config.seed, net)
 
     @property
     def chips(self) -> DriftTable:

@@ -125,6 +125,8 @@ class TaskType(ABC):
 
     name: str = ""
     """Given by :func:`register_task`."""
+    title: ClassVar[str] = ""
+    """One line for help texts."""
     selectable: ClassVar[bool] = True
     """False: ``data.task`` does not take the name; the data or another setting choose the task."""
     native: ClassVar[str | None] = None

@@ -27,6 +27,7 @@ class Classification(TaskType):
     Logits (B, K) against class numbers int64 (B,), or class shares (B, K).
     """
 
+    title = "a class for each image"
     network = "classification"
     labels = "class"
     metrics: ClassVar[Mapping[str, str]] = {
@@ -103,6 +104,7 @@ class Multilabel(Classification):
     Logits (B, K) against 0 and 1 (B, K).
     """
 
+    title = "any number of classes for each image"
     selectable = False
     settings = "classification"
     monitor = "auc"

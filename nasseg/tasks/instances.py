@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Instances(TaskType):
     """Two channels: the probability of nucleus, and how deep inside one a pixel lies."""
 
+    title = "single nuclei"
     selectable = False
     scales = frozenset({"native"})
     labels = "instances"

@@ -20,6 +20,7 @@ network gives no depth: round nuclei that overlap by a fifth of their width are 
 class Segmentation(TaskType):
     """One foreground: a probability for each pixel."""
 
+    title = "one foreground"
     native = "instances"
     scales = frozenset({"resized", "native"})
     labels = "foreground"

@@ -23,6 +23,7 @@ class Semantic(TaskType):
     Logits (B, K, H, W) against class numbers (B, 1, H, W).
     """
 
+    title = "a class for each pixel"
     labels = "classes"
     metrics: ClassVar[Mapping[str, str]] = {"dice": "Dice", "iou": "IoU"}
     note = PIXEL_NOTE

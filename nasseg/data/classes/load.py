@@ -51,6 +51,34 @@ def assemble_classes(source: ClassSource, config: DataConfig) -> ClassificationD
     return _assemble(source, cache, labels, classes, rows, config)
 
 
+def assemble_whole(
+    source: ClassSource, config: DataConfig, classes: tuple[str, ...]
+) -> ClassificationData:
+    """Read all images as validation images of a network that knows ``classes``.
+
+    Raises:
+        DataError: the images cannot be used, or have a class that the network does not know.
+    """
+    unknown = sorted(set(source.classes) - set(classes))
+    if unknown:
+        raise DataError(
+            f"{source.name} has the class {unknown[0]!r}, which the network does not know; its "
+            f"classes: {', '.join(classes)}"
+        )
+    cache = preprocess_classes(source, config)
+    source.problems.raise_if_any(source.name)
+    columns = np.array([classes.index(name) for name in source.classes], dtype=np.int64)
+    if source.multilabel:
+        labels = np.zeros((len(source.ids), len(classes)), dtype=np.int64)
+        labels[:, columns] = source.labels
+    else:
+        labels = columns[source.labels]
+    everything = np.arange(len(source.ids))
+    return _assemble(
+        source, cache, labels, classes, {"train": everything, "val": everything}, config
+    )
+
+
 def _report_duplicates(source: ClassSource, cache: ClassCache, config: DataConfig) -> None:
     """Warn of equal images that differ in class, and of what a given split divides."""
     given = None if config.folds else source.sides

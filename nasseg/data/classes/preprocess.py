@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from nasseg.config import DataConfig
-from nasseg.data.sources.class_base import ClassSource
+from nasseg.data.sources.class_base import ClassSource, check_class_memory
 from nasseg.errors import DataError
 
 
@@ -23,18 +23,6 @@ class ClassCache:
     """uint8 (N, C, S, S)."""
     digests: tuple[bytes, ...]
     """Hash of size and pixels of each image as it was read; empty where it could not be."""
-
-
-def check_class_memory(count: int, config: DataConfig) -> None:
-    """Raise :class:`~nasseg.errors.DataError` where the images would pass ``max_cache_gb``."""
-    size, channels = config.image_size, config.channels
-    need = count * size * size * channels / 1e9
-    if need > config.max_cache_gb:
-        raise DataError(
-            f"{count} images of {size} x {size} x {channels} would take {need:.3g} GB of memory, "
-            f"more than max_cache_gb = {config.max_cache_gb:g}; lower image_size or channels, use "
-            "fewer images, or raise max_cache_gb"
-        )
 
 
 def prepare(images: npt.NDArray[np.uint8], config: DataConfig) -> torch.Tensor:

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from nasseg.config import DataConfig
 from nasseg.data._types import Side
 from nasseg.data.problems import Problems
 from nasseg.data.read import SUFFIXES, read_image
@@ -36,6 +37,18 @@ SIDE_NAMES: dict[str, Side] = {
 
 Use = Callable[[int, npt.NDArray[np.uint8]], None]
 """Takes the row of the first image of a block, and the block: uint8 (n, H, W, C)."""
+
+
+def check_class_memory(count: int, config: DataConfig) -> None:
+    """Raise :class:`~nasseg.errors.DataError` where the images would pass ``max_cache_gb``."""
+    size, channels = config.image_size, config.channels
+    need = count * size * size * channels / 1e9
+    if need > config.max_cache_gb:
+        raise DataError(
+            f"{count} images of {size} x {size} x {channels} would take {need:.3g} GB of memory, "
+            f"more than max_cache_gb = {config.max_cache_gb:g}; lower image_size or channels, use "
+            "fewer images, or raise max_cache_gb"
+        )
 
 
 class Images(Protocol):

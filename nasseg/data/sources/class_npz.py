@@ -11,10 +11,15 @@ import numpy.typing as npt
 
 from nasseg.config import DataConfig
 from nasseg.data._types import Side
-from nasseg.data.classes.preprocess import check_class_memory
 from nasseg.data.problems import Problems
 from nasseg.data.read import MAX_PIXELS, to_channels
-from nasseg.data.sources.class_base import ClassSource, Images, Use, number_names
+from nasseg.data.sources.class_base import (
+    ClassSource,
+    Images,
+    Use,
+    check_class_memory,
+    number_names,
+)
 from nasseg.data.sources.npz import Header, Npz
 from nasseg.errors import DataError
 

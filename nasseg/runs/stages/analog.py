@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nasseg.io import write_json
 from nasseg.records.folder import Timer
+from nasseg.runs.calibration import MAX_IMAGES, keep_calibration
 from nasseg.runs.digital_layers import keep_few_digital
 from nasseg.runs.job import Job
 from nasseg.training import save_weights
@@ -27,6 +28,7 @@ def run(job: Job, timer: Timer) -> None:
     kept = list(job.config.analog.named_digital_layers)
     if job.config.analog.digital_layers == "auto":
         analog, coverage, kept = keep_few_digital(job, analog, coverage)
+    keep_calibration(job.folder.path, job.recalibration(analog, MAX_IMAGES))
     write_json(job.folder / "coverage.json", coverage.to_dict())
     save_weights(job.folder / "analog.safetensors", analog, job.metadata())
     job.best = job.best.replace(tiles=coverage.tiles)

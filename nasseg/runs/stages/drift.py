@@ -14,6 +14,8 @@ from nasseg.analog.noise import derive_seed
 from nasseg.io import atomic_write
 from nasseg.records.drift import DriftTable
 from nasseg.records.folder import Timer
+from nasseg.runs.calibration import FILE as CALIBRATION
+from nasseg.runs.calibration import keep_calibration
 from nasseg.runs.job import Job
 from nasseg.runs.panels import panels
 from nasseg.statistics import DAY
@@ -49,6 +51,8 @@ def run(job: Job, timer: Timer) -> None:
         bar.set_postfix({job.task.monitor: f"{rows[-1][job.task.monitor]:.4f}"})
     _sweep(job, loader, images, seed, timer)
     _panels(job, images, seed)
+    if not (job.folder / CALIBRATION).exists():
+        keep_calibration(job.folder.path, images)
     job.folder.finish("drift")
 
 

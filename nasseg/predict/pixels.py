@@ -1,4 +1,4 @@
-"""What a trained run says of the pixels of new images: labels, overlays, what age does to them."""
+"""Predict labels of pixels for image files, with overlays and the uncertainty over chips."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 from tqdm import tqdm
 
 from nasseg.config import RunConfig
-from nasseg.data.normalise import normalise
-from nasseg.data.pixels.native import whole_image
 from nasseg.data.read import SUFFIXES, read_image
 from nasseg.errors import ConfigError, DataError
 from nasseg.io import write_bytes
+from nasseg.network import LEAST_SIDE, Prediction, open_network
 from nasseg.records.folder import read_run_config
-from nasseg.runs.aged import AgedChips, check_chips, open_job
-from nasseg.tasks import TaskType, get_task
-from nasseg.tasks.inference import predict_whole
+from nasseg.tasks import get_task
 
 BLOCK = 64_000_000
 """Pixels of the images that are in work at a time, over which chips are compared."""
@@ -103,10 +98,8 @@ def predict(
         DataError: images cannot be read. The others are written first.
         ConfigError: a value is not allowed.
     """
-    check_chips(chips, chip_seed)
     config = read_run_config(run, device=device)
-    task = get_task(config.data.kind)
-    if task.per_image:
+    if get_task(config.data.kind).per_image:
         raise ConfigError(f"{run} classifies images; nasseg predict RUN IMAGES... --csv FILE")
     files = list_images(images)
     shared = {path.parent.resolve() for path in files} & {Path(out).resolve()}
@@ -115,25 +108,17 @@ def predict(
             f"out is {str(out)!r}, where the images are: results have their names; choose another "
             "folder"
         )
-    job = open_job(run, config, at, progress)
-    aged = None
-    if at is not None:
-        aged = AgedChips(job, at, first=chip_seed, count=chips, recalibrate=recalibrate)
+    network = open_network(
+        run, at, chips=chips, seed=chip_seed, recalibrate=recalibrate, device=device
+    )
     done: list[Predicted] = []
     problems: list[str] = []
     bar = tqdm(total=len(files), desc="predict", unit="image", disable=not progress)
     with bar:
         for block in _blocks(files, config, problems):
-            inputs = [(path, pixels, _shown(pixels, config)) for path, pixels in block]
-            found: list[tuple[Probability, Probability | None]]
-            if aged is None:
-                found = [
-                    (_probability(job.digital, x, p.shape[:2], task), None) for _, p, x in inputs
-                ]
-            else:
-                found = _by_chips(aged, inputs, task)
-            for (path, pixels, _), (probability, spread) in zip(inputs, found, strict=True):
-                done.append(_write(Path(out), path, pixels, probability, spread, task))
+            predictions = network.predict([pixels for _, pixels in block])
+            for (path, _), prediction in zip(block, predictions, strict=True):
+                done.append(_write(Path(out), path, prediction))
                 bar.update()
                 bar.set_postfix(nuclei=done[-1].instances)
     if problems:
@@ -152,8 +137,9 @@ def _blocks(
     for path in files:
         try:
             image = read_image(path, config.data.channels)
-            if min(image.shape[:2]) < 16:
-                raise DataError(f"is {image.shape[0]} x {image.shape[1]}; 16 x 16 is the least")
+            if min(image.shape[:2]) < LEAST_SIDE:
+                height, width = image.shape[:2]
+                raise DataError(f"is {height} x {width}; {LEAST_SIDE} x {LEAST_SIDE} is the least")
         except DataError as error:
             problems.append(f"{path}: {error}")
             continue
@@ -166,81 +152,22 @@ def _blocks(
         yield block
 
 
-def _shown(pixels: npt.NDArray[np.uint8], config: RunConfig) -> torch.Tensor:
-    """An image (H, W, C) as the network of the run is shown it: (1, C, h, w)."""
-    image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)))
-    if config.data.crop:
-        return whole_image(image)
-    size = (config.data.image_size, config.data.image_size)
-    small = torch.nn.functional.interpolate(image[None].float(), size, mode="nearest-exact")
-    return normalise(small.div_(255.0))
-
-
-@torch.no_grad()
-def _probability(
-    net: nn.Module, image: torch.Tensor, size: tuple[int, int], task: TaskType
-) -> Probability:
-    """(K, H, W) at the size of the original image."""
-    device = next(net.parameters()).device
-    logits = predict_whole(net.eval(), image.to(device))
-    if tuple(logits.shape[2:]) != tuple(size):
-        logits = torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
-    values: Probability = task.probability(logits)[0].cpu().numpy()
-    return values
-
-
-def _by_chips(
-    chips: AgedChips,
-    inputs: Sequence[tuple[Path, npt.NDArray[np.uint8], torch.Tensor]],
-    task: TaskType,
-) -> list[tuple[Probability, Probability | None]]:
-    """For each image the first chip's probabilities, and their deviation over all chips."""
-    shown: list[Probability] = []
-    sums: list[npt.NDArray[np.float64]] = []
-    squares: list[npt.NDArray[np.float64]] = []
-    for chip, net in chips:
-        for k, (_, pixels, image) in enumerate(inputs):
-            value = _probability(net, image, pixels.shape[:2], task)
-            inside = task.certainty(value)
-            if chip == chips.first:
-                shown.append(value)
-                sums.append(inside.astype(np.float64))
-                squares.append(inside.astype(np.float64) ** 2)
-            else:
-                sums[k] += inside
-                squares[k] += inside.astype(np.float64) ** 2
-    if chips.count == 1:
-        return [(value, None) for value in shown]
-    spreads = [
-        np.sqrt(np.maximum(s2 - s1**2 / chips.count, 0) / (chips.count - 1)).astype(np.float32)
-        for s1, s2 in zip(sums, squares, strict=True)
-    ]
-    return list(zip(shown, spreads, strict=True))
-
-
-def _write(
-    out: Path,
-    image: Path,
-    pixels: npt.NDArray[np.uint8],
-    probability: Probability,
-    spread: Probability | None,
-    task: TaskType,
-) -> Predicted:
+def _write(out: Path, image: Path, found: Prediction) -> Predicted:
     import tifffile
 
-    from nasseg.report import overlay_png, uncertainty_png
+    from nasseg.report import png, uncertainty_png
 
-    ids = task.decode(probability)
-    stem = image.stem
+    labels, stem = found.labels, image.stem
+    small = int(labels.max(initial=0)) < 2**16
     files = {
-        f"{stem}.tif": _tiff(tifffile, ids.astype(np.uint16) if int(ids.max()) < 2**16 else ids),
-        f"{stem}_overlay.png": overlay_png(pixels, ids),
+        f"{stem}.tif": _tiff(tifffile, labels.astype(np.uint16) if small else labels),
+        f"{stem}_overlay.png": png(found.overlay()),
     }
-    if spread is not None:
-        files[f"{stem}_uncertainty.tif"] = _tiff(tifffile, spread)
-        files[f"{stem}_uncertainty.png"] = uncertainty_png(pixels, spread)
+    if found.uncertainty is not None:
+        files[f"{stem}_uncertainty.tif"] = _tiff(tifffile, found.uncertainty)
+        files[f"{stem}_uncertainty.png"] = uncertainty_png(found.pixels, found.uncertainty)
     written = tuple(write_bytes(out / name, data) for name, data in files.items())
-    return Predicted(image, task.count(ids), written)
+    return Predicted(image, found.count, written)
 
 
 def _tiff(tifffile: Any, array: npt.NDArray[Any]) -> bytes:

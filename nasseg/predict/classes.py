@@ -1,4 +1,4 @@
-"""What a trained run says of new images as a whole: a class and its probability, as a CSV."""
+"""Predict a class for each image file, with its probability, into a CSV."""
 
 from __future__ import annotations
 
@@ -7,29 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from nasseg.config import DataConfig
-from nasseg.data.classes.dataset import ClassBatchLoader
-from nasseg.data.classes.preprocess import prepare
 from nasseg.data.read import read_image
 from nasseg.data.sources.class_base import IMAGE_SUFFIXES
 from nasseg.data.sources.class_table import list_csv_images
-from nasseg.errors import ConfigError, DataError, RunError
+from nasseg.errors import ConfigError, DataError
 from nasseg.io import write_csv
+from nasseg.network import AgedNetwork, Network, Prediction, open_network
 from nasseg.records.folder import read_run_config
-from nasseg.runs.aged import AgedChips, check_chips, open_job
-from nasseg.runs.job import Job
-from nasseg.tasks import TaskType, get_task
-from nasseg.tasks.class_metrics import Probabilities, predict_probabilities
+from nasseg.tasks import get_task
 
 
 @dataclass(frozen=True)
 class Classified:
-    """What was said of one image."""
+    """The classes of one image."""
 
     id: str
     label: str
@@ -75,39 +68,23 @@ def predict_classes(
         DataError: images cannot be read. The others are written first.
         ConfigError: a value is not allowed, or the run does not classify.
     """
-    check_chips(chips, chip_seed)
     config = read_run_config(run, device=device)
     if not get_task(config.data.kind).per_image:
         raise ConfigError(f"{run} is of {config.data.task}; it classifies no images")
-    job = open_job(run, config, at, progress)
+    network = open_network(
+        run, at, chips=chips, seed=chip_seed, recalibrate=recalibrate, device=device
+    )
+    if isinstance(network, AgedNetwork):
+        network.progress = progress
     for source in sources:
         if Path(source).resolve() == Path(csv).resolve():
             raise ConfigError(f"csv is {str(csv)!r}, which lists the images; choose another file")
     ids, paths = list_images(sources, config.data.path_column)
-    kept, images, problems = _read(ids, paths, config.data, progress)
+    kept, images, problems = _read(ids, paths, network, progress)
     if not kept:
         raise DataError("none of the images can be used:\n  " + "\n  ".join(problems))
-    classes, multilabel = _classes(job)
-    loader = ClassBatchLoader(
-        images,
-        torch.zeros(len(kept), dtype=torch.int64),
-        np.arange(len(kept)),
-        config.train.batch_size,
-        classes=len(classes),
-    )
-
-    def ask(net: Any) -> Probabilities:
-        flips = config.train.tta if tta is None else tta
-        return predict_probabilities(net.eval(), loader, multilabel=multilabel, tta=flips)[0]
-
-    if at is None:
-        answers = [ask(job.digital)]
-    else:
-        found = AgedChips(job, at, first=chip_seed, count=chips, recalibrate=recalibrate)
-        bar = tqdm(found, total=chips, desc="predict", unit="chip", disable=not progress)
-        answers = [ask(net) for _, net in bar]
-    task = get_task(config.data.kind).of_run({"multilabel": multilabel})
-    done = _classified(kept, np.stack(answers), classes, task)
+    predictions = network.predict_prepared(images, tta=tta)
+    done = [_classified(name, entry) for name, entry in zip(kept, predictions, strict=True)]
     write_csv(Path(csv), [_row(entry) for entry in done])
     if problems:
         raise DataError(
@@ -115,13 +92,6 @@ def predict_classes(
             + "\n  ".join(problems)
         )
     return done
-
-
-def _classes(job: Job) -> tuple[tuple[str, ...], bool]:
-    best = job.best
-    if best.classes is None or best.multilabel is None:
-        raise RunError(f"{job.folder / 'best.json'} does not name the classes")
-    return best.classes, best.multilabel
 
 
 def list_images(
@@ -161,42 +131,30 @@ def list_images(
 
 
 def _read(
-    ids: Sequence[str], paths: Sequence[Path], config: DataConfig, progress: bool
+    ids: Sequence[str], paths: Sequence[Path], network: Network | AgedNetwork, progress: bool
 ) -> tuple[list[str], torch.Tensor, list[str]]:
     """Ids and images (n, C, S, S) that can be used, and what is wrong with the others."""
     kept, images, problems = [], [], []
     pairs = list(zip(ids, paths, strict=True))
     for name, path in tqdm(pairs, desc="read", unit="image", disable=not progress):
         try:
-            images.append(prepare(read_image(path, config.channels)[None], config)[0])
+            images.append(network.prepare(read_image(path, network.config.data.channels)))
             kept.append(name)
         except DataError as error:
             problems.append(f"{path}: {error}")
     return kept, torch.stack(images) if images else torch.empty(0), problems
 
 
-def _classified(
-    ids: Sequence[str],
-    answers: npt.NDArray[np.float64],
-    classes: Sequence[str],
-    task: TaskType,
-) -> list[Classified]:
-    """What the first chip says, and how far the others (chips, N, K) differ."""
-    said = answers[0]
-    spread = answers.std(axis=0, ddof=1) if len(answers) > 1 else None
-    top, chosen = said.argmax(1), task.decode(said)
-    done = []
-    for row, name in enumerate(ids):
-        picked = np.flatnonzero(chosen[row]) if chosen.ndim == 2 else [chosen[row]]
-        done.append(
-            Classified(
-                id=name,
-                label=";".join(classes[int(k)] for k in picked),
-                probabilities={c: float(p) for c, p in zip(classes, said[row], strict=True)},
-                uncertainty=None if spread is None else float(spread[row, top[row]]),
-            )
-        )
-    return done
+def _classified(name: str, found: Prediction) -> Classified:
+    return Classified(
+        id=name,
+        label=";".join(found.names),
+        probabilities={
+            label: float(value)
+            for label, value in zip(found.classes, found.probability, strict=True)
+        },
+        uncertainty=None if found.uncertainty is None else float(found.uncertainty),
+    )
 
 
 def _row(entry: Classified) -> dict[str, Any]:

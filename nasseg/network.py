@@ -1,0 +1,529 @@
+"""A trained network: image arrays in, labels out; digital, or on chips of any age.
+
+:func:`nasseg.load` opens one; the commands that predict and evaluate are callers of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from nasseg.analog import Coverage
+from nasseg.config import RunConfig
+from nasseg.data import Data, Side, load_labelled
+from nasseg.data.classes.dataset import ClassBatchLoader
+from nasseg.data.classes.preprocess import prepare
+from nasseg.data.normalise import normalise
+from nasseg.data.pixels.native import whole_image
+from nasseg.data.read import as_pixels
+from nasseg.errors import ConfigError, DataError, RunError
+from nasseg.io import read_object
+from nasseg.records.best import Best
+from nasseg.records.folder import read_run_config
+from nasseg.runs.aged import AgedChips, check_chips, open_job
+from nasseg.runs.scoring import Evaluation, score
+from nasseg.tasks import TaskType, get_task
+from nasseg.tasks.class_metrics import predict_probabilities
+from nasseg.tasks.inference import predict_whole
+from nasseg.text import parse_time
+
+if TYPE_CHECKING:
+    from nasseg.data import Arrays
+    from nasseg.evaluators import Estimate
+    from nasseg.runs.job import Job
+
+__all__ = ["AgedNetwork", "Network", "Prediction", "load"]
+
+Array = npt.NDArray[Any]
+Pixels = npt.NDArray[np.uint8]
+
+LEAST_SIDE = 16
+"""Smallest height and width of an image in pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Labels of one image, and the probabilities that they are decoded from."""
+
+    labels: Array
+    """Of pixels: integers (H, W), 0 for the background: numbers of instances, of classes where the
+    network learned these, or 1 for the foreground. Of whole images: the number of the class, of
+    shape (), or 0 and 1 (K,) where an image may have several."""
+    probability: npt.NDArray[np.floating[Any]]
+    """(K, H, W), or (K,) of a whole image; one channel for each of ``classes`` where there are
+    any."""
+    classes: tuple[str, ...]
+    """Names of the classes; empty where a network tells one foreground from the background."""
+    task: str
+    """Name of the task."""
+    count: int
+    """Number of instances; of classes of pixels, of connected parts; of a whole image, of its
+    classes."""
+    uncertainty: npt.NDArray[np.floating[Any]] | None = None
+    """Standard deviation over chips of the probability of foreground (H, W), or of the label, of
+    shape (); None for the digital network and for a single chip."""
+    pixels: Pixels = field(repr=False, default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
+    """The image as it was read: uint8 (H, W, C)."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes that a whole image has; empty for labels of pixels."""
+        if self.probability.ndim != 1:
+            return ()
+        numbers = np.flatnonzero(self.labels) if self.labels.ndim else [int(self.labels)]
+        return tuple(self.classes[int(number)] for number in numbers)
+
+    def overlay(self) -> Pixels:
+        """Draw the labels onto the image.
+
+        Returns:
+            uint8 (H, W, 3): every instance, or part of a class, is outlined; a whole image has a
+            line with its class below.
+        """
+        from nasseg.report import captioned, outlined
+
+        if self.probability.ndim == 1:
+            best = float(self.probability.max())
+            return captioned(self.pixels, f"{', '.join(self.names) or 'none'} ({best:.0%})")
+        return outlined(self.pixels, self.labels)
+
+
+class _Predictor:
+    """Prediction with one or several networks of the same run."""
+
+    at: float | None = None
+    """Seconds after programming; None: the digital network."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    @property
+    def config(self) -> RunConfig:
+        """Settings of the run."""
+        return self._job.config
+
+    @cached_property
+    def task(self) -> TaskType:
+        """What the network has learned."""
+        return get_task(self.config.data.kind).of_run(self._best.to_dict())
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the network's outputs; empty where it has none."""
+        names = self._best.classes or ()
+        if self.task.channels is None and not names:
+            raise RunError(f"{self._job.folder / 'best.json'} does not name the classes")
+        return names
+
+    @property
+    def monitor(self) -> str:
+        """Metric that the run is scored by."""
+        return self._best.monitor or self.task.monitor
+
+    @property
+    def _best(self) -> Best:
+        return self._job.best
+
+    def _networks(self) -> Iterator[nn.Module]:
+        """The networks whose answers are combined, the one that is shown first."""
+        raise NotImplementedError
+
+    @overload
+    def predict(self, image: Array, *, tta: bool | None = None) -> Prediction: ...
+    @overload
+    def predict(self, image: Sequence[Array], *, tta: bool | None = None) -> list[Prediction]: ...
+    def predict(
+        self, image: Array | Sequence[Array], *, tta: bool | None = None
+    ) -> Prediction | list[Prediction]:
+        """Predict labels of one image or of several.
+
+        Args:
+            image: (H, W) or (H, W, C) of uint8, uint16 or float, or a list of such arrays; other
+                types than uint8 are stretched from their 0.1 to their 99.9 percentile, as image
+                files are. Large images are cut into overlapping windows.
+            tta: classification: average over mirror images; None: as in the run.
+
+        Returns:
+            One prediction, or a list of as many as there are images.
+
+        Raises:
+            DataError: an image has another shape or type, is smaller than 16 x 16 pixels, or
+                holds values that are not finite.
+            RunError: the run has no network of this kind yet.
+        """
+        if isinstance(image, np.ndarray):
+            return self._predict([image], tta)[0]
+        return self._predict(list(image), tta)
+
+    def evaluate(
+        self,
+        data: str | Path | Arrays | None = None,
+        *,
+        split: Side | None = None,
+        tta: bool | None = None,
+        on_scores: Callable[[dict[str, float]], object] | None = None,
+    ) -> Evaluation:
+        """Score the network on labelled images.
+
+        Args:
+            data: folder or file as ``data.path`` takes it, or ``(images, labels)`` arrays, all of
+                which are scored; None: the images of the run.
+            split: of the run's images: ``val`` or ``test``; None: the one that its results are of.
+            tta: classification: average over mirror images; None: as in the run.
+            on_scores: called with the metrics of each network, one after another.
+
+        Returns:
+            Metrics with mean, deviation and 5th percentile over chips; ``found["dice"]`` is the
+            mean of one.
+
+        Raises:
+            DataError: the images cannot be used.
+            RunError: the images of the run have changed.
+            ConfigError: there is no such split.
+        """
+        own = self._job.data if data is None else self._load(data)
+        return score(
+            self._networks(),
+            own,
+            self.config.train,
+            side=split,
+            at=self.at,
+            tta=tta,
+            on_scores=on_scores,
+        )
+
+    def _load(self, data: str | Path | Arrays) -> Data:
+        return load_labelled(data, self.config.data, self.classes)
+
+    def _predict(self, images: Sequence[Array], tta: bool | None) -> list[Prediction]:
+        pixels = [self._as_pixels(image, index) for index, image in enumerate(images)]
+        if not pixels:
+            return []
+        return self._classify(pixels, tta) if self.task.per_image else self._segment(pixels)
+
+    def _as_pixels(self, image: Array, index: int) -> Pixels:
+        """One image as uint8 (H, W, C)."""
+        try:
+            pixels = as_pixels(np.asarray(image), self.config.data.channels)
+            if min(pixels.shape[:2]) < LEAST_SIDE and not self.task.per_image:
+                raise DataError(
+                    f"is {pixels.shape[0]} x {pixels.shape[1]}; {LEAST_SIDE} x {LEAST_SIDE} is the "
+                    "least"
+                )
+        except DataError as error:
+            raise DataError(f"image {index}: {error}") from None
+        return pixels
+
+    # --- labels of pixels ---------------------------------------------------------------------
+
+    def _segment(self, pixels: Sequence[Pixels]) -> list[Prediction]:
+        inputs = [self._network_input(image) for image in pixels]
+        shown: list[npt.NDArray[np.float32]] = []
+        spread = _Spread()
+        # Networks outside, images inside: a chip is programmed once for all of them.
+        for number, net in enumerate(self._networks()):
+            for row, image in enumerate(inputs):
+                value = self._probability(net, image, pixels[row].shape[:2])
+                spread.add(row, self.task.certainty(value))
+                if number == 0:
+                    shown.append(value)
+        return [
+            self._decoded(image, value, uncertainty)
+            for image, value, uncertainty in zip(
+                pixels, shown, spread.deviations(len(inputs)), strict=True
+            )
+        ]
+
+    def _network_input(self, pixels: Pixels) -> torch.Tensor:
+        """An image (H, W, C) as the network takes it: float32 (1, C, h, w)."""
+        image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)))
+        if self.config.data.crop:
+            return whole_image(image)
+        size = (self.config.data.image_size,) * 2
+        small = nn.functional.interpolate(image[None].float(), size, mode="nearest-exact")
+        return normalise(small.div_(255.0))
+
+    @torch.no_grad()
+    def _probability(
+        self, net: nn.Module, image: torch.Tensor, size: tuple[int, ...]
+    ) -> npt.NDArray[np.float32]:
+        """(K, H, W) at the size of the original image."""
+        logits = predict_whole(net.eval(), image.to(next(net.parameters()).device))
+        if tuple(logits.shape[2:]) != tuple(size):
+            logits = nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+        values: npt.NDArray[np.float32] = self.task.probability(logits)[0].cpu().numpy()
+        return values
+
+    def _decoded(
+        self,
+        pixels: Pixels,
+        probability: npt.NDArray[np.float32],
+        uncertainty: npt.NDArray[np.float32] | None,
+    ) -> Prediction:
+        labels = self.task.decode(probability)
+        return Prediction(
+            labels=labels,
+            probability=probability,
+            classes=self.classes,
+            task=self.task.name,
+            count=self.task.count(labels),
+            uncertainty=uncertainty,
+            pixels=pixels,
+        )
+
+    # --- classes of whole images --------------------------------------------------------------
+
+    def _classify(self, pixels: Sequence[Pixels], tta: bool | None) -> list[Prediction]:
+        found = self.predict_prepared(
+            torch.stack([self.prepare(image) for image in pixels]), tta=tta
+        )
+        return [
+            dataclasses.replace(prediction, pixels=image)
+            for prediction, image in zip(found, pixels, strict=True)
+        ]
+
+    def prepare(self, pixels: Pixels) -> torch.Tensor:
+        """Crop and resize an image of uint8 (H, W, C) for classification: uint8 (C, S, S).
+
+        Raises:
+            DataError: it is smaller than ``data.centre_crop``.
+        """
+        return prepare(pixels[None], self.config.data)[0]
+
+    def predict_prepared(
+        self, images: torch.Tensor, *, tta: bool | None = None
+    ) -> list[Prediction]:
+        """Classify images that :meth:`prepare` has made small, so that many fit into memory.
+
+        Args:
+            images: uint8 (N, C, S, S).
+            tta: average over mirror images; None: as in the run.
+        """
+        loader = ClassBatchLoader(
+            images,
+            torch.zeros(len(images), dtype=torch.int64),
+            np.arange(len(images)),
+            self.config.train.batch_size,
+            classes=len(self.classes),
+        )
+        mirrored = self.config.train.tta if tta is None else tta
+        several = bool(self._best.multilabel)
+        answers = np.stack(
+            [
+                predict_probabilities(net.eval(), loader, multilabel=several, tta=mirrored)[0]
+                for net in self._networks()
+            ]
+        )
+        shown = answers[0]
+        labels = self.task.decode(shown)
+        spread = answers.std(axis=0, ddof=1) if len(answers) > 1 else None
+        return [
+            Prediction(
+                labels=labels[row],
+                probability=shown[row],
+                classes=self.classes,
+                task=self.task.name,
+                count=int(np.count_nonzero(labels[row])) if several else 1,
+                uncertainty=None
+                if spread is None
+                else np.asarray(spread[row, shown[row].argmax()]),
+            )
+            for row in range(len(images))
+        ]
+
+
+class _Spread:
+    """Standard deviation over networks of a map for each image, from running sums."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, npt.NDArray[np.float64]] = {}
+        self._squares: dict[int, npt.NDArray[np.float64]] = {}
+        self._counts: dict[int, int] = {}
+
+    def add(self, row: int, value: Array) -> None:
+        """Add what one network gives for an image."""
+        exact = value.astype(np.float64)
+        if row not in self._sums:
+            self._sums[row], self._squares[row], self._counts[row] = exact, exact**2, 1
+        else:
+            self._sums[row] += value
+            self._squares[row] += exact**2
+            self._counts[row] += 1
+
+    def deviations(self, images: int) -> list[npt.NDArray[np.float32] | None]:
+        """Sample deviation for each image; None after a single network."""
+        found: list[npt.NDArray[np.float32] | None] = []
+        for row in range(images):
+            n, total, squares = self._counts[row], self._sums[row], self._squares[row]
+            spread = np.maximum(squares - total**2 / n, 0) / max(1, n - 1)
+            found.append(np.sqrt(spread).astype(np.float32) if n > 1 else None)
+        return found
+
+
+class Network(_Predictor):
+    """A trained network of a run folder: arrays in, arrays out.
+
+    Made by :func:`nasseg.load`; weights are read when they are first needed.
+
+    Example:
+        >>> net = nasseg.load("runs/nuclei")            # doctest: +SKIP
+        >>> net.predict(image).labels                   # doctest: +SKIP
+        >>> net.age("1 year").predict(image).uncertainty  # doctest: +SKIP
+    """
+
+    def __repr__(self) -> str:
+        best = self._best
+        return f"Network({str(self.folder)!r}: {best.space}/{best.arch_id}, {self.task.name})"
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self._job.folder.path
+
+    @property
+    def module(self) -> nn.Module:
+        """The digital network, in evaluation mode; images (B, C, H, W) to logits (B, K, ...)."""
+        return self._job.digital
+
+    @property
+    def arch(self) -> dict[str, Any]:
+        """The architecture."""
+        return self._best.require_arch()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Content of ``summary.json``: scores of the digital and the aged network."""
+        return _record(self.folder / "summary.json", "nasseg report")
+
+    @property
+    def coverage(self) -> Coverage:
+        """Layers on analog tiles and digital ones, with their weights and MACs.
+
+        Raises:
+            RunError: the run has no analog network yet.
+        """
+        return Coverage.from_dict(_record(self.folder / "coverage.json", "nasseg analog"))
+
+    def _networks(self) -> Iterator[nn.Module]:
+        yield self.module
+
+    def age(
+        self, age: str | float, *, chips: int = 8, seed: int = 0, recalibrate: bool = True
+    ) -> AgedNetwork:
+        """The same network on programmed chips of that age.
+
+        Args:
+            age: time after programming: ``"1 day"``, ``"30 days"``, ``"1 year"``, or seconds.
+            chips: number of chips; predictions show the first, their uncertainty is over all.
+            seed: number of the first chip, as in ``drift.csv``.
+            recalibrate: re-estimate BatchNorm statistics on each drifted chip, with the run's
+                training images or, where these are not at hand, those that the folder keeps.
+
+        Raises:
+            ConfigError: a value is not allowed.
+            RunError: the run has no analog network yet.
+        """
+        check_chips(chips, seed)
+        at = parse_time(age if isinstance(age, str) else repr(float(age)), "age")
+        return AgedNetwork(self._job, at, chips=chips, seed=seed, recalibrate=recalibrate)
+
+    def cost(self, chip: str = "hermes", size: int | tuple[int, int] = 256) -> Estimate:
+        """Estimate energy and time of one image on a crossbar chip.
+
+        Args:
+            chip: name of a chip, or a YAML file (``nasseg cost --help`` lists the names).
+            size: height and width of the image in pixels.
+
+        Returns:
+            Arrays of one element: ``energy_uj``, ``latency_us``, ``tiles``, ``macs``, ...
+
+        Raises:
+            ConfigError: no such chip, or a size below 16.
+        """
+        from nasseg.evaluators import CostEvaluator, Hardware
+
+        sides = (size, size) if isinstance(size, int) else size
+        if min(sides) < LEAST_SIDE:
+            raise ConfigError(f"size is {size!r}; allowed: {LEAST_SIDE} or more pixels")
+        return CostEvaluator(
+            self._job.space,
+            in_channels=self.config.data.channels,
+            out_channels=self._job.out_channels,
+            hardware=Hardware.load(chip),
+            input_size=sides,
+        ).estimate([self.arch])
+
+
+class AgedNetwork(_Predictor):
+    """A network on programmed chips of one age; made by :meth:`Network.age`."""
+
+    def __init__(
+        self, job: Job, at: float, *, chips: int, seed: int, recalibrate: bool = True
+    ) -> None:
+        super().__init__(job)
+        self.at = at
+        self.progress = False
+        """True: show a bar over the chips."""
+        self.chips = chips
+        self.seed = seed
+        self._chips = AgedChips(job, at, first=seed, count=chips, recalibrate=recalibrate)
+
+    def _networks(self) -> Iterator[nn.Module]:
+        bar = tqdm(
+            self._chips, total=self.chips, desc="chips", unit="chip", disable=not self.progress
+        )
+        for _, net in bar:
+            yield net
+
+
+def load(run: str | Path, *, device: str = "auto") -> Network:
+    """Open the trained network of a run folder.
+
+    Args:
+        run: run folder.
+        device: ``auto``, ``cpu``, ``cuda``, or ``cuda:1`` of several.
+
+    Raises:
+        RunError: the folder holds no trained run.
+        ConfigError: the device is not there, or the run used a plug-in that is not installed.
+    """
+    return Network(open_job(run, read_run_config(run, device=device), None, False))
+
+
+def open_network(
+    run: str | Path,
+    at: float | None,
+    *,
+    chips: int = 8,
+    seed: int = 0,
+    recalibrate: bool = True,
+    device: str = "auto",
+) -> Network | AgedNetwork:
+    """Open the network of a run folder: digital without ``at``, else on chips of that age.
+
+    Arguments and errors are those of :func:`load` and :meth:`Network.age`.
+    """
+    check_chips(chips, seed)
+    job = open_job(run, read_run_config(run, device=device), at, False)
+    if at is None:
+        return Network(job)
+    return AgedNetwork(job, at, chips=chips, seed=seed, recalibrate=recalibrate)
+
+
+def _record(path: Path, command: str) -> dict[str, Any]:
+    try:
+        return read_object(path)
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing; `{command} --out {path.parent}` makes it") from None
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None

@@ -1,0 +1,288 @@
+"""A trained network in three lines: arrays in, labels out, digital or on aged chips."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import nasseg
+from nasseg.cli import main
+from nasseg.errors import ConfigError, DataError, RunError
+
+OLDER = Path(__file__).parent / "older"
+SMALL = {
+    "train.epochs": 2,
+    "train.batch_size": 8,
+    "train.eval_every": 2,
+    "analog.epochs": 1,
+    "analog.statistics_chips": 1,
+    "drift.times": (1.0, 86_400.0),
+    "drift.sweep_chips": 0,
+    "chips": 2,
+    "threads": 1,
+}
+ARCH = json.loads((OLDER / "finished" / "best.json").read_text())["arch"]
+
+
+def read(name: str) -> np.ndarray:
+    """Return one of the example images, uint8 (H, W, 3)."""
+    return np.asarray(Image.open(OLDER / "images" / name).convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Copies of finished runs: of resized nuclei, of instances, of classes of images."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("finished", "instances", "classification"):
+        shutil.copytree(OLDER / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def arch(tmp_path) -> str:
+    path = tmp_path / "arch.json"
+    path.write_text(json.dumps(ARCH))
+    return str(path)
+
+
+def nuclei(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return images (N, 32, 32) with bright squares, and their instance labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((count, 32, 32), dtype=np.int32)
+    for label in labels:
+        for number in range(1, 4):
+            top, left = rng.integers(0, 24, 2)
+            label[top : top + 7, left : left + 7] = number
+    images = np.where(labels > 0, 180, 40) + rng.integers(0, 30, labels.shape)
+    return images.astype(np.uint8), labels
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import nasseg, sys; print(sorted({'torch', 'numpy', 'monai'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+    assert callable(nasseg.load)
+    with pytest.raises(AttributeError):
+        _ = nasseg.nothing
+
+
+@pytest.mark.parametrize("name", ["finished", "instances"])
+def test_pixels_are_labelled_as_the_command_labels_them(runs, tmp_path, name):
+    image = read("nuclei.png")
+    net = nasseg.load(runs / name)
+    found = net.predict(image)
+    assert found.labels.shape == image.shape[:2]
+    assert found.probability.shape[1:] == image.shape[:2]
+    assert found.count == found.labels.max()
+    assert found.uncertainty is None
+    assert found.overlay().shape == image.shape
+    out = tmp_path / "out"
+    file = str(OLDER / "images" / "nuclei.png")
+    assert main(["predict", str(runs / name), file, "--out", str(out), "--quiet"]) == 0
+    assert np.array_equal(tifffile.imread(out / "nuclei.tif"), found.labels)
+    aged = net.age("1 day", chips=2)
+    first = aged.predict(image)
+    words = ["predict", str(runs / name), file, "--out", str(out), "--quiet"]
+    assert main([*words, "--at", "1day", "--chips", "2"]) == 0
+    assert np.array_equal(tifffile.imread(out / "nuclei.tif"), first.labels)
+    assert np.array_equal(tifffile.imread(out / "nuclei_uncertainty.tif"), first.uncertainty)
+    # Nothing that a prediction draws is left over for the next one.
+    again = aged.predict(image)
+    assert np.array_equal(first.probability, again.probability)
+    assert np.array_equal(first.uncertainty, again.uncertainty)
+
+
+def test_a_whole_image_gets_a_class(runs, tmp_path):
+    image = read("cell.png")
+    net = nasseg.load(runs / "classification")
+    found = net.predict(image)
+    assert found.classes == ("eosinophil", "lymphocyte", "monocyte", "neutrophil")
+    assert found.probability.sum() == pytest.approx(1)
+    assert found.names == (found.classes[int(found.labels)],)
+    assert found.overlay().ndim == 3
+    aged = net.age("1 year", chips=2).predict([image, image])
+    assert [float(entry.uncertainty) >= 0 for entry in aged] == [True, True]
+    table = tmp_path / "classes.csv"
+    words = ["predict", str(runs / "classification"), str(OLDER / "images" / "cell.png")]
+    assert main([*words, "--csv", str(table), "--quiet"]) == 0
+    row = dict(zip(*(line.split(",") for line in table.read_text().splitlines()), strict=True))
+    assert row["label"] == found.names[0]
+    assert float(row["p_monocyte"]) == pytest.approx(found.probability[2], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["finished", "instances"])
+def test_kinds_of_arrays_are_taken(runs, name):
+    net = nasseg.load(runs / name)
+    image = read("nuclei.png")
+    colour = net.predict(image)
+    same = [image[..., :1], image[..., 0]]
+    grey = net.predict(same)
+    assert np.array_equal(grey[0].labels, grey[1].labels)
+    deep = net.predict(image[..., 0].astype(np.uint16) * 200)
+    real = net.predict(image[..., 0].astype(np.float32) / 255)
+    assert np.array_equal(deep.labels, real.labels)
+    with_alpha = np.concatenate([image, np.full_like(image[..., :1], 255)], axis=2)
+    assert np.array_equal(net.predict(with_alpha).labels, colour.labels)
+    assert net.predict([]) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((3, 40, 40, 3), np.uint8), r"image 0: has shape \(3, 40, 40, 3\)"),
+        (np.zeros((8, 40), np.uint8), "image 0: is 8 x 40; 16 x 16 is the least"),
+        (np.full((40, 40), np.nan), "image 0: holds values that are not finite"),
+        (np.zeros((40, 40), complex), "image 0: holds complex128 values"),
+        (np.zeros((0, 40), np.uint8), "image 0: has no pixels"),
+    ],
+)
+def test_other_arrays_are_refused(runs, image, message):
+    with pytest.raises(DataError, match=message):
+        nasseg.load(runs / "finished").predict(image)
+
+
+def test_a_network_tells_what_it_is(runs):
+    net = nasseg.load(runs / "instances")
+    assert net.arch == ARCH
+    assert net.task.name == "instances"
+    assert net.summary["digital"].keys() >= {"dice", "ap50"}
+    assert net.coverage.mac_fraction == 1.0
+    assert "unet/" in repr(net)
+    assert sum(p.numel() for p in net.module.parameters()) == net.summary["params"]
+    cost = net.cost("hermes", 64)
+    assert cost.energy_uj.shape == (1,)
+    assert net.cost("hermes", 128).energy_uj[0] > cost.energy_uj[0]
+    with pytest.raises(ConfigError, match="size is 8"):
+        net.cost("hermes", 8)
+
+
+def test_ages_and_chips_are_checked(runs):
+    net = nasseg.load(runs / "finished")
+    with pytest.raises(ConfigError, match="age is 'soon'"):
+        net.age("soon")
+    with pytest.raises(ConfigError, match=r"age is '-1\.0'"):
+        net.age(-1.0)
+    with pytest.raises(ConfigError, match="chips is 0"):
+        net.age("1 day", chips=0)
+    with pytest.raises(RunError, match="no run folder"):
+        nasseg.load(runs / "nowhere")
+
+
+def test_a_network_is_scored_on_its_own_and_on_other_images(runs, tmp_path):
+    net = nasseg.load(runs / "finished")
+    own = net.evaluate()
+    assert own["dice"] == pytest.approx(net.summary["digital"]["dice"])
+    images, labels = nuclei(3)
+    other = net.evaluate((images, labels))
+    assert other.images == 3
+    assert 0 <= other["dice"] <= 1
+    for name, arrays in (("images", images), ("labels", labels.astype(np.uint8))):
+        (tmp_path / name).mkdir()
+        for row, array in enumerate(arrays):
+            Image.fromarray(array).save(tmp_path / name / f"{row}.png")
+    assert net.evaluate(tmp_path).metrics == other.metrics
+    aged = net.age("30 days", chips=2).evaluate((images, labels))
+    assert aged.chips == 2
+    assert aged.metrics["dice"]["std"] >= 0
+
+
+def test_a_classifier_is_scored_on_arrays_of_its_classes(runs):
+    net = nasseg.load(runs / "classification")
+    images = np.stack([read("cell.png")] * 3)
+    found = net.evaluate((images, np.array(["monocyte", "neutrophil", "monocyte"])))
+    assert found.images == 3
+    assert [entry["images"] for entry in found.classes] == [0, 0, 2, 1]
+    with pytest.raises(DataError, match="class 'basophil', which the network does not know"):
+        net.evaluate((images, np.array(["monocyte", "basophil", "monocyte"])))
+
+
+def test_a_folder_copied_without_its_images_still_ages(tmp_path, arch):
+    images, labels = nuclei(12)
+    for name, arrays in (("images", images), ("labels", labels.astype(np.uint8))):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for row, array in enumerate(arrays):
+            Image.fromarray(array).save(tmp_path / "data" / name / f"{row}.png")
+    run = nasseg.run(
+        tmp_path / "data",
+        out=tmp_path / "run",
+        arch=arch,
+        progress=False,
+        **{**SMALL, "data.image_size": 32},
+    )
+    assert set(run.drift["time_s"]) == {1.0, 86_400.0}
+    assert run.report is not None
+    with_data = nasseg.load(run.folder).age("1 year", chips=2).predict(images[0])
+    shutil.copytree(run.folder, tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "data")
+    without = nasseg.load(tmp_path / "elsewhere").age("1 year", chips=2).predict(images[0])
+    assert np.abs(with_data.probability - without.probability).mean() < 0.1
+    (tmp_path / "elsewhere" / "calibration.safetensors").unlink()
+    with pytest.raises(RunError, match="chips are recalibrated with, cannot be used"):
+        nasseg.load(tmp_path / "elsewhere").age("1 year")
+    alone = nasseg.load(tmp_path / "elsewhere").age("1 year", chips=1, recalibrate=False)
+    assert alone.predict(images[0]).labels.shape == (32, 32)
+
+
+def test_a_run_on_arrays_is_continued_and_refuses_others(tmp_path, arch):
+    data = nuclei(12)
+
+    def run(arrays, stages=None, **changes):
+        settings = {**SMALL, "arch": arch, "data.image_size": 32, **changes}
+        return nasseg.run(arrays, out=tmp_path / "run", stages=stages, progress=False, **settings)
+
+    first = run(data, stages=("search", "train"))
+    assert "analog" not in first.summary
+    whole = run(data)
+    assert whole.summary["digital"] == first.summary["digital"]
+    assert whole.network().predict(data[0][0]).labels.shape == (32, 32)
+    other = (data[0] + 1, data[1])
+    with pytest.raises(RunError, match="images have changed"):
+        run(other, chips=3)
+    with pytest.raises(RunError, match=r"data\.source: 'arrays' -> 'auto'"):
+        run(None, **{"data.source": "auto"})
+    with pytest.raises(RunError, match=r"train\.lr"):
+        run(data, **{"train.lr": 1e-4})
+    # Another process has no arrays: it ages with what the folder keeps.
+    assert nasseg.load(tmp_path / "run").age("1 day", chips=1).predict(data[0][0]).count >= 0
+    assert main(["drift", "--out", str(tmp_path / "run"), "--drift.chips", "4", "--quiet"]) == 1
+
+
+def test_splits_of_arrays_are_kept(tmp_path, arch):
+    splits = {"train": nuclei(8, 0), "val": nuclei(4, 1)}
+    run = nasseg.run(
+        splits,
+        out=tmp_path / "run",
+        stages=("search", "train"),
+        progress=False,
+        **{**SMALL, "arch": arch, "data.image_size": 32},
+    )
+    assert run.summary["images"] == {"train": 8, "val": 4}
+
+
+def test_settings_are_named_as_on_the_command_line(tmp_path, arch):
+    with pytest.raises(ConfigError, match=r"no setting 'train.epoch'; did you mean train.epochs"):
+        nasseg.run(out=tmp_path / "run", train={"epoch": 3})
+    with pytest.raises(ConfigError, match=r"train\.epochs is 0"):
+        nasseg.run(out=tmp_path / "run", train={"epochs": 0})
+    with pytest.raises(ConfigError, match=r"analog\.spec\.adc_bits is 1"):
+        nasseg.run(out=tmp_path / "run", **{"analog.spec.adc_bits": 1})
+    run = nasseg.run(
+        {"image_size": 16, "synthetic_train": 8, "synthetic_val": 4},
+        out=tmp_path / "run",
+        arch=arch,
+        stages=("search",),
+        progress=False,
+        train={"epochs": 2},
+    )
+    assert run.config.data.image_size == 16
+    assert run.config.train.epochs == 2
+    with pytest.raises(RunError, match="is missing"):
+        run.network()
