@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,35 @@ def images() -> dict[str, Any]:
     }
 
 
+def trained() -> dict[str, Any]:
+    """Copy a finished run to runs/demo; open it, with an image and labelled images beside it."""
+    import nasseg
+
+    shutil.copytree(ROOT / "tests" / "runs" / "older" / "finished", "runs/demo")
+    net = nasseg.load("runs/demo")
+    rng = np.random.default_rng(0)
+    labels = np.zeros((8, 32, 32), dtype=np.int32)
+    for label in labels:
+        top, left = rng.integers(0, 16, 2)
+        label[top : top + 14, left : left + 12] = 1
+    shades = rng.integers(20, 90, (8, 1, 1))
+    images = np.where(labels > 0, 200, shades) + rng.integers(0, 40, labels.shape)
+    return {
+        "nasseg": nasseg,
+        "net": net,
+        "aged": net.age("1 year", chips=2),
+        "image": images[0].astype(np.uint8),
+        "images": images.astype(np.uint8),
+        "labels": labels,
+    }
+
+
 GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     "docs/hardware.md": population,
     "docs/measured_study.md": study,
     "docs/data.md": images,
+    "docs/python.md": trained,
+    "README.md": trained,
 }
 """Names that a page's text, not its snippets, speaks of."""
 
