@@ -1,10 +1,11 @@
-"""A plain MONAI U-Net trained as a run trains its network: the figure to hold against.
+"""A plain MONAI U-Net trained as a run trains its network, to compare the run with.
 
-    python scripts/baseline.py --like runs/native0 --out docs/results/dsb_native/baseline0.json
+    python scripts/baseline.py --like runs/nuc0 --out runs/baseline0.json
 
 Takes data, budget and seed from the run folder, makes a ``monai.networks.nets.UNet`` with about as
 many parameters as the run's network, trains it with the same loop, and evaluates it on the same
-images.
+images. The files are the ``baseline*.json`` of ``docs/results/dsb_native``, and the second row of
+its first table.
 """
 
 from __future__ import annotations

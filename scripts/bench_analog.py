@@ -1,14 +1,15 @@
 #!/usr/bin/env python
-"""What simulating analog hardware costs, as ratios to the digital network.
+"""Cost of simulating analog hardware, as ratios to the digital network.
 
     python scripts/bench_analog.py --json docs/results/bench_analog/table.json
-    python scripts/bench_analog.py --drift --data ../shared/data/dsb2018
+    python scripts/bench_analog.py --drift --networks "0.1 M" --data DSB2018 \\
+        --json docs/results/bench_analog/drift.json
 
-In one process, warmed up, medians. The first form times a training step and an evaluation of three
-NASSegNets (about 0.1, 0.5 and 2 million parameters) and takes their peak memory: the digital
-network, nasseg's fused layers, AIHWKit's torch tile with the same configuration, and
-aihwkit-lightning with the nearest one that it has, where it is installed
-(pip install aihwkit-lightning).
+make the tables of ``docs/results/bench_analog``. In one process, warmed up, medians. The first form
+times a training step and an evaluation of three NASSegNets (about 0.1, 0.5 and 2 million
+parameters) and takes their peak memory: the digital network, nasseg's fused layers, AIHWKit's torch
+tile with the same configuration, and aihwkit-lightning with the nearest one that it has, where it
+is installed (pip install aihwkit-lightning).
 
 --drift times the drift evaluation of 25 chips at 5 times on validation images of 96 x 96 pixels,
 against the same loop written with AIHWKit's own calls, and compares mean and standard deviation

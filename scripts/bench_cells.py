@@ -1,7 +1,10 @@
 """Where do searches end in the true ranking of a space that was trained to the last architecture?
 
-    python scripts/bench_cells.py enumerate --task breastmnist --data breastmnist.npz --out runs/c
-    python scripts/bench_cells.py compare --out runs/c
+    python scripts/bench_cells.py enumerate --task pneumoniamnist --data pneumoniamnist.npz \\
+        --epochs 1 --out runs/cells
+    python scripts/bench_cells.py compare --out runs/cells --score auc --darts-epochs 30
+
+make the table and the picture of ``docs/results/cells``.
 
 ``enumerate`` trains every architecture of the space ``cells`` for a few epochs into a CSV, one row
 a training, in an order that is random but fixed: what is there at any time is a fair sample. The

@@ -1,8 +1,10 @@
 #!/usr/bin/env python
 """Networks beside each other on one classification task: the same training, several seeds or folds.
 
-    python scripts/bench_classification.py --config docs/breast.yaml --data breastmnist.npz \
+    python scripts/bench_classification.py --config docs/breast.yaml --data breastmnist.npz \\
         --networks search resnet18 efficientnet-b2 --seeds 0 1 2 --drift.chips 5 --out runs/breast
+
+makes a table as those of ``docs/results/classification``, which has the command of each.
 
 Every network, seed and fold is a run folder below --out, digital, analog and aged; then they are
 compared. ``search`` is whatever network a run finds by itself, as the settings say: each seed and

@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python scripts/bench_reference.py [NAME ...]
 
-Seconds of the process on one thread, so that other programs on the machine do not count (what
-they take of its caches and memory does). Medians over ``--steps`` after one step to warm up.
+makes the table of times in ``docs/reference_networks.md``. Seconds of the process on one thread, so
+that other programs on the machine do not count (what they take of its caches and memory does).
+Medians over ``--steps`` after one step to warm up.
 """
 
 from __future__ import annotations

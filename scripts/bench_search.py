@@ -4,7 +4,11 @@ Every strategy may only ask for architectures of the table, and sees the score o
 for; what it proposes beside the table becomes the nearest row that it has not asked for yet.
 
     python scripts/bench_search.py --out docs/results/bench_search
-    python scripts/bench_search.py --table my.csv --score accuracy --columns depth,width,kernel
+    python scripts/bench_search.py --drawn-only --out docs/results/bench_search_drawn
+    python scripts/bench_search.py --table cifar10_dataset.csv --score 1_day_accuracy --batch 4 \\
+        --out docs/results/bench_search_cifar10
+    python scripts/bench_search.py --table my.csv --score accuracy --columns depth,width,kernel \\
+        --out runs/mine
 
 Without ``--table`` it is NASSeg-Bench. ``runs.csv`` in the folder of ``--out`` gets one row a
 query, strategy by strategy and seed by seed; the same command continues.

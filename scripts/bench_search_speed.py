@@ -1,11 +1,12 @@
 #!/usr/bin/env python
 """How fast architectures are scored and searched, and how much of it is the surrogate.
 
-    python scripts/bench_search_speed.py
+    OMP_NUM_THREADS=1 python scripts/bench_search_speed.py
     python scripts/bench_search_speed.py --space unet --threads 2 --json speed.json
 
-Four figures, each the best of several repeats in one process, warmed up; beside wall-clock time
-stands processor time, which other work on the machine hardly changes:
+print the figures of ``docs/multi_objective.md``. Four figures, each the best of several repeats in
+one process, warmed up; beside wall-clock time stands processor time, which other work on the
+machine hardly changes:
 
 - candidates a second: 100,000 encoded architectures through all heads of the shipped surrogate,
   and the same beside XGBoost's own prediction alone (a ratio that a busy machine leaves alone);

@@ -1,6 +1,11 @@
 """Is what a search finds better than what luck finds, and than a U-Net that nobody searched for?
 
-    python scripts/bench_winner.py --data DSB2018 --out docs/results/winner
+    python scripts/bench_winner.py --data DSB2018 --promote 8 --out runs/winner
+    python scripts/bench_winner.py --data DSB2018 --surrogate auto --seeds 1 2 3 --out runs/winner_s
+    python scripts/bench_winner.py --data DSB2018 --measure 30 --draw-seed 0 --seeds 1 2 3 4 5 \\
+        --promote 5 --out runs/winner30
+
+make the tables of ``docs/results/winner``: ``promoted``, ``surrogate`` and ``measured``.
 
 Takes the best of NASSeg-Bench's randomly drawn architectures and the best with no more parameters
 of those that a search proposed, and trains both at the full budget with several seeds, beside

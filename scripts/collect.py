@@ -1,14 +1,17 @@
 """One table and one picture of several runs that differ by their seed.
 
-    python scripts/collect.py runs/native0 runs/native1 runs/native2 \
-        --baseline runs/baseline0.json runs/baseline1.json --out docs/results/dsb_native
+    python scripts/collect.py runs/nuc0 runs/nuc1 runs/nuc2 \\
+        --baseline runs/baseline0.json runs/baseline1.json runs/baseline2.json \\
+        --out docs/results/dsb_native
+    python scripts/collect.py runs/dsb32 --out docs/results/dsb32
 
-Writes ``README.md``, ``drift.png`` and a ``drift.csv`` of all chips and seeds.
+Each writes ``README.md``, ``drift.png`` and a ``drift.csv`` of all chips and seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +28,7 @@ from nasseg.report import command_words
 from nasseg.report.sections.drift import draw_drift
 from nasseg.report.style import style, to_png
 from nasseg.statistics import spread, spread_text
-from nasseg.text import markdown_table, time_name
+from nasseg.text import markdown_table, number, time_name
 
 Tables = Mapping[int, DriftTable]
 """Seed to its chips."""
@@ -134,7 +137,8 @@ def _analog(tables: Tables, digital: Mapping[int, Mapping[str, float]]) -> str:
                 if not chips:
                     continue
                 dice.append(chips)
-                ratios.append([value / digital[seed]["dice"] for value in chips])
+                # Of a network that found nothing, there is no multiple.
+                ratios.append([value / (digital[seed]["dice"] or math.nan) for value in chips])
                 ap50.append(table.values("ap50", recalibrated=recalibrated, time_s=time_s))
             if not dice:
                 continue
@@ -145,7 +149,7 @@ def _analog(tables: Tables, digital: Mapping[int, Mapping[str, float]]) -> str:
                     spread_text(dice[0] if alone else map(fmean, dice)),
                     spread_text(ratios[0] if alone else map(fmean, ratios), 4),
                     spread_text((spread(chips).p05 for chips in ratios), 4),
-                    f"{min(map(min, ratios)):.4f}",
+                    number(min(map(min, ratios)), 4),
                     *([spread_text(ap50[0] if alone else map(fmean, ap50))] if precise else ()),
                 ]
             )

@@ -1,16 +1,17 @@
-"""What brings an aged chip back, and what it costs: drift compensation and recalibration.
+"""Drift compensation and recalibration of aged chips: what they bring back, and their cost.
 
-    python scripts/compensation.py runs/native0 --chips 5 --out docs/results/compensation.md
+    python scripts/compensation.py runs/dsb32 --chips 10 --out compensation.md
 
-Takes the analog network of a run and measures it on the same chips without, with global and with
-per-column drift compensation, each without recalibration and recalibrated with 16, 64 and all
-training images.
+makes the table of ``docs/results/compensation``. It takes the analog network of a run and measures
+it on the same chips without, with global and with per-column drift compensation, each without
+recalibration and recalibrated with 16, 64 and all training images.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
 import time
 
@@ -85,7 +86,7 @@ def measure(options: argparse.Namespace) -> str:
             cells = []
             for time_s in options.times:
                 scores = values_at(chips, metric, recalibrated=wanted is not None, time_s=time_s)
-                cells.append(spread_text(scores / digital, 4))
+                cells.append(spread_text(scores / (digital or math.nan), 4))
             count, seconds = "no", ""
             if batches is not None:
                 begun = time.perf_counter()

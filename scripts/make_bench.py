@@ -3,10 +3,11 @@
     python scripts/make_bench.py runs/bench/table.csv:proxy:0 runs/bench1/table.csv:proxy:1 \\
         --out evaluators/bench/nasseg_bench_v1.parquet --page docs/results/nasseg_bench/README.md
 
-Each table is given as FILE:BUDGET:SEED; the budget is ``proxy``,
-``full``, or ``screen`` for short trainings of other architectures. FILE:BUDGET:SEED:search is the
-table of a search; what it has in common with the tables before it was drawn at random. A bench to
-which the others are added is given as FILE.parquet alone.
+makes the bench that is shipped, and its page, which has the whole command. Each table is given as
+FILE:BUDGET:SEED; the budget is ``proxy``, ``full``, or ``screen`` for short trainings of other
+architectures. FILE:BUDGET:SEED:search is the table of a search; what it has in common with the
+tables before it was drawn at random. A bench to which the others are added is given as FILE.parquet
+alone.
 """
 
 from __future__ import annotations

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +30,19 @@ TIMES = (1, 3600, 86_400, 2_592_000, 31_536_000)
 
 
 def script(name: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run a script as the shell would, but in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main = runpy.run_path(str(SCRIPTS / name))["main"]
+            status = main(list(map(str, words)))
+        except SystemExit as ended:
+            status = ended.code
+    return subprocess.CompletedProcess(name, status, out.getvalue(), err.getvalue())
+
+
+def process(name: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own, whose log and threads are no other test's."""
     return subprocess.run(
         [sys.executable, str(SCRIPTS / name), *map(str, words)],
         capture_output=True,
@@ -138,7 +154,7 @@ def test_a_winner_is_trained_beside_the_best_random_one_and_a_plain_unet(
     arch = tmp_path / "arch.json"
     out = tmp_path / "out"
     words = ["--bench", bench, "--config", tmp_path / "budget.yaml", "--threads", 1, "--out", out]
-    done = script("bench_winner.py", *words, "--seeds", 0)
+    done = process("bench_winner.py", *words, "--seeds", 0)
     assert done.returncode == 0, done.stderr
     assert "| MONAI BasicUNet |" in done.stdout
     assert "The search saw a surrogate fitted to measurements of" in done.stdout
