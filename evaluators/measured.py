@@ -20,8 +20,9 @@ from nasseg.evaluators.scores import COLUMNS, Scores
 from nasseg.io import write_csv
 from nasseg.statistics import DAY, MONTH
 from nasseg.tasks import Task
+from nasseg.training.device import select_device
 from nasseg.training.measure import measure_network
-from nasseg.training.recipe import scores_from_drift, select_device
+from nasseg.training.recipe import scores_from_drift
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace

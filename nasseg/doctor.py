@@ -204,7 +204,7 @@ def _resolve(device: str) -> str:
         ConfigError: there is no such device here.
     """
     try:
-        from nasseg.training.recipe import select_device
+        from nasseg.training.device import select_device
 
         return str(select_device(device))
     except ConfigError:

@@ -14,24 +14,20 @@ from nasseg.errors import ConfigError, RunError
 from nasseg.io import write_json
 from nasseg.records.drift import DriftTable
 from nasseg.records.folder import RunFolder, Timer
+from nasseg.records.stages import STAGES
 from nasseg.runs.checks import check_settings, is_measured
 from nasseg.runs.job import Job
 from nasseg.runs.memory import keep_memory
 from nasseg.runs.stages import analog, drift, report, search, train
-from nasseg.studies.label import draw_architectures, label, set_threads, without_password
+from nasseg.studies.label import draw_architectures, label
+from nasseg.training.device import set_threads
 from nasseg.training.recipe import SEED_PLAN, drift_metrics
 
 __all__ = ["STAGES", "draw_architectures", "label", "plan", "read_drift", "run"]
 
-_STAGES: dict[str, Callable[[Job, Timer], None]] = {
-    "search": search.run,
-    "train": train.run,
-    "analog": analog.run,
-    "drift": drift.run,
-    "report": report.run,
-}
-STAGES = tuple(_STAGES)
-"""Stages of a run, in order."""
+_STAGES: dict[str, Callable[[Job, Timer], None]] = dict(
+    zip(STAGES, (search.run, train.run, analog.run, drift.run, report.run), strict=True)
+)
 CHIPS = "drift.chips"
 """A setting that may change: chips are added, and none that was measured is thrown away."""
 
@@ -64,7 +60,7 @@ def run(
         raise ConfigError(f"stages has {unknown[0]!r}; allowed: {', '.join(STAGES)}")
     set_threads(config.threads)
     check_settings(config)
-    folder = RunFolder(without_password(config))
+    folder = RunFolder(config)
     keep_memory(config, folder)
     job = Job(config, folder, progress, arrays)
     measuring = is_measured(config)

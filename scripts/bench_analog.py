@@ -45,8 +45,9 @@ from nasseg.data import load_data
 from nasseg.io import write_json
 from nasseg.search_spaces import get_space
 from nasseg.tasks import get_task
+from nasseg.training.device import select_device
 from nasseg.training.optim import make_optimizer
-from nasseg.training.recipe import drift_metrics, select_device, train_digital
+from nasseg.training.recipe import drift_metrics, train_digital
 
 WIDTHS = {"0.1 M": 8, "0.5 M": 16, "2 M": 32}
 """Width of the first convolution of the default architecture."""

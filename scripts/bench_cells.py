@@ -59,7 +59,7 @@ from nasseg.search.measured.strategies import PROPOSERS
 from nasseg.search_spaces import CellsSpace
 from nasseg.tasks import task_for
 from nasseg.text import markdown_table
-from nasseg.training.recipe import select_device
+from nasseg.training.device import select_device
 
 SPLIT_NAMES = {"val": "validation", "test": "test"}
 LABELS = {

@@ -25,8 +25,8 @@ from nasseg.records.bound import bind_settings
 from nasseg.search_spaces import CellsSpace
 from nasseg.tasks import task_for
 from nasseg.training import evaluate
+from nasseg.training.device import select_device
 from nasseg.training.measure import builder, train_network
-from nasseg.training.recipe import select_device
 
 ORDER_SEED = 0
 """Of the order in which architectures are trained."""

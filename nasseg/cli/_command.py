@@ -122,7 +122,7 @@ def script_main(
     """
     try:
         if threads:
-            from nasseg.studies.label import set_threads
+            from nasseg.training.device import set_threads
 
             set_threads(threads)
         return work() or 0

@@ -12,7 +12,7 @@ def _evaluate(given: Given, words: list[str]) -> int:
         raise ConfigError("chips needs --at TIME, the age of the chips")
     start_logging(given["quiet"])
     from nasseg.evaluation import evaluate_run, format_evaluation
-    from nasseg.studies.label import set_threads
+    from nasseg.training.device import set_threads
 
     set_threads(given["threads"])
     found = evaluate_run(

@@ -12,9 +12,7 @@ from nasseg.cli._flags import Flag, Given, fraction, whole
 from nasseg.cli._settings import SettingsCommand
 from nasseg.config import RunConfig
 from nasseg.errors import ConfigError, RunError
-
-STAGES = ("search", "train", "analog", "drift", "report")
-"""Stages of a run, in order."""
+from nasseg.records.stages import STAGES
 
 NOTES = (
     "A run lives in its --out folder. The same command continues what is there; where the folder "

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from nasseg._fields import check_fields
 from nasseg.config._setting import check, setting
+from nasseg.errors import ConfigError
 from nasseg.tasks import get_task
+
+if TYPE_CHECKING:
+    from nasseg.config.data import DataConfig
+    from nasseg.search_spaces import SearchSpace
 
 
 def default_space(kind: str, strategy: str = "evolution") -> str:
@@ -24,6 +29,25 @@ def named_space(name: str) -> str | None:
 
     found = reference_arch(name)
     return None if found is None else found[0]
+
+
+def space_for(name: str, data: DataConfig) -> SearchSpace:
+    """Return the space of that name, if its networks do what the data are for.
+
+    Raises:
+        UnknownName: no such space.
+        ConfigError: its networks do something else.
+    """
+    from nasseg.search_spaces import get_space, list_spaces
+
+    space = get_space(name)
+    task = get_task(data.kind).network
+    if space.task != task:
+        raise ConfigError(
+            f"space is {name!r}, whose networks do {space.task}; the task is {data.task}: allowed "
+            f"are {', '.join(n for n in list_spaces() if get_space(n).task == task)}"
+        )
+    return space
 
 
 def check_stop_gain(stop_gain: float, sampler: str, key: str) -> None:

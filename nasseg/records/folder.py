@@ -16,6 +16,7 @@ from nasseg.config import LabelConfig, RunConfig, to_dict
 from nasseg.config.identity import changes
 from nasseg.errors import RunError
 from nasseg.io import read_json, write_json, write_text
+from nasseg.records.storage import without_password
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,6 @@ class RunFolder:
     def __init__(self, config: RunConfig | LabelConfig, *, readonly: bool = False) -> None:
         self.config = config
         self.path = Path(config.out)
-        wanted = to_dict(config)
         file = self.path / "config.yaml"
         self._stages_file = self.path / "stages.json"
         self.stages: dict[str, Any] = self._read_stages()
@@ -81,6 +81,7 @@ class RunFolder:
                     + "\nUse the same settings to continue it, or another --out"
                 )
         else:
+            wanted = to_dict(without_password(config))
             write_text(file, yaml.safe_dump(wanted, sort_keys=False))
 
     def _read_stages(self) -> dict[str, Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from nasseg.config import RunConfig, analog_spec
+from nasseg.config.search import space_for
 from nasseg.evaluators.shipping import find_surrogate
 from nasseg.runs.given import given_arch
 from nasseg.runs.memory import MEMORY
 from nasseg.search.objectives import goals_of
 from nasseg.search.surrogate.search import check_strategy
-from nasseg.studies.label import check_measured_search, space_for
-from nasseg.training.recipe import select_device
+from nasseg.studies.proxy import check_measured_search
+from nasseg.training.device import select_device
 
 
 def is_measured(config: RunConfig) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nasseg.analog.spec import AnalogSpec
 from nasseg.config import RunConfig, analog_spec
+from nasseg.config.search import space_for
 from nasseg.data import Arrays, Data, load_arrays, load_data
 from nasseg.errors import DataError, RunError
 from nasseg.records.best import Best
@@ -21,11 +22,11 @@ from nasseg.records.drift import DriftTable
 from nasseg.records.folder import RunFolder
 from nasseg.runs.memory import with_own_memory
 from nasseg.search_spaces import SearchSpace
-from nasseg.studies.label import space_for
 from nasseg.tasks import Task, task_for
 from nasseg.training import load_weights
+from nasseg.training.device import select_device
 from nasseg.training.measure import new_network
-from nasseg.training.recipe import recalibration_loader, select_device, to_analog
+from nasseg.training.recipe import recalibration_loader, to_analog
 
 log = logging.getLogger(__name__)
 

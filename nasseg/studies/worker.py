@@ -27,8 +27,10 @@ def _work(settings: bytes) -> None:
     import yaml
 
     from nasseg.config.reading import build_config
+    from nasseg.config.search import space_for
     from nasseg.data import load_data
-    from nasseg.studies.label import measured_by, open_study, set_threads, space_for
+    from nasseg.studies.study import measured_by, open_study
+    from nasseg.training.device import set_threads
 
     config = build_config(LabelConfig, flatten(yaml.safe_load(settings)), {})
     set_threads(config.threads)

@@ -39,25 +39,6 @@ STATISTICS_IMAGES = 1024
 With each of ``analog.statistics_chips`` chips, a large set takes longer than its retraining."""
 
 
-def select_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one. An explicit ``cuda`` without one is an error."""
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"device is {name!r}, but this torch finds no CUDA device; allowed here: auto, cpu"
-        )
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.index is not None:
-        if device.index >= torch.cuda.device_count():
-            raise ConfigError(
-                f"device is {name!r}; allowed here: cuda:0 to cuda:{torch.cuda.device_count() - 1}"
-            )
-        # What takes "the" device (graphs, generators) shall take this one.
-        torch.cuda.set_device(device)
-    return device
-
-
 def initialise(build: Callable[[int], nn.Module], seed: int, device: torch.device) -> nn.Module:
     """Build a network whose initial weights are a function of ``seed``.
 

@@ -17,7 +17,6 @@ import yaml
 import nasseg
 from nasseg.cli import main
 from nasseg.cli._settings import read_config
-from nasseg.cli.run import STAGES
 from nasseg.config import (
     NATIVE_SCALE,
     AnalogConfig,
@@ -29,7 +28,8 @@ from nasseg.config import (
     to_dict,
 )
 from nasseg.errors import ConfigError, DataError, RunError
-from nasseg.studies.label import check_measured_search
+from nasseg.records.stages import STAGES
+from nasseg.studies.proxy import check_measured_search
 
 COMMANDS = (*("run", "search", "train", "analog", "drift"), *("report", "label", "fit", "spaces"))
 

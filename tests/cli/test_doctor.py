@@ -11,7 +11,7 @@ import torch
 from nasseg import doctor
 from nasseg.cli import main
 from nasseg.doctor import Package, diagnose, read_requirements
-from nasseg.training import recipe
+from nasseg.training import device as devices
 
 
 def stub_checks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def test_a_device_that_is_not_here_is_refused_as_other_commands_do(
 
 def test_a_second_gpu_is_checked_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     stub_checks(monkeypatch)
-    monkeypatch.setattr(recipe, "select_device", torch.device)
+    monkeypatch.setattr(devices, "select_device", torch.device)
     assert "analog forward: on cuda:1" in diagnose("cuda:1").text
 
 
@@ -66,7 +66,7 @@ def test_a_broken_torch_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(device: str) -> str:
         raise ImportError("libtorch.so is missing")
 
-    monkeypatch.setattr(recipe, "select_device", fail)
+    monkeypatch.setattr(devices, "select_device", fail)
     monkeypatch.setattr(doctor, "CHECKS", {"analog forward": fail})
     found = diagnose("auto")
     assert not found.ok

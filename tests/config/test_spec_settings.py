@@ -30,7 +30,8 @@ from nasseg.config.identity import changes, experiment
 from nasseg.config.reading import build_config, read_yaml
 from nasseg.errors import ConfigError, SpecError
 from nasseg.search_spaces import get_space
-from nasseg.studies.label import proxy_config, study_defaults, study_settings
+from nasseg.studies.proxy import proxy_config
+from nasseg.studies.study import study_defaults, study_settings
 from nasseg.training.recipe import to_analog
 
 OTHER: dict[str, Any] = {

@@ -20,7 +20,7 @@ from nasseg.data import ClassificationData, load_data
 from nasseg.errors import ConfigError, RunError
 from nasseg.report._classes import calibration_error, confusion, reliability
 from nasseg.search_spaces import get_space
-from nasseg.studies.label import open_study
+from nasseg.studies.study import open_study
 from nasseg.tasks import get_task, task_for
 from nasseg.tasks.base import DefaultOptions
 from nasseg.tasks.class_metrics import (

@@ -30,7 +30,7 @@ from nasseg.search.darts._shared import disturb
 from nasseg.search.darts.search import check_darts, search_darts
 from nasseg.search.darts.supernet import Supernet, WeightNoise
 from nasseg.search_spaces import get_space
-from nasseg.studies import label as labelling
+from nasseg.studies import study as studies
 from nasseg.tasks import task_for
 from nasseg.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -549,7 +549,7 @@ def measured(monkeypatch, out, **search):
             "digital": 0.9,
         }
 
-    monkeypatch.setattr(labelling, "measure", measure)
+    monkeypatch.setattr(studies, "measure", measure)
     pipeline.run(settings(out, measure=3, **search), stages=("search",), progress=False)
     return asked
 

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from toy_worker import BOUNDS, SPACE, formula, open_study
 
 from nasseg.errors import BusyError, ConfigError, MissingDependencyError, RunError, UnknownName
+from nasseg.records.storage import shown
 from nasseg.search import AnalogNASSampler, MeasuredStudy, suggest
 from nasseg.search.measured import _process
 from nasseg.search.measured import study as measured
@@ -29,7 +30,7 @@ from nasseg.search.measured.sampler import (
     list_samplers,
     propose,
 )
-from nasseg.search.measured.storage import database_url, journal_path, open_storage, shown
+from nasseg.search.measured.storage import database_url, journal_path, open_storage
 from nasseg.search.measured.trials import BEAT, PROCESS
 from nasseg.search_spaces import get_space, list_spaces
 

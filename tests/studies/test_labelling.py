@@ -33,7 +33,9 @@ from nasseg.data import load_data
 from nasseg.errors import BusyError, ConfigError, DataError, RunError
 from nasseg.report import write_report
 from nasseg.search_spaces import get_space
-from nasseg.studies import label as labelling
+from nasseg.studies import proxy as proxies
+from nasseg.studies import study as studies
+from nasseg.studies import workers
 
 DATA = DataConfig(image_size=16, synthetic_train=16, synthetic_val=8)
 TRAIN = TrainConfig(epochs=1, batch_size=8)
@@ -60,7 +62,7 @@ def toy(monkeypatch):
             "std": 0.01, "avm": 0.5, "digital": 0.9, "params": params, "seconds": time.time(),
         }  # fmt: skip
 
-    monkeypatch.setattr(labelling, "measure", measure)
+    monkeypatch.setattr(studies, "measure", measure)
     return calls
 
 
@@ -217,20 +219,20 @@ def test_a_run_from_before_measured_search_is_continued(tmp_path, toy):
 def test_a_proxy_says_how_a_search_measures(tmp_path):
     file = tmp_path / "proxy.yaml"
     file.write_text("train: {epochs: 3}\ndata: {image_size: 32}\ndrift: {chips: 4}\n")
-    proxy = labelling.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
+    proxy = proxies.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
     assert (proxy.count, proxy.train.epochs, proxy.data.size, proxy.drift.chips) == (7, 3, 32, 4)
     assert proxy.train.batch_size == 8
     # The file of a labelling says which space it is of: this one, or it is not for this search.
     file.write_text("space: unet\ntrain: {epochs: 3}\n")
-    proxy = labelling.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
+    proxy = proxies.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
     assert (proxy.space, proxy.train.epochs) == ("unet", 3)
     file.write_text("space: unet_half\n")
     with pytest.raises(ConfigError, match=r"space 'unet_half', but search\.space is 'unet'"):
-        labelling.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
+        proxies.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
     for wrong in ("seed: 3", "analog: {preset: ideal}", "count: 4"):
         file.write_text(wrong)
         with pytest.raises(ConfigError, match="no setting of a proxy"):
-            labelling.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
+            proxies.proxy_config(run_config(tmp_path / "run", measure=7, proxy=str(file)))
 
 
 @pytest.mark.parametrize(("free", "error"), [(40, BusyError), (85, RunError)])
@@ -238,11 +240,11 @@ def test_no_memory_is_the_fault_of_who_holds_it(tmp_path, monkeypatch, free, err
     def measure(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
 
-    monkeypatch.setattr(labelling, "measure", measure)
+    monkeypatch.setattr(studies, "measure", measure)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free << 30, 100 << 30))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 5 << 30)
     config = labels(tmp_path / "labels")
-    one = labelling.measured_by(config, get_space("unet"), load_data(config.data))
+    one = studies.measured_by(config, get_space("unet"), load_data(config.data))
     with pytest.raises(error, match="Tried to allocate 2 GiB") as caught:
         one({})
     assert type(caught.value) is error
@@ -256,11 +258,11 @@ def test_a_proxy_at_native_scale_retrains_as_short_trainings_do(tmp_path):
             data=dataclasses.replace(DATA, crop=32),
             analog=AnalogConfig(**said),
         )
-        proxy = labelling.proxy_config(config)
+        proxy = proxies.proxy_config(config)
         assert (proxy.analog.lr, proxy.analog.input_quantile) == (lr, quantile)
         assert proxy.train.batch_size == TRAIN.batch_size
     native = dataclasses.replace(config, train=dataclasses.replace(TRAIN, batch_size=16))
-    assert labelling.proxy_config(native).train.batch_size == LabelConfig().train.batch_size
+    assert proxies.proxy_config(native).train.batch_size == LabelConfig().train.batch_size
 
 
 def test_two_local_workers_make_one_table(tmp_path):
@@ -299,11 +301,11 @@ def test_stopping_the_command_stops_its_workers(word, tmp_path, monkeypatch):
             time.sleep(0.1)
         os.kill(os.getpid(), word)
 
-    monkeypatch.setattr(labelling, "_start", start)
+    monkeypatch.setattr(workers, "_start", start)
     threading.Thread(target=stop_when_busy, daemon=True).start()
     config = dataclasses.replace(labels(tmp_path / "labels", workers=2), count=40)
     with pytest.raises(KeyboardInterrupt):
-        labelling.run_workers(study, config, None, lambda: None, progress=False)
+        workers.run_workers(study, config, None, lambda: None, progress=False)
     assert all(worker.poll() is not None for worker in started)
     states = [trial.state.name for trial in study.study.trials]
     assert sorted(states) == ["FAIL", "FAIL", "WAITING", "WAITING"]
@@ -312,17 +314,17 @@ def test_stopping_the_command_stops_its_workers(word, tmp_path, monkeypatch):
 def test_workers_that_all_fail_are_an_error(tmp_path, monkeypatch):
     study = toy_worker.open_study(f"journal:{tmp_path}/j")
     broken = [sys.executable, "-c", "raise SystemExit(2)"]
-    monkeypatch.setattr(labelling, "_start", lambda *_: subprocess.Popen(broken))
+    monkeypatch.setattr(workers, "_start", lambda *_: subprocess.Popen(broken))
     config = labels(tmp_path / "labels", workers=2)
     with pytest.raises(RunError, match=r"exit statuses 2, 2\) with 0 of 2"):
-        labelling.run_workers(study, config, None, lambda: None, progress=False)
+        workers.run_workers(study, config, None, lambda: None, progress=False)
 
 
 def test_threads_and_gpus_are_shared_out(monkeypatch):
     config = LabelConfig(threads=8, workers=3)
-    assert [p.threads for p in labelling._places(config)] == [2, 2, 2]
+    assert [p.threads for p in workers._places(config)] == [2, 2, 2]
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    assert [p.visible for p in labelling._places(config)] == ["4", "6", "4"]
+    assert [p.visible for p in workers._places(config)] == ["4", "6", "4"]
     one = dataclasses.replace(config, device="cuda:1")
-    assert {(p.device, p.visible) for p in labelling._places(one)} == {("cuda:1", None)}
+    assert {(p.device, p.visible) for p in workers._places(one)} == {("cuda:1", None)}

@@ -17,7 +17,7 @@ from nasseg.records.best import Best
 from nasseg.records.folder import RunFolder, Timer
 from nasseg.runs.given import given_arch
 from nasseg.runs.job import Job
-from nasseg.studies.label import measured_search
+from nasseg.studies.proxy import measured_search
 from nasseg.tasks import get_task
 from nasseg.training.freeze import Freezing
 from nasseg.training.pretrained import load_pretrained

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 import time
 import warnings
 from pathlib import Path
@@ -14,6 +13,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 
 from nasseg.errors import ConfigError, MissingDependencyError, RunError
+from nasseg.records.storage import shown
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -103,27 +103,6 @@ def database_url(where: str) -> URL:
     if backend in _DRIVERS and "+" not in url.drivername:
         url = url.set(drivername=f"{backend}+{_DRIVERS[backend][0]}")
     return url
-
-
-SECRETS = ("password", "passwd", "sslpassword", "passfile")
-"""Keys of a URL's query that are nobody's business."""
-
-
-def shown(where: str) -> str:
-    """A storage as it may be printed and written into files: without its password."""
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        url = make_url(where)
-    except ArgumentError:
-        # What cannot be parsed may hold a password anywhere between // and @.
-        return re.sub(r"//.*@", "//...@", where)
-    url = url.difference_update_query(SECRETS)
-    if url.password is None:
-        return str(url) if "?" in where else where
-    # URL.set() takes None for "as it is".
-    return str(url._replace(password=None).render_as_string(hide_password=False))
 
 
 def _open_journal(path: Path) -> BaseStorage:

@@ -1,0 +1,40 @@
+"""Where a study is kept, as it may be written down: without a password."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TypeVar
+
+from nasseg.config import LabelConfig, RunConfig, SearchConfig
+
+Settings = TypeVar("Settings", RunConfig, LabelConfig, SearchConfig)
+
+SECRETS = ("password", "passwd", "sslpassword", "passfile")
+"""Keys of a URL's query that are nobody's business."""
+
+
+def without_password(config: Settings) -> Settings:
+    """Return a config as it may be written into a file."""
+    if isinstance(config, RunConfig):
+        return dataclasses.replace(config, search=without_password(config.search))
+    if config.storage is None:
+        return config
+    return dataclasses.replace(config, storage=shown(config.storage))
+
+
+def shown(where: str) -> str:
+    """Return a storage as it may be printed and written into files: without its password."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(where)
+    except ArgumentError:
+        # What cannot be parsed may hold a password anywhere between // and @.
+        return re.sub(r"//.*@", "//...@", where)
+    url = url.difference_update_query(SECRETS)
+    if url.password is None:
+        return str(url) if "?" in where else where
+    # URL.set() takes None for "as it is".
+    return str(url._replace(password=None).render_as_string(hide_password=False))

@@ -1,0 +1,176 @@
+"""The study of a labelling, or of a run's measured search: its identity, and what is measured.
+
+Both are a :class:`~nasseg.search.measured.study.MeasuredStudy`; they differ in what proposes the
+architectures and in where the result goes (a table, or a run's ``best.json``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nasseg.config import LabelConfig, analog_spec, to_dict
+from nasseg.config.identity import free_settings, young_defaults
+from nasseg.errors import BusyError, RunError
+from nasseg.evaluators.measured import Budget, measure
+from nasseg.evaluators.tables import read_archs
+from nasseg.search.measured.bounds import SizeBounds
+from nasseg.search.measured.sampler import SAMPLERS
+from nasseg.search.measured.study import MeasuredStudy
+from nasseg.search_spaces import SearchSpace, get_space
+from nasseg.tasks import task_for
+from nasseg.training.device import select_device
+from nasseg.training.recipe import analog_task
+
+if TYPE_CHECKING:
+    from nasseg.data import Data
+
+log = logging.getLogger(__name__)
+
+SHARED = 0.1
+"""Share of a device's memory, held by other processes, from which on it may be their fault that
+there is not enough."""
+CONTEXT = 1 << 30
+"""Bytes beside it that CUDA itself may take for this process."""
+
+
+def check_labelling(config: LabelConfig) -> None:
+    """Refuse, before anything is written, what no architecture is to blame for."""
+    _ = SAMPLERS[config.sampler]
+    if config.archs is not None:
+        read_archs(config.archs, get_space(config.space))
+    Budget(config.train, config.analog, config.drift, config.seed, config.device)
+
+
+def size_bounds(config: LabelConfig, out_channels: int = 1) -> SizeBounds:
+    """Return the bounds that a labelling sets on networks of so many output channels."""
+    return SizeBounds(
+        config.min_params,
+        config.max_params,
+        config.max_macs_per_pixel,
+        config.data.channels,
+        out_channels,
+    )
+
+
+def out_channels_of(config: LabelConfig, data: Data) -> int:
+    """Return the output channels of the networks of a labelling."""
+    return task_for(data, config.train).out_channels
+
+
+def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredStudy:
+    """Open the study of a labelling; make it where there is none yet.
+
+    Raises:
+        DataError: ``config.archs`` is no table of architectures of the space.
+        ConfigError: the retraining asks for what the data cannot have.
+    """
+    # No architecture is to blame for this.
+    analog_task(data, task_for(data, config.train), config.train, config.analog)
+    archs = None if config.archs is None else read_archs(config.archs, space)
+    storage = config.storage or f"sqlite:///{Path(config.out).resolve() / 'study.db'}"
+    return MeasuredStudy(
+        storage,
+        config.study,
+        space,
+        study_settings(config, space, data.fingerprint),
+        seed=config.seed,
+        bounds=size_bounds(config, out_channels_of(config, data)),
+        archs=archs,
+        heartbeat=config.heartbeat,
+        defaults=study_defaults(),
+    )
+
+
+def study_settings(config: LabelConfig, space: SearchSpace, fingerprint: str) -> dict[str, Any]:
+    """Return what the measured values and their order depend on, on whatever machine."""
+    free = free_settings(LabelConfig)
+    settings = {key: value for key, value in to_dict(config).items() if key not in free}
+    settings = _without_places(settings)
+    settings["data"]["fingerprint"] = fingerprint
+    settings["analog"]["hardware"] = analog_spec(config.analog).to_dict()
+    settings["space"] = f"{space.name} v{space.version}"
+    plain: dict[str, Any] = _as_json(settings)
+    return plain
+
+
+def study_defaults() -> dict[str, dict[str, Any]]:
+    """Return the defaults of the settings that may be younger than a study."""
+    return _without_places(young_defaults(LabelConfig, ("data", "train", "analog")))
+
+
+def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the settings of what is known by its content: images and hardware."""
+    known = {"data": ("path",), "analog": ("preset", "spec")}
+    return settings | {
+        section: {name: value for name, value in settings[section].items() if name not in names}
+        for section, names in known.items()
+    }
+
+
+def _as_json(value: Any) -> Any:
+    """Return a tree as it comes back from JSON: tuples are lists, keys are text."""
+    if isinstance(value, dict):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    return value
+
+
+def held_by_others(device: torch.device) -> float:
+    """Return the share of a device's memory that is neither free nor this process's."""
+    free, total = torch.cuda.mem_get_info(device)
+    return max(0.0, (total - free - torch.cuda.memory_reserved(device) - CONTEXT) / total)
+
+
+def measured_by(
+    config: LabelConfig, space: SearchSpace, data: Data
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return the function with which a worker measures an architecture.
+
+    Running out of memory is a reason to fail it, unless others hold much of the device.
+    """
+    budget = Budget(config.train, config.analog, config.drift, config.seed, config.device)
+    task = task_for(data, config.train)
+
+    def one(arch: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return measure(space, arch, data, task, budget)
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            message = f"out of memory: {str(error).splitlines()[0]}"
+            others = held_by_others(select_device(config.device))
+            if others > SHARED:
+                raise BusyError(
+                    f"{message} (other processes hold {others:.0%} of the device)"
+                ) from None
+            raise RunError(message) from None
+
+    return one
+
+
+def report(study: MeasuredStudy, config: LabelConfig) -> None:
+    """Log the best of a finished study, what could not be measured, and whether it ended early."""
+    failures = study.failures()
+    best = study.best()
+    log.info(
+        "%s: %d measured, %d failed%s",
+        study.where,
+        len(study.rows()),
+        len(failures),
+        "" if best is None else f"; best day1 {best['day1']:.4f} ({best['arch_id']})",
+    )
+    for failure in failures:
+        log.warning("failed: %s: %s", failure["arch_id"], failure["reason"])
+    goal = study.goal(config.count, config.stop_gain)
+    if config.stop_gain and goal < config.count:
+        log.info(
+            "ended after %d of %d: further ones promised less than stop_gain, %g",
+            goal,
+            config.count,
+            config.stop_gain,
+        )
