@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from nasseg._fields import lacking, replaced
 from nasseg._registry import unknown_name
 from nasseg.errors import ConfigError
 
@@ -118,11 +119,7 @@ class Hardware:
 
     def replace(self, **changes: Any) -> Hardware:
         """A copy with fields replaced; an unknown field is an error with the nearest match."""
-        known = {field.name for field in dataclasses.fields(self)}
-        for key in changes:
-            if key not in known:
-                raise unknown_name("Hardware field", key, known)
-        return dataclasses.replace(self, **changes)
+        return replaced(self, "Hardware field", changes)
 
     @classmethod
     def preset(cls, name: str = "hermes") -> Hardware:
@@ -161,12 +158,7 @@ class Hardware:
             if key not in known:
                 hint = unknown_name("key", str(key), known)
                 raise ConfigError(f"{path}: {key} is {value!r}: {hint}")
-        missing = [
-            name
-            for name, field in known.items()
-            if field.default is dataclasses.MISSING and name not in values
-        ]
-        if missing:
+        if missing := lacking(cls, values):
             raise ConfigError(f"{path}: {', '.join(missing)} missing")
         try:
             return cls(**values)

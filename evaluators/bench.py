@@ -106,10 +106,9 @@ class NASSegBench(Evaluator):
             ConfigError: no such metric.
         """
         if metric not in self._means:
-            from nasseg._registry import nearest
+            from nasseg._registry import near_name
 
-            near = nearest(metric, self.metrics)
-            hint = f"; did you mean {near!r}?" if near else ""
+            hint = near_name(metric, self.metrics)
             raise ConfigError(
                 f"the bench has no metric {metric!r}{hint} (it has {', '.join(self.metrics)})"
             )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nasseg._registry import nearest
+from nasseg._registry import near_name
 from nasseg.errors import ConfigError
 
 FloatArray = NDArray[np.float64]
@@ -129,8 +129,7 @@ def _filled(name: str, values: ArrayLike, n: int) -> FloatArray:
 def _check_columns(names: Iterable[str]) -> None:
     for name in names:
         if name not in COLUMNS:
-            near = nearest(name, COLUMNS)
-            hint = f"; did you mean {near!r}?" if near else ""
+            hint = near_name(name, COLUMNS)
             raise ConfigError(
                 f"no scores column named {name!r}{hint} (allowed: {', '.join(COLUMNS)})"
             )

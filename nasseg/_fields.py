@@ -12,12 +12,18 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from nasseg._registry import unknown_name
 from nasseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Made = TypeVar("Made", bound="DataclassInstance")
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 """The plain types of values, in words."""
@@ -123,6 +129,33 @@ def check_fields(instance: Any, prefix: str = "", error: type[Exception] = Confi
         else:
             continue
         raise error(f"{prefix}{field.name} is {found!r}; allowed: {allowed}")
+
+
+def replaced(instance: Made, kind: str, changes: Mapping[str, Any]) -> Made:
+    """Return a copy of a dataclass instance with fields replaced.
+
+    Args:
+        instance: of a dataclass.
+        kind: how messages call a field, as in ``AnalogSpec field``.
+        changes: new values by field.
+
+    Raises:
+        UnknownName: no such field; the message has the nearest one.
+    """
+    known = {field.name for field in dataclasses.fields(instance)}
+    for key in changes:
+        if key not in known:
+            raise unknown_name(kind, key, known)
+    return dataclasses.replace(instance, **changes)
+
+
+def lacking(cls: type[Any], values: Collection[str]) -> list[str]:
+    """Return the fields of a dataclass that have no default and are not among ``values``."""
+    return [
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.default is dataclasses.MISSING and field.name not in values
+    ]
 
 
 def is_of(value: Any, annotation: Any) -> bool:

@@ -77,6 +77,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return match[0] if match else None
 
 
+def near_name(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean '...'?`` with the nearest known name; empty where none is near."""
+    near = nearest(name, known)
+    return f"; did you mean {near!r}?" if near else ""
+
+
 def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:
     """``; did you mean ...?`` with the keys of the same last part, or else the nearest key."""
     known = sorted(names)
@@ -95,9 +101,9 @@ def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     """The error for an unknown ``name`` of ``kind``, with the nearest match."""
     names = sorted(known)
-    near = nearest(name, names)
-    hint = f"; did you mean {near!r}?" if near else ""
-    return UnknownName(f"no {kind} named {name!r}{hint} (known: {', '.join(names)})")
+    return UnknownName(
+        f"no {kind} named {name!r}{near_name(name, names)} (known: {', '.join(names)})"
+    )
 
 
 def factories(kind: str, allowed: str) -> Callable[[str, Any], Any]:
@@ -267,8 +273,7 @@ class Registry(Mapping[str, T], Generic[T]):
             raise ConfigError(f"{where} cannot be imported: {error}") from error
         for part in path.split("."):
             if not hasattr(made, part):
-                near = nearest(part, [key for key in vars(made) if not key.startswith("_")])
-                hint = f"; did you mean {near!r}?" if near else ""
+                hint = near_name(part, [key for key in vars(made) if not key.startswith("_")])
                 raise ConfigError(f"{where}: {module} has no {path!r}{hint}")
             made = getattr(made, part)
         self._references[name] = self._checked(where, name, made)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nasseg._registry import nearest
+from nasseg._registry import near_name
 from nasseg.errors import ArchError
 from nasseg.search_spaces._schema import Indices, Schema
 from nasseg.search_spaces.hyperparameters import INACTIVE, Hyperparameter, Value
@@ -131,8 +131,7 @@ class AnalogNASProtocol:
             ArchError: there is no such hyperparameter (with the nearest match).
         """
         if name not in self._schema.column:
-            near = nearest(name, self._schema.names)
-            hint = f"; did you mean {near!r}?" if near else ""
+            hint = near_name(name, self._schema.names)
             raise ArchError(
                 f"{self.name}: no hyperparameter {name!r} to remove{hint} "
                 f"(known: {', '.join(self._schema.names)})"

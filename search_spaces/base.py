@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasseg._registry import nearest
+from nasseg._registry import near_name, nearest
 from nasseg.errors import ArchError
 from nasseg.search_spaces._protocol import AnalogNASProtocol
 from nasseg.search_spaces._schema import Encoded, Indices, Schema
@@ -473,8 +473,7 @@ class SearchSpace(AnalogNASProtocol):
             raise ArchError(f"{self.name}: an architecture is a dict; got {type(arch).__name__}")
         for key in arch:
             if key not in self._schema.column:
-                near = nearest(str(key), self._schema.names)
-                hint = f"; did you mean {near!r}?" if near else ""
+                hint = near_name(str(key), self._schema.names)
                 raise ArchError(
                     f"{self.name}: unknown hyperparameter {key!r} = {arch[key]!r}{hint} "
                     f"(known: {', '.join(self._schema.names)})"

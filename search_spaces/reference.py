@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nasseg._registry import nearest
+from nasseg._registry import near_name
 from nasseg.search_spaces.base import COUNTED_SIZE, Arch, Columns, SearchSpace
 from nasseg.search_spaces.basicunet import BASIC_UNETS, PREFIX
 from nasseg.search_spaces.hyperparameters import Hyperparameter
@@ -68,8 +68,7 @@ def reference_arch(name: str) -> tuple[str, Arch] | None:
 def no_such_arch(source: str) -> str:
     """What is wrong with an architecture that is neither a file nor a name, in words."""
     names = (*REFERENCES, *BASIC_UNETS)
-    near = nearest(source, names)
-    hint = f"; did you mean {near!r}?" if near else ""
+    hint = near_name(source, names)
     return (
         f"there is no file {source!r}, and no reference network of that name{hint} "
         f"(known: {', '.join(names)})"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nasseg._fields import lacking
 from nasseg._registry import unknown_name
 from nasseg.errors import SpecError
 
@@ -93,13 +94,8 @@ class MemoryCoefficients:
         for key in values:
             if key not in known:
                 raise SpecError(f"{origin}: {unknown_name('key', str(key), known)}")
-        lacking = [
-            name
-            for name, field in known.items()
-            if field.default is dataclasses.MISSING and name not in values
-        ]
-        if lacking:
-            raise SpecError(f"{origin}: {', '.join(lacking)} missing; an example:\n{EXAMPLE}")
+        if missing := lacking(cls, values):
+            raise SpecError(f"{origin}: {', '.join(missing)} missing; an example:\n{EXAMPLE}")
         read: dict[str, Any] = {}
         for key, value in values.items():
             if key == "name":

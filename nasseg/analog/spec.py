@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from nasseg._fields import bounded, check_fields
+from nasseg._fields import bounded, check_fields, replaced
 from nasseg._registry import did_you_mean, is_reference, unknown_name
 from nasseg.analog.memories import MEMORIES
 from nasseg.analog.memory import MemoryCoefficients, read_memory
@@ -159,11 +159,7 @@ class AnalogSpec:
 
     def replace(self, **changes: Any) -> AnalogSpec:
         """A copy with fields replaced; an unknown field is an error with the nearest match."""
-        known = {field.name for field in dataclasses.fields(self)}
-        for key in changes:
-            if key not in known:
-                raise unknown_name("AnalogSpec field", key, known)
-        return dataclasses.replace(self, **changes)
+        return replaced(self, "AnalogSpec field", changes)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a JSON-able dict."""

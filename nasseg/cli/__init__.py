@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from nasseg._registry import nearest
+from nasseg._registry import near_name
 from nasseg._version import __version__
 from nasseg.cli import compare, cost, doctor, evaluate, fit, label, predict, report, run, spaces
 from nasseg.cli._command import say, script_main
@@ -59,8 +59,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     name, rest = words[0], words[1:]
     if name not in _COMMANDS:
-        near = nearest(name, _COMMANDS)
-        hint = f"; did you mean {near!r}?" if near else ""
+        hint = near_name(name, _COMMANDS)
         raise ConfigError(f"no command {name!r}{hint} (commands: {', '.join(_COMMANDS)})")
     command = _COMMANDS[name]
     if any(word in ("-h", "--help") for word in rest):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,8 +70,9 @@ def read_subject(source: str, given: Given) -> Subject:
         ConfigError: there is no architecture.
         UnknownName: no such space.
     """
+    from nasseg.records.architecture import read_arch
     from nasseg.search_spaces import get_space
-    from nasseg.search_spaces.reference import no_such_arch, reference_arch
+    from nasseg.search_spaces.reference import reference_arch
 
     path = Path(source)
     defaults: dict[str, Any] = {
@@ -81,24 +81,14 @@ def read_subject(source: str, given: Given) -> Subject:
         "out_channels": 1,
         "image_size": 256,
     }
-    named = reference_arch(source)
-    if named is not None:
-        defaults["space"] = named[0]
-    elif path.is_dir():
+    if reference_arch(source) is None and path.is_dir():
         defaults |= _of_run(path)
         path = path / "best.json"
-    try:
-        values = named[1] if named is not None else json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if path.name == "best.json" and path.parent.is_dir() and path != Path(source):
-            raise ConfigError(f"{path} is missing; run the search stage first") from None
-        raise ConfigError(no_such_arch(source)) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as JSON: {error}") from None
-    if isinstance(values, dict) and isinstance(values.get("arch"), dict):
-        values = values["arch"]
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds no architecture (a JSON object)")
+        if not path.exists():
+            raise ConfigError(f"{path} is missing; run the search stage first")
+    named, values = read_arch(str(path))
+    if named is not None:
+        defaults["space"] = named
     settings = {key: given.get(key, value) for key, value in defaults.items()}
     space = get_space(settings["space"])
     try:

@@ -16,6 +16,7 @@ from nasseg.data.sources.class_table import list_csv_images
 from nasseg.errors import ConfigError, DataError
 from nasseg.io import write_csv
 from nasseg.network import AgedNetwork, Network, Prediction, open_network
+from nasseg.predict._folders import images_in
 from nasseg.records.folder import read_run_config
 from nasseg.tasks import get_task
 
@@ -108,10 +109,7 @@ def list_images(
     paths: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
-            inside = [p for p in sorted(source.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
-            if not inside:
-                kinds = ", ".join(sorted(s.removeprefix(".") for s in IMAGE_SUFFIXES))
-                raise DataError(f"{source} holds no images ({kinds})")
+            inside = images_in(source, IMAGE_SUFFIXES)
             paths += inside
             ids += [path.stem for path in inside]
         elif source.suffix.lower() in (".csv", ".tsv") and source.is_file():

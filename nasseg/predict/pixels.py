@@ -17,6 +17,7 @@ from nasseg.data.read import SUFFIXES, read_image
 from nasseg.errors import ConfigError, DataError
 from nasseg.io import write_bytes
 from nasseg.network import LEAST_SIDE, Prediction, open_network
+from nasseg.predict._folders import images_in
 from nasseg.records.folder import read_run_config
 from nasseg.tasks import get_task
 
@@ -46,10 +47,7 @@ def list_images(paths: Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if p.suffix.lower() in SUFFIXES]
-            if not inside:
-                raise DataError(f"{path} holds no PNG, TIFF or JPEG")
-            found += inside
+            found += images_in(path, SUFFIXES)
         elif path.is_file():
             found.append(path)
         else:

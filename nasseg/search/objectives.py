@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nasseg._registry import nearest
+from nasseg._registry import near_name
 from nasseg.errors import ConfigError
 from nasseg.evaluators.scores import COLUMNS
 from nasseg.evaluators.shipping import extra_columns
@@ -190,8 +190,7 @@ def _split(texts: str | Iterable[str]) -> list[str]:
 def _check_column(name: str, what: str, columns: tuple[str, ...]) -> None:
     if name in columns:
         return
-    near = nearest(name, columns)
-    hint = f"; did you mean {near!r}?" if near else ""
+    hint = near_name(name, columns)
     raise ConfigError(
         f"{what} {name!r} is no column of the scores{hint} (columns: {', '.join(columns)})"
     )

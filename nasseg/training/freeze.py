@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from nasseg._macs import weight_layers
-from nasseg._registry import nearest
+from nasseg._registry import near_name
 from nasseg.config import TrainConfig
 from nasseg.errors import ConfigError
 
@@ -86,8 +86,7 @@ class Freezing:
 
 def _unknown(name: str, layers: list[str]) -> str:
     parts = {".".join(layer.split(".")[:k]) for layer in layers for k in range(1, 9)}
-    near = nearest(name, parts)
-    hint = f"; did you mean {near!r}?" if near else ""
+    hint = near_name(name, parts)
     # Networks have hundreds: those inside the ones listed are meant too.
     listed = dict.fromkeys(".".join(layer.split(".")[:2]) for layer in layers)
     return (

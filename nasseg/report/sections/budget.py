@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from nasseg.config import RunConfig, flatten, to_dict
+from nasseg.config import RunConfig, aliases, flatten, to_dict
 from nasseg.config.reading import following_defaults
 from nasseg.records.run_files import RunFiles
 from nasseg.report._numbers import chips_of
@@ -114,12 +114,7 @@ def command_words(run: RunFiles) -> str:
     said = flatten(run.config or {})
     default = {**flatten(to_dict(RunConfig())), **following_defaults(RunConfig, said)}
     words = ["nasseg", "run"]
-    short = {
-        "data.path": "data",
-        "data.image_size": "image-size",
-        "data.crop": "crop",
-        "data.channels": "channels",
-    }
+    short = {key: name.replace("_", "-") for name, key in aliases(RunConfig).items()}
     for key, value in said.items():
         if key not in default or default[key] != value:
             words += [f"--{short.get(key, key)}", _as_flag(value)]

@@ -82,11 +82,11 @@ class EAOptimizer(Optimizer):
             population_size,
             max_nb_param,
             T_AVM,
-            seed,
-            in_channels,
-            out_channels,
-            progress,
-            max_macs_per_pixel,
+            seed=seed,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            progress=progress,
+            max_macs_per_pixel=max_macs_per_pixel,
         )
         for key, value in (
             ("mutation_prob_width", mutation_prob_width),

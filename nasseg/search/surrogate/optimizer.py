@@ -45,14 +45,15 @@ class Optimizer(ABC):
     def __init__(
         self,
         surrogate: Any,
-        nb_iter: int,
-        population_size: int,
-        max_nb_param: float | None,
-        T_AVM: float | None,
-        seed: int,
-        in_channels: int,
-        out_channels: int,
-        progress: bool,
+        nb_iter: int = 200,
+        population_size: int = 50,
+        max_nb_param: float | None = 1,
+        T_AVM: float | None = 10,
+        *,
+        seed: int = 0,
+        in_channels: int = 3,
+        out_channels: int = 1,
+        progress: bool = True,
         max_macs_per_pixel: float | None = None,
     ) -> None:
         check(nb_iter >= 0, "nb_iter", nb_iter, "0 or more")

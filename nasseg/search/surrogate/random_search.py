@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from nasseg.search.surrogate.candidates import Candidates, Population
@@ -17,33 +15,6 @@ class RandomSearch(Optimizer):
     Arguments and result are those of :class:`~nasseg.search.EAOptimizer`, without mutations; the
     budget of queries is the same too.
     """
-
-    def __init__(
-        self,
-        surrogate: Any,
-        nb_iter: int = 200,
-        population_size: int = 50,
-        max_nb_param: float | None = 1,
-        T_AVM: float | None = 10,
-        *,
-        seed: int = 0,
-        in_channels: int = 3,
-        out_channels: int = 1,
-        progress: bool = True,
-        max_macs_per_pixel: float | None = None,
-    ) -> None:
-        super().__init__(
-            surrogate,
-            nb_iter,
-            population_size,
-            max_nb_param,
-            T_AVM,
-            seed,
-            in_channels,
-            out_channels,
-            progress,
-            max_macs_per_pixel,
-        )
 
     def _initial(
         self, candidates: Candidates, rng: np.random.Generator, history: list[Generation]
