@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import TypeVar
 
-from nasseg.config import LabelConfig, RunConfig, SearchConfig
-
-Settings = TypeVar("Settings", RunConfig, LabelConfig, SearchConfig)
+from nasseg.config import LabelConfig, RunConfig
 
 SECRETS = ("password", "passwd", "sslpassword", "passfile")
 """Keys of a URL's query that are nobody's business."""
 
 
-def without_password(config: Settings) -> Settings:
+def without_password(config: RunConfig | LabelConfig) -> RunConfig | LabelConfig:
     """Return a config as it may be written into a file."""
-    if isinstance(config, RunConfig):
-        return dataclasses.replace(config, search=without_password(config.search))
-    if config.storage is None:
-        return config
-    return dataclasses.replace(config, storage=shown(config.storage))
+    if isinstance(config, LabelConfig):
+        return dataclasses.replace(config, storage=_shown(config.storage))
+    search = dataclasses.replace(config.search, storage=_shown(config.search.storage))
+    return dataclasses.replace(config, search=search)
+
+
+def _shown(where: str | None) -> str | None:
+    return None if where is None else shown(where)
 
 
 def shown(where: str) -> str:

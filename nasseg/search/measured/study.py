@@ -25,11 +25,12 @@ from nasseg.config import differences
 from nasseg.errors import BusyError, ConfigError, NassegError, RunError
 from nasseg.evaluators.shipping import shipped_low_fidelity
 from nasseg.io import write_csv
+from nasseg.records.storage import shown
 from nasseg.search.measured._process import Heartbeat
 from nasseg.search.measured.bounds import SizeBounds
 from nasseg.search.measured.distributions import distributions, from_params, to_params
 from nasseg.search.measured.sampler import SAMPLERS, Proposal, Request, expected_gain, propose
-from nasseg.search.measured.storage import open_storage, shown
+from nasseg.search.measured.storage import open_storage
 from nasseg.search.measured.trials import (
     MARKS,
     Slot,
