@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from helpers.pairs import write_pair
 from PIL import Image
 
 from nasseg.config import DataConfig
@@ -18,14 +19,11 @@ from nasseg.tasks.watershed import depth_map
 @pytest.fixture
 def folder(tmp_path):
     """Six images of three sizes, the first one smaller than a crop."""
-    for name in ("images", "labels"):
-        (tmp_path / name).mkdir()
     for k, (height, width) in enumerate(
         [(40, 50), (100, 80), (100, 80), (120, 150), (120, 150), (90, 90)]
     ):
         image, ids = draw_nuclei(np.random.default_rng(k), 192)
-        Image.fromarray(image[:height, :width]).save(tmp_path / "images" / f"i{k}.png")
-        Image.fromarray(ids[:height, :width]).save(tmp_path / "labels" / f"i{k}.png")
+        write_pair(tmp_path, f"i{k}", image[:height, :width], ids[:height, :width])
     (tmp_path / "splits.json").write_text(
         '{"train": ["i0", "i1", "i3", "i5"], "val": ["i2", "i4"]}'
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 import torch
+from helpers.pairs import write_pair
 from PIL import Image
 
 from nasseg.config import DataConfig
@@ -32,11 +32,8 @@ def nuclei(count: int, side: int = 40, dtype: str = "uint8") -> tuple[np.ndarray
 
 
 def write_folder(root: Path, images: np.ndarray, labels: np.ndarray) -> Path:
-    for name in ("images", "labels"):
-        (root / name).mkdir(parents=True)
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
-        tifffile.imwrite(root / "images" / f"image{row:05d}.tif", image)
-        tifffile.imwrite(root / "labels" / f"image{row:05d}.tif", label)
+        write_pair(root, f"image{row:05d}", image, label, "tif")
     return root
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from helpers.pairs import write_pair
 from PIL import Image
 
 from nasseg.data import DataConfig, load_data
@@ -26,22 +27,12 @@ def nuclei(index: int, side: int = 48) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(image[::step, ::step]), np.ascontiguousarray(labels[::step, ::step])
 
 
-def write(root: Path, name: str, image: np.ndarray, label: np.ndarray, suffix: str = "png") -> None:
-    for folder, array in (("images", image), ("labels", label)):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        path = root / folder / f"{name}.{suffix}"
-        if suffix.startswith("tif"):
-            tifffile.imwrite(path, array)
-        else:
-            Image.fromarray(array).save(path)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Six images with instance labels and a split."""
     root = tmp_path / "nuclei"
     for index in range(6):
-        write(root, f"n{index}", *nuclei(index))
+        write_pair(root, f"n{index}", *nuclei(index))
     split = {"train": [f"n{i}" for i in range(4)], "val": ["n4", "n5"], "note": "kept"}
     (root / "splits.json").write_text(json.dumps(split))
     return root
@@ -73,7 +64,7 @@ def test_image_and_label_are_sampled_at_the_same_points(tmp_path: Path) -> None:
     for index in range(2):
         small = rng.integers(0, 2, (16, 16), dtype=np.uint8)
         big = np.kron(small, np.ones((5, 5), dtype=np.uint8))
-        write(tmp_path, f"n{index}", big * 255, big)
+        write_pair(tmp_path, f"n{index}", big * 255, big)
     (tmp_path / "splits.json").write_text('{"train": ["n0"], "val": ["n1"]}')
     data = load(tmp_path, 16)
     np.testing.assert_array_equal(data.image("train", 0)[..., 0] // 255, data.label("train", 0))
@@ -143,7 +134,7 @@ def test_binary_labels_equal_instance_labels(folder: Path, tmp_path: Path, top: 
     other = tmp_path / "binary"
     for index in range(6):
         image, label = nuclei(index)
-        write(other, f"n{index}", image, ((label > 0) * top).astype(np.uint8))
+        write_pair(other, f"n{index}", image, ((label > 0) * top).astype(np.uint8))
     (other / "splits.json").write_bytes((folder / "splits.json").read_bytes())
     assert load(other).fingerprint == load(folder).fingerprint
 
@@ -189,13 +180,13 @@ def test_a_bad_folder_names_every_problem_at_once(
     (folder / "splits.json").unlink()
     (folder / "labels/n0.png").unlink()
     (folder / "images/n1.png").unlink()
-    write(folder, "n2", image, label[:30])
+    write_pair(folder, "n2", image, label[:30])
     (folder / "images/n3.png").write_bytes((folder / "images/n3.png").read_bytes()[:200])
     (folder / "labels/n4.png").write_bytes(b"")
-    write(folder, "bin", image, ((label > 0) * 255).astype(np.uint8))
-    write(folder, "twice", image, label)
-    write(folder, "twice", image, label, "tif")
-    write(folder, "large", np.zeros((80, 80), np.uint8), np.zeros((80, 80), np.uint8))
+    write_pair(folder, "bin", image, ((label > 0) * 255).astype(np.uint8))
+    write_pair(folder, "twice", image, label)
+    write_pair(folder, "twice", image, label, "tif")
+    write_pair(folder, "large", np.zeros((80, 80), np.uint8), np.zeros((80, 80), np.uint8))
     tifffile.imwrite(folder / "images/stack.tif", np.zeros((5, 20, 20), np.uint8))
     tifffile.imwrite(folder / "labels/stack.tif", np.ones((20, 20), np.uint8))
     monkeypatch.setattr(reading, "MAX_PIXELS", 70 * 70)
@@ -239,12 +230,12 @@ def test_empty_label_is_a_warning_but_all_empty_is_an_error(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     image, label = nuclei(3)
-    write(folder, "n3", image, np.zeros_like(label))
+    write_pair(folder, "n3", image, np.zeros_like(label))
     with caplog.at_level(logging.WARNING, logger="nasseg.data"):
         load(folder)
     assert "labels/n3.png" in caplog.text
     for index in range(6):
-        write(folder, f"n{index}", image, np.zeros_like(label))
+        write_pair(folder, f"n{index}", image, np.zeros_like(label))
     assert "all 6 labels are empty" in refusal(folder)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from helpers.pairs import write_pair
 from PIL import Image
 
 import nasseg
@@ -184,10 +185,8 @@ def test_a_network_is_scored_on_its_own_and_on_other_images(runs, tmp_path):
     other = net.evaluate((images, labels))
     assert other.images == 3
     assert 0 <= other["dice"] <= 1
-    for name, arrays in (("images", images), ("labels", labels.astype(np.uint8))):
-        (tmp_path / name).mkdir()
-        for row, array in enumerate(arrays):
-            Image.fromarray(array).save(tmp_path / name / f"{row}.png")
+    for row, (image, label) in enumerate(zip(images, labels.astype(np.uint8), strict=True)):
+        write_pair(tmp_path, str(row), image, label)
     assert net.evaluate(tmp_path).metrics == other.metrics
     aged = net.age("30 days", chips=2).evaluate((images, labels))
     assert aged.chips == 2
@@ -206,10 +205,8 @@ def test_a_classifier_is_scored_on_arrays_of_its_classes(runs):
 
 def test_a_folder_copied_without_its_images_still_ages(tmp_path, arch):
     images, labels = nuclei(12)
-    for name, arrays in (("images", images), ("labels", labels.astype(np.uint8))):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for row, array in enumerate(arrays):
-            Image.fromarray(array).save(tmp_path / "data" / name / f"{row}.png")
+    for row, (image, label) in enumerate(zip(images, labels.astype(np.uint8), strict=True)):
+        write_pair(tmp_path / "data", str(row), image, label)
     run = nasseg.run(
         tmp_path / "data",
         out=tmp_path / "run",

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from helpers.toy_worker import BOUNDS, SPACE, formula, open_study
 from optuna.trial import TrialState
-from toy_worker import BOUNDS, SPACE, formula, open_study
 
 from nasseg.errors import BusyError, ConfigError, MissingDependencyError, RunError, UnknownName
 from nasseg.records.storage import shown

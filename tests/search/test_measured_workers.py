@@ -14,18 +14,18 @@ import time
 from pathlib import Path
 
 import pytest
-from toy_worker import open_study
+from helpers import toy_worker
+from helpers.toy_worker import open_study
 
 from nasseg.search.measured.trials import group
 
-HERE = Path(__file__).parent
 COUNT = 10
 
 
 def start(storage, out, name, count=COUNT, sampler="analognas", seconds=0.3, kill_at=0):
     words = [storage, count, sampler, out / "log", out / f"{name}.csv", seconds, kill_at]
     return subprocess.Popen(
-        [sys.executable, HERE / "toy_worker.py", *map(str, words)],
+        [sys.executable, toy_worker.__file__, *map(str, words)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
     )

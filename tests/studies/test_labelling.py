@@ -15,8 +15,8 @@ import optuna
 import pandas as pd
 import pytest
 import torch
-import toy_worker
 import yaml
+from helpers import toy_worker
 
 from nasseg import pipeline
 from nasseg.config import (
