@@ -25,16 +25,21 @@ from nasseg.evaluation import evaluate_run, format_evaluation
 from nasseg.predict import predict
 from nasseg.records.tables import format_summary
 from nasseg.search_spaces import get_space
-from nasseg.tasks import TASKS, TaskType, get_task
+from nasseg.tasks import TASKS, TaskType, get_task, register_task
 from nasseg.testing.tasks import TaskContract
+
+PACKAGE = Path(__file__).parents[1] / "plugin_package"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def points() -> Iterator[type[TaskType]]:
     """The task, registered while these tests run: others list the tasks."""
-    import points_task
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PACKAGE)
+        from points_learning import Points
 
-    yield points_task.Points
+        register_task("points")(Points)
+        yield Points
     del TASKS._entries["points"]
 
 
@@ -70,8 +75,8 @@ def run(points: type[TaskType], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def test_the_task_is_one_short_file(points) -> None:
     assert get_task("points").name == "points"
-    source = Path(__file__).with_name("points_task.py").read_text()
-    assert len(source.splitlines()) < 60
+    source = (PACKAGE / "points_learning.py").read_text()
+    assert len(source.splitlines()) < 80
     assert isinstance(get_task("points"), points)
 
 
@@ -111,12 +116,12 @@ def test_a_run_is_evaluated_and_predicts_points(run: Path, tmp_path: Path) -> No
 
 def test_the_task_is_taken_from_a_module_that_the_user_allowed(monkeypatch) -> None:
     monkeypatch.delenv("NASSEG_PLUGINS", raising=False)
-    with pytest.raises(ValueError, match="NASSEG_PLUGINS=points_task"):
-        DataConfig(task="points_task:Points")
-    monkeypatch.setenv("NASSEG_PLUGINS", "points_task")
-    config = DataConfig(task="points_task:Points", synthetic_train=2, synthetic_val=1)
+    with pytest.raises(ValueError, match="NASSEG_PLUGINS=points_learning"):
+        DataConfig(task="points_learning:Points")
+    monkeypatch.setenv("NASSEG_PLUGINS", "points_learning")
+    config = DataConfig(task="points_learning:Points", synthetic_train=2, synthetic_val=1)
     data = load_data(config)
-    assert data.kind == "points_task:Points"
+    assert data.kind == "points_learning:Points"
     assert get_task(data.kind).bind(data).monitor == "count_score"
 
 

@@ -1,16 +1,17 @@
-"""A task of another package: nuclei as points at their centroids, to be counted."""
+"""Nuclei as points at their centroids, to be counted; and a layout of files to learn them from."""
 
 import numpy as np
 from scipy import ndimage
 from torch.nn import functional as F
 
-from nasseg.tasks import TaskType, register_task
+from nasseg.data.sources.base import PIXELS, Item, Pair, Source, SourceType, given_path
+from nasseg.tasks import TaskType
 
 
-@register_task("points")
 class Points(TaskType):
     """One channel: a peak at each centroid."""
 
+    title = "centroids of nuclei, and their number"
     labels = "instances"
     scales = frozenset({"resized", "native"})
     metrics = {"count_score": "count score", "count_error": "count error"}  # noqa: RUF012
@@ -36,11 +37,32 @@ class Points(TaskType):
             for probability in self.probability(net(image.to(device))).cpu().numpy():
                 found.append(self.count(self.decode(probability)))
             true += [len(np.unique(label[label > 0])) for label in ids.numpy()]
-        error = np.abs(np.subtract(found, true)) / np.maximum(1, np.maximum(found, true))
-        wrong = np.abs(np.subtract(found, true)).mean()
-        return {"count_score": float(1 - error.mean()), "count_error": float(wrong)}
+        wrong = np.abs(np.subtract(found, true))
+        score = 1 - np.mean(wrong / np.maximum(1, np.maximum(found, true)))
+        return {"count_score": float(score), "count_error": float(wrong.mean())}
 
     def decode(self, probability):
         """A number for each local maximum above a tenth."""
         top = probability[0] == ndimage.maximum_filter(probability[0], size=5)
         return ndimage.label(top & (probability[0] > 0.1), np.ones((3, 3)))[0].astype(np.int32)
+
+
+class PairFolder(SourceType):
+    """A folder of NAME.pair.npy: grey image and ids, (2, H, W)."""
+
+    labels = PIXELS
+    layouts = ("NAME.pair.npy of grey images and ids",)
+
+    def recognises(self, path, config):
+        """A folder with such a file."""
+        return path is not None and any(path.glob("*.pair.npy"))
+
+    def open(self, path, config):
+        """An item for each file."""
+        files = sorted(given_path(path, self.name).glob("*.pair.npy"))
+
+        def read(file):
+            image, ids = np.load(file)
+            return Pair(np.repeat(image.astype(np.uint8)[..., None], config.channels, 2), ids)
+
+        return Source(str(path), [Item(f.name, lambda _, f=f: read(f), f.name) for f in files])
