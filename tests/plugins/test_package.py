@@ -17,7 +17,8 @@ from PIL import Image
 
 RUN = (
     "--quiet", "--device=cpu", "--threads=1", "--task=points", "--image-size=32",
-    "--search.space=shallow", "--search.max_params=60000", "--data.source=arrays_of_points", "--analog.preset=calm",
+    "--search.space=shallow", "--search.max_params=60000",
+    "--data.source=arrays_of_points", "--analog.preset=calm",
     "--train.epochs=1", "--analog.epochs=1", "--analog.statistics_chips=1", "--drift.chips=1",
     "--drift.times=1,86400", "--drift.sweep_chips=0", "--drift.recalibrate_images=4",
 )  # fmt: skip
