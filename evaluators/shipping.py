@@ -153,4 +153,4 @@ def find_surrogate(name: str | Path, space: SearchSpace) -> Path | None:
     if str(name) in list_surrogates():
         return WEIGHTS / str(name)
     known = {*list_surrogates(), *EVALUATORS}
-    raise unknown_name("surrogate (shipped, or a folder)", str(name), known)
+    raise unknown_name("surrogate (shipped, or a folder)", str(name), known, EVALUATORS.group)

@@ -18,6 +18,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from nasseg.errors import ConfigError, MissingDependencyError, UnknownName
@@ -35,6 +36,17 @@ VARIABLE = "NASSEG_PLUGINS"
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _REFERENCE = re.compile(rf"({_DOTTED}):({_DOTTED})")
 _allowed: list[str] = []
+_former: dict[tuple[str, str], Former] = {}
+"""Plug-ins that folders used, by group and name."""
+
+
+@dataclass(frozen=True)
+class Former:
+    """A plug-in as a folder recorded it."""
+
+    folder: str
+    package: str
+    version: str
 
 
 def is_reference(name: str) -> bool:
@@ -98,8 +110,60 @@ def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:
     return f"; did you mean {' or '.join(shown)}?" if near else ""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
-    """The error for an unknown ``name`` of ``kind``, with the nearest match."""
+def note_former(group: str, name: str, former: Former) -> None:
+    """Note the package that had a plug-in of a group when a folder was made, for messages."""
+    _former[group, name] = former
+
+
+def lost_plugin(kind: str, group: str | None, name: str) -> MissingDependencyError | None:
+    """The error for a plug-in that a folder used and that is gone; None: no folder used it."""
+    former = _former.get((group or "", name))
+    if former is None:
+        return None
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        why = f"version {version(former.package)}, which is installed, has none of that name"
+    except PackageNotFoundError:
+        why = "which is not installed"
+    return MissingDependencyError(
+        f"{former.folder} needs the plug-in {kind} {name!r} of the package {former.package} "
+        f"{former.version}, {why}"
+    )
+
+
+def package_of(group: str, name: str) -> dict[str, str] | None:
+    """Distribution and version of a plug-in: ``package`` and ``version``.
+
+    Of ``module:Name`` they are empty where the module belongs to no distribution.
+
+    Returns:
+        None for what is no plug-in.
+    """
+    from importlib.metadata import entry_points, packages_distributions, version
+
+    if is_reference(name):
+        top = name.partition(":")[0].partition(".")[0]
+        (package, *_) = packages_distributions().get(top) or [""]
+        return {"package": package, "version": version(package) if package else ""}
+    registry = _registries.get(group)
+    if registry is not None and registry.is_own(name):
+        return None
+    for point in entry_points(group=group, name=name):
+        if point.dist is not None:
+            return {"package": point.dist.name, "version": point.dist.version}
+    return None
+
+
+def unknown_name(
+    kind: str, name: str, known: Iterable[str], group: str | None = None
+) -> UnknownName | MissingDependencyError:
+    """The error for an unknown ``name`` of ``kind``, with the nearest match.
+
+    With a ``group`` of entry points it is that for a plug-in that is gone, where a folder had it.
+    """
+    if (lost := lost_plugin(kind, group, name)) is not None:
+        return lost
     names = sorted(known)
     return UnknownName(
         f"no {kind} named {name!r}{near_name(name, names)} (known: {', '.join(names)})"
@@ -148,6 +212,9 @@ class Registry(Mapping[str, T], Generic[T]):
         self._references: dict[str, T] = {}
         self._points: dict[str, EntryPoint] | None = None
         self._broken: set[str] = set()
+        self._loaded: set[str] = set()
+        if group is not None:
+            _registries[group] = self
 
     @overload
     def register(self, name: str, entry: T) -> T: ...
@@ -195,7 +262,8 @@ class Registry(Mapping[str, T], Generic[T]):
             return self._referenced(name)
         point = self._entry_points().get(name)
         if point is None:
-            raise unknown_name(self.kind, name, {*self._entries, *self._entry_points()})
+            known = {*self._entries, *self._entry_points()}
+            raise unknown_name(self.kind, name, known, self.group)
         return self._load(point)
 
     def __contains__(self, name: object) -> bool:
@@ -216,6 +284,14 @@ class Registry(Mapping[str, T], Generic[T]):
     def registered(self) -> list[str]:
         """Names of what was registered so far; no plug-in is imported for it."""
         return list(self._entries)
+
+    def referenced(self) -> list[T]:
+        """Entries that were imported as ``module:Name`` so far."""
+        return list(self._references.values())
+
+    def is_own(self, name: str) -> bool:
+        """True if the name was registered by code, and not by an entry point."""
+        return name in self._entries and name not in self._loaded
 
     def names(self, pattern: str = "*") -> list[str]:
         """Registered names that match a shell pattern, sorted."""
@@ -241,6 +317,7 @@ class Registry(Mapping[str, T], Generic[T]):
                     log.warning("%s", error)
 
     def _load(self, point: EntryPoint) -> T:
+        self._loaded.add(point.name)
         where = f"{self.kind} {point.name!r}"
         if point.dist is not None:
             where += f" of the package {point.dist.name}"
@@ -260,7 +337,8 @@ class Registry(Mapping[str, T], Generic[T]):
         if not is_allowed(name):
             raise ConfigError(
                 f"{self.kind} is {name!r}, which a file alone does not make nasseg import; give "
-                f"it by its flag, or allow it by {VARIABLE}={name.partition(':')[0]}"
+                f"it by its flag, or allow it by --plugins {name.partition(':')[0]} or "
+                f"{VARIABLE}={name.partition(':')[0]}"
             )
         where, (module, _, path) = f"{self.kind} {name!r}", name.partition(":")
         try:
@@ -290,3 +368,7 @@ class Registry(Mapping[str, T], Generic[T]):
     def _adopted(self, name: str, made: Any) -> T:
         entry: T = made if self._adopt is None else self._adopt(name, made)
         return entry
+
+
+_registries: dict[str, Registry[Any]] = {}
+"""Registries by the group of their entry points, as far as their modules were imported."""

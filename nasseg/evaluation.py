@@ -103,7 +103,7 @@ def format_evaluation(found: Evaluation) -> str:
     what = "digital" if found.at is None else f"analog after {time_name(found.at)}"
     over = f", mean ± std over {found.chips} chips [5th percentile]" if found.chips > 1 else ""
     lines = [f"{what}, {found.images} {found.side} images{over}"]
-    for key, title in metrics_of(found.metrics):
+    for key, title in metrics_of(found.metrics, task=found.task):
         value = found.metrics.get(key)
         if value is None:
             continue

@@ -154,7 +154,7 @@ class AnalogSpec:
         if name in PRESETS:
             return PRESETS[name].replace(**changes)
         if name not in MEMORIES and not is_reference(name):
-            raise unknown_name("analog preset", name, {*PRESETS, *MEMORIES})
+            raise unknown_name("memory", name, {*PRESETS, *MEMORIES}, MEMORIES.group)
         return cls(memory=name, g_max_us=MEMORIES[name].g_max_us).replace(**changes)
 
     def replace(self, **changes: Any) -> AnalogSpec:

@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nasseg.cli._flags import Flag, Given, allow_modules, other_names, split_flags
+from nasseg.cli._flags import (
+    PLUGINS,
+    Flag,
+    Given,
+    allow_modules,
+    allow_plugins,
+    other_names,
+    split_flags,
+)
 from nasseg.cli._help import simple_help
 from nasseg.errors import ConfigError, NassegError
 
@@ -69,7 +77,7 @@ class Command:
     def help(self) -> str:
         """Return the help text."""
         usage = f"{self.name} {self.usage}".rstrip()
-        return simple_help(usage, self.description, [flag.entry for flag in self.flags])
+        return simple_help(usage, self.description, [flag.entry for flag in (*self.flags, PLUGINS)])
 
     def __call__(self, words: Sequence[str]) -> int:
         """Run the command on command-line words and return its exit status.
@@ -79,11 +87,12 @@ class Command:
         """
         texts, positional = split_flags(
             words,
-            [flag.name for flag in self.flags if flag.metavar],
+            [flag.name for flag in (*self.flags, PLUGINS) if flag.metavar],
             other_names(self.flags),
             [flag.name for flag in self.flags if not flag.metavar],
         )
         self.check_words(positional)
+        allow_plugins(texts.pop(PLUGINS.name, None))
         allow_modules([*texts.values(), *positional])
         return self.run(Given(self.flags, texts), positional)
 

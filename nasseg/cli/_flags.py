@@ -130,6 +130,13 @@ TTA = Flag("tta", "", "Classification: mean over an image and its mirror images.
 UNCALIBRATED = Flag("uncalibrated", "", "No recalibration of BatchNorm on the aged chip.")
 
 
+PLUGINS = Flag(
+    "plugins",
+    "MODULE,...",
+    "Modules that may be imported where a file names a part as module:Name.",
+)
+
+
 def split_flags(
     args: Sequence[str],
     known: Iterable[str],
@@ -186,3 +193,16 @@ def allow_modules(texts: Iterable[str]) -> None:
     for word in texts:
         if is_reference(word):
             allow(word)
+
+
+def allow_plugins(text: str | None) -> None:
+    """Allow the modules of ``--plugins``.
+
+    Raises:
+        ConfigError: a word is no module.
+    """
+    for word in () if text is None else text.split(","):
+        name = word.strip()
+        if not (is_reference(name) or is_reference(f"{name}:_")):
+            raise ConfigError(f"plugins has {name!r}; allowed: modules, with commas between")
+        allow(name)

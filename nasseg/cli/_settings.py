@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from nasseg.cli._flags import Flag, Given, allow_modules, other_names, split_flags
+from nasseg.cli._flags import (
+    PLUGINS,
+    Flag,
+    Given,
+    allow_modules,
+    allow_plugins,
+    other_names,
+    split_flags,
+)
 from nasseg.cli._help import config_help
 from nasseg.config import LabelConfig, RunConfig, Setting, aliases, settings
 from nasseg.errors import ConfigError
@@ -48,7 +56,7 @@ class SettingsCommand(Generic[C]):
             self.config,
             self.notes,
             [flag.entry for flag in self.flags],
-            [flag.entry for flag in (CONFIG, QUIET)],
+            [flag.entry for flag in (CONFIG, PLUGINS, QUIET)],
         )
 
     def __call__(self, words: Sequence[str]) -> int:
@@ -78,9 +86,10 @@ def read_config(
     Raises:
         ConfigError: an unknown flag or key, or a value that is not allowed.
     """
-    own: tuple[Flag, ...] = (*flags, CONFIG, QUIET)
+    own: tuple[Flag, ...] = (*flags, CONFIG, PLUGINS, QUIET)
     texts = setting_texts(config, words, own)
     other = {flag.name: texts.pop(flag.name) for flag in own if flag.name in texts}
+    allow_plugins(other.get(PLUGINS.name))
     return resolve_config(config, texts, other.get("config")), Given(own, other)
 
 

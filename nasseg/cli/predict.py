@@ -39,7 +39,7 @@ def _segment(run: str, images: Sequence[str], out: str, options: dict[str, Any])
     from nasseg.predict import predict
 
     for entry in predict(run, images, out, **options):
-        say(f"{entry.image.name}: {entry.instances} nuclei")
+        say(f"{entry.image.name}: {entry.instances} {entry.noun}")
     say(f"results: {out}")
 
 

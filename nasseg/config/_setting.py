@@ -40,6 +40,8 @@ class SettingFacts(Facts):
     """Words for None in the help, where that is the default."""
     spec: str = ""
     """The field of ``AnalogSpec`` that it sets."""
+    plugin: str = ""
+    """The group of entry points that add names which it takes."""
     used_by: str = ""
     """The search strategy that has it; without that its value means nothing."""
 

@@ -24,7 +24,7 @@ def of_spec(name: str, **facts: Any) -> Any:
 class AnalogConfig:
     """Conversion to tiles and hardware-aware retraining."""
 
-    preset: str = setting("pcm", file="file", shared=True)
+    preset: str = setting("pcm", file="file", shared=True, plugin="nasseg.memories")
     """Hardware preset: ``pcm``, ``hermes``, ``reram``, ``ideal``, a memory of another package (its
     name, or ``module:Name``), or a YAML file of a memory cell."""
     epochs: int = setting(50, ge=0)
@@ -101,6 +101,10 @@ def _own_fields() -> dict[str, str]:
     return {spec: name for spec, name in own.items() if spec}
 
 
+_MORE: dict[str, dict[str, str]] = {"memory": {"plugin": "nasseg.memories"}}
+"""Further facts of single fields."""
+
+
 def _spec_section() -> type[Any]:
     """The other fields of ``AnalogSpec`` as a section of settings; None: as the preset has it.
 
@@ -109,7 +113,11 @@ def _spec_section() -> type[Any]:
     names = [field.name for field in dataclasses.fields(AnalogSpec)]
     types = field_types(AnalogSpec)
     fields = [
-        (name, types[name] | None, of_spec(name, default=None, unset="as the preset"))
+        (
+            name,
+            types[name] | None,
+            of_spec(name, default=None, unset="as the preset", **_MORE.get(name, {})),
+        )
         for name in names
         if name not in {*_own_fields(), "coefficients"}
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from nasseg._fields import check_fields
-from nasseg._registry import is_reference
+from nasseg._registry import is_reference, lost_plugin
 from nasseg.config._setting import check, check_only_for, setting
 from nasseg.tasks import TASKS, get_task
 
@@ -47,6 +47,7 @@ class DataConfig:
         alias="task",
         metavar="NAME",
         shared=True,
+        plugin=TASKS.group or "",
     )
     """What is learned: ``segmentation`` (one foreground), ``semantic`` (a class for each pixel),
     ``classification`` (a class for each image), or a 2D set of MedMNIST by its name
@@ -56,7 +57,7 @@ class DataConfig:
     )
     """Segmentation: a folder with ``images/`` and ``labels/``, or the raw Kaggle layout.
     Classification: a folder of classes, an .npz file, or a CSV. None = synthetic."""
-    source: str = setting("auto", metavar="NAME", shared=True)
+    source: str = setting("auto", metavar="NAME", shared=True, plugin="nasseg.sources")
     """Kind of source that reads ``path``, where the path does not tell: ``folder``, ``kaggle``,
     ``class_pixels``, ``class_folder``, ``class_index``, ``class_table``, ``npz``, or that of a
     plug-in."""
@@ -131,5 +132,8 @@ class DataConfig:
         """Refuse a task that there is not; one of a plug-in is imported."""
         if self.task in MEDMNIST_SETS or is_reference(self.task):
             return  # the registry itself refuses a reference that it cannot follow
+        lost = None if self.task in TASKS else lost_plugin("task", TASKS.group, self.task)
+        if lost is not None:
+            raise lost
         if self.task not in TASKS or not TASKS[self.task].selectable:
             check(False, "data.task", self.task, _tasks(TASKS))

@@ -28,7 +28,7 @@ class LabelConfig:
 
     out: str = setting("runs/labels", free="always")
     """Folder of the table; the same command continues it."""
-    space: str = "auto"
+    space: str = setting("auto", plugin="nasseg.spaces")
     """Name of the search space; ``auto`` as in a run."""
     count: int = setting(48, ge=1, free="always")
     """Architectures drawn; those that cannot be measured are not replaced."""
@@ -44,7 +44,7 @@ class LabelConfig:
     """Nor those below this one."""
     max_macs_per_pixel: int | None = setting(30_000, gt=0)
     """Nor those with more multiply-accumulates per input pixel; none = no bound."""
-    sampler: str = setting("lhs", free="always")
+    sampler: str = setting("lhs", free="always", plugin="nasseg.samplers")
     """What proposes the architectures: ``lhs`` (a Latin hypercube, which fits surrogates best),
     ``random``, or a search: ``surrogate``, ``analognas``, ``tpe``, ``nsgaii``, ``gp``,
     or one of another package, as ``module:Name``."""

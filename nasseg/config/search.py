@@ -71,7 +71,7 @@ class SearchConfig:
     YOUNG: ClassVar[bool] = True
     """A folder that lacks a setting of this section is as with its default."""
 
-    space: str = "auto"
+    space: str = setting("auto", plugin="nasseg.spaces")
     """Name of the search space, or ``module:Name``; ``nasseg spaces`` lists the names. ``auto``:
     ``unet`` for segmentation, ``resnet`` for classification (``cells`` with the strategy
     ``darts``)."""
@@ -81,7 +81,7 @@ class SearchConfig:
     """How the surrogate is searched: by evolution, or by as many random architectures. ``darts``
     needs no surrogate: it trains a supernet of the space (``cells``) and takes what its shared
     weights make the best or, of so many, what ``measure`` finds to be."""
-    surrogate: str = setting("auto", file="file")
+    surrogate: str = setting("auto", file="file", plugin="nasseg.evaluators")
     """Folder of a fitted surrogate, ``auto`` (the one shipped for the space), or an evaluator of
     another package: its name, or ``module:Name``."""
     arch: str | None = setting(None, file="file", alias="arch", metavar="FILE.json|NAME")
@@ -130,7 +130,7 @@ class SearchConfig:
     measure: int = setting(0, ge=0, alias="measure")
     """Architectures to train, put onto chips and measure, instead of asking the surrogate (with
     ``darts``: those that it proposes); 0 = measure none."""
-    sampler: str = setting("surrogate", alias="sampler", metavar="NAME")
+    sampler: str = setting("surrogate", alias="sampler", metavar="NAME", plugin="nasseg.samplers")
     """What proposes the architectures that are measured, but for ``darts``: ``surrogate`` (an
     ensemble fitted to what was measured), ``analognas``, ``tpe``, ``nsgaii``, ``gp``, ``random``,
     ``lhs``, or one of another package: its name, or ``module:Name``."""

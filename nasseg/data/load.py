@@ -201,9 +201,10 @@ def _describe(source: Source, split: Split, config: DataConfig) -> str:
             f"seed {config.seed}"
         )
     counts = f"from {source.name} ({train} train, {val} val)"
-    if get_task(config.kind).labels == "classes":
+    task = get_task(config.kind)
+    if task.labels == "classes":
         return f"{train + val} images with classes of pixels {counts}"
-    return f"{train + val} nuclei images {counts}"
+    return f"{train + val} {task.noun} images {counts}"
 
 
 def _assemble(

@@ -33,7 +33,9 @@ class Predicted:
 
     image: Path
     instances: int
-    """Nuclei found; of classes of pixels, parts of the image that hang together."""
+    """Number of things found; of classes of pixels, of parts of the image that hang together."""
+    noun: str
+    """Plural word for them."""
     files: tuple[Path, ...]
     """Label TIFF, overlay PNG, and with several chips the uncertainty TIFF and PNG."""
 
@@ -116,9 +118,9 @@ def predict(
         for block in _blocks(files, config, problems):
             predictions = network.predict([pixels for _, pixels in block])
             for (path, _), prediction in zip(block, predictions, strict=True):
-                done.append(_write(Path(out), path, prediction))
+                done.append(_write(Path(out), path, prediction, network.task.noun))
                 bar.update()
-                bar.set_postfix(nuclei=done[-1].instances)
+                bar.set_postfix({done[-1].noun: done[-1].instances})
     if problems:
         raise DataError(
             f"{len(problems)} of {len(files)} images cannot be used; the others are in {out}:\n  "
@@ -150,7 +152,7 @@ def _blocks(
         yield block
 
 
-def _write(out: Path, image: Path, found: Prediction) -> Predicted:
+def _write(out: Path, image: Path, found: Prediction, noun: str) -> Predicted:
     import tifffile
 
     from nasseg.report import png, uncertainty_png
@@ -165,7 +167,7 @@ def _write(out: Path, image: Path, found: Prediction) -> Predicted:
         files[f"{stem}_uncertainty.tif"] = _tiff(tifffile, found.uncertainty)
         files[f"{stem}_uncertainty.png"] = uncertainty_png(found.pixels, found.uncertainty)
     written = tuple(write_bytes(out / name, data) for name, data in files.items())
-    return Predicted(image, found.count, written)
+    return Predicted(image, found.count, noun, written)
 
 
 def _tiff(tifffile: Any, array: npt.NDArray[Any]) -> bytes:

@@ -67,7 +67,9 @@ def compare(runs: Sequence[str | Path]) -> Comparison:
     common = set.intersection(*({name for name, _ in run.shown_metrics} for run in loaded))
     monitors = {(run.summary or {}).get("monitor") for run in loaded}
     first = monitors.pop() if len(monitors) == 1 else None
-    metrics = tuple(entry for entry in metrics_of(common, first) if entry[0] in common)
+    tasks = {run.task for run in loaded}
+    titles = metrics_of(common, first, tasks.pop() if len(tasks) == 1 else None)
+    metrics = tuple(entry for entry in titles if entry[0] in common)
     if not metrics:
         raise ConfigError("these runs have no metric in common: they are of different tasks")
     members: dict[str, list[RunFiles]] = {}

@@ -16,6 +16,7 @@ from nasseg.config import LabelConfig, RunConfig, to_dict
 from nasseg.config.identity import changes
 from nasseg.errors import RunError
 from nasseg.io import read_json, write_json, write_text
+from nasseg.records.plugins import PLUGINS, remember_plugins, used_plugins
 from nasseg.records.storage import without_password
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def read_run_config(run: str | Path, **changes: Any) -> RunConfig:
     file = Path(run) / "config.yaml"
     if not file.is_file():
         raise RunError(f"{run} is no run folder: it has no config.yaml; `nasseg run` makes one")
+    remember_plugins(Path(run), RunConfig)
     values = {**read_yaml(file, RunConfig), "out": str(run), **changes}
     return build_config(RunConfig, values, {key: str(file) for key in values if key not in changes})
 
@@ -138,10 +140,16 @@ class RunFolder:
         self._save()
 
     def check_data(self, fingerprint: str, source: str, images: dict[str, int]) -> None:
-        """Remember what the run learns from; refuse to go on with anything else."""
+        """Remember what the run learns from, and its plug-ins; refuse to go on with anything else.
+
+        Raises:
+            RunError: the images are not those that the folder was begun with.
+        """
         known = self.stages.get("data")
         if known is None:
             self.stages["data"] = {"fingerprint": fingerprint, "source": source, "images": images}
+            if used := used_plugins(self.config):
+                self.stages[PLUGINS] = used
             self._save()
         elif known["fingerprint"] != fingerprint:
             raise RunError(

@@ -17,6 +17,7 @@ from nasseg.config.reading import (
 )
 from nasseg.errors import ConfigError
 from nasseg.io import read_json
+from nasseg.records.plugins import remember_plugins
 
 C = TypeVar("C", RunConfig, LabelConfig)
 
@@ -35,6 +36,7 @@ def resolve_config(config: type[C], given: Mapping[str, Any], file: str | Path |
         ConfigError: an unknown key, or a value that is not allowed.
     """
     out = Path(given.get("out", settings(config)["out"].default))
+    remember_plugins(out, config)
     saved = out / "config.yaml"
     file = str(saved) if file is None and saved.is_file() else file
     file = None if file is None else str(file)

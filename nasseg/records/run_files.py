@@ -17,7 +17,7 @@ from nasseg.records.best import Best
 from nasseg.records.drift import DriftTable
 from nasseg.records.metrics import read_metrics
 from nasseg.records.pareto import Front, read_front
-from nasseg.tasks import metric_title, metrics_of
+from nasseg.tasks import known_task, metric_title, metrics_of
 
 Array = npt.NDArray[Any]
 
@@ -52,7 +52,19 @@ class RunFiles:
         """Metrics that the report shows, with their titles."""
         digital = (self.summary or {}).get("digital") or {}
         names = {*digital, *self.drift.metrics}
-        return metrics_of(names, (self.summary or {}).get("monitor"))
+        return metrics_of(names, (self.summary or {}).get("monitor"), self.task)
+
+    @property
+    def task(self) -> str | None:
+        """Name of the task; None in a folder that does not say it."""
+        name = (self.summary or {}).get("task")
+        return name if isinstance(name, str) else None
+
+    @property
+    def metric_note(self) -> str:
+        """A sentence on how the metrics are taken; empty where the task is not here."""
+        task = known_task([self.main_metric[0]], self.task)
+        return task.note if task else ""
 
     @property
     def main_metric(self) -> tuple[str, str]:

@@ -41,7 +41,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     digital = summary.get("digital") or {}
     times = by_time(summary)
     # As many as fit beside each other.
-    metrics = metrics_of(digital, summary.get("monitor"))[:3]
+    metrics = metrics_of(digital, summary.get("monitor"), summary.get("task"))[:3]
     if digital or times:
         head = "".join(f"{name:>22}" for _, name in metrics)
         lines = [f"{'':12}{head}"]

@@ -42,6 +42,8 @@ def draw_figures(run: RunFiles) -> dict[str, Markup]:
             figures = section.figure(run)
             for picture in section.pictures:
                 target = run.folder / "figures" / f"{picture.name}.png"
+                if picture.name not in figures:
+                    continue
                 figure = figures[picture.name]
                 if figure is None:
                     # A picture of an earlier state of the folder would be taken for this one's.

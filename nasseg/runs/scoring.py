@@ -49,6 +49,8 @@ class Evaluation:
     """Of classification: probabilities (N, K) by the first chip, and labels."""
     files: tuple[Path, ...] = ()
     """Files that were written of it."""
+    task: str | None = None
+    """Name of the task; None: that of the metrics."""
 
     def __getitem__(self, metric: str) -> float:
         """Return the mean of a metric over chips."""
@@ -112,6 +114,7 @@ def score(
         classes=[] if first is None else class_report(*first, data.classes),
         calibration_error=_calibration_error(first, data.multilabel),
         answers=first,
+        task=data.kind,
     )
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
 
 from nasseg._registry import Registry
+from nasseg.errors import NassegError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,6 +128,8 @@ class TaskType(ABC):
     """Given by :func:`register_task`."""
     title: ClassVar[str] = ""
     """One line for help texts."""
+    noun: ClassVar[str] = "instances"
+    """Plural word for what :meth:`count` counts, in messages."""
     selectable: ClassVar[bool] = True
     """False: ``data.task`` does not take the name; the data or another setting choose the task."""
     native: ClassVar[str | None] = None
@@ -350,16 +353,31 @@ def task_for(data: TaskData, train: TrainOptions | None = None) -> Task:
     return get_task(data.kind).bind(data, train)
 
 
-def metrics_of(names: Iterable[str], first: str | None = None) -> tuple[tuple[str, str], ...]:
-    """Metrics to show with their titles, those of the task that ``names`` are of.
+def metrics_of(
+    names: Iterable[str], first: str | None = None, task: str | None = None
+) -> tuple[tuple[str, str], ...]:
+    """Metrics to show with their titles.
 
     Args:
         names: metrics that were measured.
         first: the one that the run is scored by; None: the task's own.
+        task: name of the task; None: the one that most of ``names`` are of. Where it is that of a
+            plug-in that is not here, metrics are their own titles.
     """
-    known = set(names)
-    titles = task_of_metrics(known).titles(known)
+    known = list(dict.fromkeys(names))
+    found = known_task(known, task)
+    titles = found.titles(known) if found else tuple((name, name) for name in known)
     return tuple(sorted(titles, key=lambda entry: entry[0] != first))
+
+
+def known_task(names: Iterable[str], task: str | None = None) -> TaskType | None:
+    """The task of a name, or without one that of the metrics; None: it is not here."""
+    if task is None:
+        return task_of_metrics(names)
+    try:
+        return get_task(task)
+    except NassegError:
+        return None
 
 
 def task_of_metrics(names: Iterable[str]) -> TaskType:
@@ -371,4 +389,5 @@ def task_of_metrics(names: Iterable[str]) -> TaskType:
 def metric_title(key: str | None) -> str:
     """The title of a metric: ``Dice`` of ``dice``, the key itself where no task names it."""
     key = key or "dice"
-    return next((task.metrics[key] for task in TASKS.values() if key in task.metrics), key)
+    tasks = (*TASKS.values(), *TASKS.referenced())
+    return next((task.metrics[key] for task in tasks if key in task.metrics), key)

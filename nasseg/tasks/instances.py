@@ -18,6 +18,7 @@ class Instances(TaskType):
     """Two channels: the probability of nucleus, and how deep inside one a pixel lies."""
 
     title = "single nuclei"
+    noun = "nuclei"
     selectable = False
     scales = frozenset({"native"})
     labels = "instances"

@@ -21,6 +21,7 @@ class Segmentation(TaskType):
     """One foreground: a probability for each pixel."""
 
     title = "one foreground"
+    noun = "nuclei"
     native = "instances"
     scales = frozenset({"resized", "native"})
     labels = "foreground"

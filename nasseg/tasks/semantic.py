@@ -24,6 +24,7 @@ class Semantic(TaskType):
     """
 
     title = "a class for each pixel"
+    noun = "parts"
     labels = "classes"
     metrics: ClassVar[Mapping[str, str]] = {"dice": "Dice", "iou": "IoU"}
     note = PIXEL_NOTE

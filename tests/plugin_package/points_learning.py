@@ -12,6 +12,7 @@ class Points(TaskType):
     """One channel: a peak at each centroid."""
 
     title = "centroids of nuclei, and their number"
+    noun = "points"
     labels = "instances"
     scales = frozenset({"resized", "native"})
     metrics = {"count_score": "count score", "count_error": "count error"}  # noqa: RUF012

@@ -21,14 +21,20 @@ ROW = 1.75
 
 
 def _space(*names: str | None) -> SearchSpace | None:
-    """The first of these spaces that is known here."""
-    for name in names:
-        if name:
-            try:
-                # An edited space is drawn as the one that it was made of.
-                return get_space(name.removesuffix("-custom"))
-            except NassegError:
-                continue
+    """The first of these spaces that is known here; None where none is named.
+
+    Raises:
+        NassegError: one is named, and it is not here.
+    """
+    unknown: NassegError | None = None
+    for name in filter(None, names):
+        try:
+            # An edited space is drawn as the one that it was made of.
+            return get_space(name.removesuffix("-custom"))
+        except NassegError as error:
+            unknown = error
+    if unknown is not None:
+        raise unknown
     return None
 
 
@@ -41,6 +47,18 @@ def draw_architecture(
         best: ``best.json``: ``space`` and ``arch``.
         image_size: side of the input in pixels; None: resolutions are written as fractions.
         space_name: name by which the space is found, where it is not that of ``best``.
+    """
+    try:
+        return _drawn(best, image_size, space_name)
+    except NassegError:
+        return None
+
+
+def _drawn(best: Best | None, image_size: int | None, space_name: str | None) -> Figure | None:
+    """As :func:`draw_architecture`.
+
+    Raises:
+        NassegError: the space is not here, as of a plug-in that is not installed.
     """
     if best is None or best.arch is None:
         return None
@@ -194,7 +212,7 @@ def _skip(
 def _draw(run: RunFiles) -> Figure | None:
     size = run.setting("data.crop") or run.setting("data.image_size")
     name = run.setting("search.space")
-    return draw_architecture(
+    return _drawn(
         run.best, size if isinstance(size, int) else None, name if isinstance(name, str) else None
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,8 +10,11 @@ from typing import Any, ClassVar
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from nasseg.errors import NassegError
 from nasseg.records.run_files import RunFiles
 from nasseg.report.markup import render
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Picture:
     label: str | None
     """Alternative text in the page; None: the picture is a file alone."""
     draw: Callable[[RunFiles], Figure | None]
-    """The figure; None where there is nothing to draw."""
+    """The figure; None where there is nothing to draw. It raises
+    :class:`~nasseg.errors.NassegError` where that cannot be known here."""
 
 
 _STAGES = {
@@ -69,8 +74,17 @@ class Section:
         return {}
 
     def figure(self, run: RunFiles) -> dict[str, Figure | None]:
-        """Draw the pictures: name to figure, None where there is nothing to draw."""
-        return {picture.name: picture.draw(run) for picture in self.pictures}
+        """Draw the pictures: name to figure, None where there is nothing to draw.
+
+        One that a plug-in would be needed for is left out, with a warning.
+        """
+        drawn = {}
+        for picture in self.pictures:
+            try:
+                drawn[picture.name] = picture.draw(run)
+            except NassegError as error:
+                log.warning("figures/%s.png is left as it is: %s", picture.name, error)
+        return drawn
 
     def html(self, run: RunFiles, figures: Mapping[str, Markup] | None = None) -> Markup:
         """The section as HTML; empty where nothing was recorded.

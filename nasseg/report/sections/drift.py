@@ -17,7 +17,6 @@ from nasseg.report.markup import Table, known, with_small
 from nasseg.report.sections.base import Picture, Section
 from nasseg.report.style import BLUE, INK, ORANGE, new_figure, strip_axes
 from nasseg.statistics import DAY, MONTH, share_at_least, spread
-from nasseg.tasks import task_of_metrics
 from nasseg.text import number, time_name
 
 _LINES = ((True, "recalibrated", BLUE, "o"), (False, "uncalibrated", ORANGE, "s"))
@@ -167,12 +166,12 @@ class DriftSection(Section):
 
     def values(self, run: RunFiles) -> Mapping[str, Any]:
         """Tables of scores, of shares of the chips, of noisier memories; the refresh plan."""
-        main, score = run.main_metric
+        _, score = run.main_metric
         return {
             "scores": _scores(run),
             "score": score,
             "chips": known(chips_of(run)),
-            "metric_note": task_of_metrics([main]).note,
+            "metric_note": run.metric_note,
             "variation": _variation(run),
             "shares": _shares(run),
             "sweep": _sweep(run),

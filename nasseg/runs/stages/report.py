@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from nasseg.io import write_json
+from nasseg.records.best import Best
 from nasseg.records.folder import Timer
 from nasseg.runs.job import Job
+from nasseg.tasks import get_task
 
 
 def run(job: Job, timer: Timer) -> None:
@@ -17,6 +19,13 @@ def run(job: Job, timer: Timer) -> None:
     summarise(job)
     write_report(job.folder.path)
     job.folder.finish("report")
+
+
+def task_name(kind: str, best: Best) -> str:
+    """Name of the task of a run, as the registry takes it."""
+    task = get_task(kind)
+    own = task.of_run(best.to_dict())
+    return kind if own is task else own.name
 
 
 def summarise(job: Job) -> dict[str, Any]:
@@ -31,6 +40,7 @@ def summarise(job: Job) -> dict[str, Any]:
     if job.folder.done("search"):
         best = job.best
         summary |= {"arch_id": best.arch_id, "params": best.params}
+        summary |= {"task": task_name(job.config.data.kind, best)}
         summary |= {"macs": best.macs, "tiles": best.tiles, "monitor": best.monitor or "dice"}
     if job.folder.done("train"):
         summary["digital"] = stages["train"]["metrics"]
