@@ -75,6 +75,30 @@ def test_a_run_is_of_all_its_parts(run: Path) -> None:
     assert (run / "figures" / "architecture.png").is_file()
 
 
+def test_the_packages_of_its_parts_are_recorded(run: Path) -> None:
+    record = json.loads((run / "stages.json").read_text())["plugins"]
+    package = {"package": "nasseg-points", "version": "1.2"}
+    assert record == {
+        "data.task": {"name": "points", **package},
+        "data.source": {"name": "arrays_of_points", **package},
+        "search.space": {"name": "shallow", **package},
+        "search.sampler": {"name": "coin", **package},
+        "analog.preset": {"name": "calm", **package},
+    }
+
+
+def test_a_package_that_is_gone_is_named(run: Path, image: Path, tmp_path: Path) -> None:
+    for words in (("predict", run, image, f"--out={tmp_path}"), ("drift", f"--out={run}")):
+        error = command()(*words, status=1).stderr
+        assert error == (
+            f"nasseg: error: {run} needs the plug-in task 'points' of the package nasseg-points "
+            "1.2, which is not installed\n"
+        )
+    before = (run / "figures" / "architecture.png").read_bytes()
+    assert command()("report", run).stderr.count("architecture.png is left as it is") == 1
+    assert (run / "figures" / "architecture.png").read_bytes() == before
+
+
 def test_later_commands_know_the_parts_of_a_finished_run(
     nasseg: Command, run: Path, image: Path, tmp_path: Path
 ) -> None:
