@@ -197,9 +197,14 @@ def either(choices: tuple[Any, ...]) -> str:
     return " or ".join([", ".join(map(str, choices[:-1])), str(choices[-1])])
 
 
+_types: dict[type[Any], Mapping[str, Any]] = {}
+
+
 def field_types(cls: type[Any]) -> Mapping[str, Any]:
     """The resolved annotations of a dataclass."""
-    return typing.get_type_hints(cls)
+    if cls not in _types:
+        _types[cls] = typing.get_type_hints(cls)
+    return _types[cls]
 
 
 @cache

@@ -83,7 +83,8 @@ def score(
     """
     chosen = side or data.report_side
     if chosen not in data.ids:
-        raise ConfigError(f"side is {chosen!r}; these data have no {chosen} images")
+        there = " and ".join(side for side in ("val", "test") if side in data.ids)
+        raise ConfigError(f"side is {chosen!r}; these data have {there} only")
     kind = get_task(data.kind)
     task = task_for(data, train)
     loader = data.loader(chosen, train.batch_size)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nasseg._fields import field_types
 from nasseg.config import (
     AnalogConfig,
     DataConfig,
@@ -150,3 +151,8 @@ def test_the_modules_of_analog_do_not_hide_its_functions() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_annotations_of_a_config_are_resolved_once():
+    # A search for settings makes configs by the dozen.
+    assert field_types(RunConfig) is field_types(RunConfig)

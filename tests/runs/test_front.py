@@ -283,3 +283,8 @@ def test_settings_are_named_as_on_the_command_line(tmp_path, arch):
     assert run.config.train.epochs == 2
     with pytest.raises(RunError, match="is missing"):
         run.network()
+
+
+def test_a_split_that_is_not_there_is_refused_with_those_that_are(runs):
+    with pytest.raises(ConfigError, match="side is 'test'; these data have val only"):
+        nasseg.load(runs / "finished").evaluate(split="test")
