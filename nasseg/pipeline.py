@@ -59,7 +59,7 @@ def run(
     if unknown:
         raise ConfigError(f"stages has {unknown[0]!r}; allowed: {', '.join(STAGES)}")
     set_threads(config.threads)
-    check_settings(config)
+    check_settings(config, in_memory=arrays is not None)
     folder = RunFolder(config)
     keep_memory(config, folder)
     job = Job(config, folder, progress, arrays)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nasseg.config import RunConfig, analog_spec
 from nasseg.config.search import space_for
+from nasseg.errors import ConfigError
 from nasseg.evaluators.shipping import find_surrogate
 from nasseg.runs.given import given_arch
 from nasseg.runs.memory import MEMORY
@@ -20,8 +21,12 @@ def is_measured(config: RunConfig) -> bool:
     return config.search.measure > 0 and config.search.arch is None
 
 
-def check_settings(config: RunConfig) -> None:
+def check_settings(config: RunConfig, in_memory: bool = False) -> None:
     """Refuse settings that cannot be.
+
+    Args:
+        config: of the run.
+        in_memory: True if its images are arrays in this process.
 
     Raises:
         ConfigError: a setting is not possible here.
@@ -44,3 +49,8 @@ def check_settings(config: RunConfig) -> None:
     # What was found is found: the file of the proxy may be out of reach by now.
     if is_measured(config) and not found:
         check_measured_search(config)
+        if in_memory and search.workers > 1:
+            raise ConfigError(
+                f"search.workers is {search.workers}; allowed: 1, since the images are arrays in "
+                "memory, which other processes do not have"
+            )

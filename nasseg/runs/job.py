@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nasseg.analog.spec import AnalogSpec
-from nasseg.config import RunConfig, analog_spec
+from nasseg.config import DataConfig, RunConfig, analog_spec
 from nasseg.config.search import space_for
 from nasseg.data import Arrays, Data, load_arrays, load_data
 from nasseg.errors import DataError, RunError
@@ -73,13 +73,14 @@ class Job:
                 f"{self.folder.path} are now, `nasseg run --out {self.folder.path} --data PATH` "
                 "says"
             )
-        if self.arrays is not None:
-            data = load_arrays(self.arrays, self.config.data)
-        else:
-            data = load_data(self.config.data)
+        data = self.load(self.config.data)
         self.folder.check_data(data.fingerprint, data.source, data.counts)
         log.info("data: %s", data.source)
         return data
+
+    def load(self, config: DataConfig) -> Data:
+        """Load the images of the run as other settings of the section ``data`` have them."""
+        return load_data(config) if self.arrays is None else load_arrays(self.arrays, config)
 
     @cached_property
     def task(self) -> Task:

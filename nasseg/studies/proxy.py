@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasseg.config import NATIVE_SCALE, LabelConfig, RunConfig, flatten, to_dict
+from nasseg.config import NATIVE_SCALE, DataConfig, LabelConfig, RunConfig, flatten, to_dict
 from nasseg.config.identity import shared_settings
 from nasseg.config.reading import build_config, files_beside, read_yaml
 from nasseg.config.search import space_for
@@ -108,7 +108,11 @@ def check_measured_search(config: RunConfig) -> None:
 
 
 def measured_search(
-    config: RunConfig, data: Data, progress: bool = True, archs: Path | None = None
+    config: RunConfig,
+    data: Data,
+    progress: bool = True,
+    archs: Path | None = None,
+    load: Callable[[DataConfig], Data] = load_data,
 ) -> dict[str, Any]:
     """Measure ``config.search.measure`` architectures, with whoever else works on the study.
 
@@ -118,6 +122,7 @@ def measured_search(
         progress: show a bar.
         archs: table of the architectures to measure, in its order, instead of what a sampler
             proposes.
+        load: loads the images as a proxy has them.
 
     Returns:
         What was found, as ``best.json`` holds it.
@@ -131,7 +136,7 @@ def measured_search(
     )
     space = space_for(proxy.space, proxy.data)
     if proxy.data != config.data:
-        data = load_data(proxy.data)
+        data = load(proxy.data)
     study = open_study(proxy, space, data)
     run_workers(study, proxy, data, lambda: None, progress)
     report(study, proxy)

@@ -252,6 +252,27 @@ def test_a_run_on_arrays_is_continued_and_refuses_others(tmp_path, arch):
     assert main(["drift", "--out", str(tmp_path / "run"), "--drift.chips", "4", "--quiet"]) == 1
 
 
+def test_a_measured_search_sees_the_arrays(tmp_path):
+    settings = {
+        **SMALL,
+        "data.image_size": 32,
+        "measure": 2,
+        "sampler": "random",
+        "search.max_params": 60_000,
+        "stages": ("search",),
+        "progress": False,
+    }
+    (tmp_path / "proxy.yaml").write_text(
+        "data: {image_size: 16}\ntrain: {epochs: 1, batch_size: 8}\n"
+        "analog: {epochs: 1, statistics_chips: 1}\ndrift: {chips: 1, recalibrate_images: 8}\n"
+    )
+    settings["proxy"] = str(tmp_path / "proxy.yaml")
+    run = nasseg.run(nuclei(12), out=tmp_path / "run", **settings)
+    assert json.loads((run.folder / "best.json").read_text())["measured"]["metric"] == "dice"
+    with pytest.raises(ConfigError, match=r"search\.workers is 2; allowed: 1, since"):
+        nasseg.run(nuclei(12), out=tmp_path / "other", **{**settings, "workers": 2})
+
+
 def test_splits_of_arrays_are_kept(tmp_path, arch):
     splits = {"train": nuclei(8, 0), "val": nuclei(4, 1)}
     run = nasseg.run(

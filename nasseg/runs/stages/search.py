@@ -103,7 +103,7 @@ def measure(job: Job) -> tuple[dict[str, Any], float]:
             proposed = _proposed(job)
             start = time.monotonic()
     table = None if proposed is None else job.folder / PROPOSED
-    found = measured_search(job.config, data, job.progress, table)
+    found = measured_search(job.config, data, job.progress, table, job.load)
     if proposed is not None:
         budget = {**proposed["budget"], **found["budget"]}
         # The course of the supernet: what was measured afterwards had none.
