@@ -11,10 +11,10 @@ a training, in an order that is random but fixed: what is there at any time is a
 same command continues; several processes share the work with ``--shard 0/4`` to ``3/4``, and with
 ``--seed 1``, ``--seed 2`` all are trained once more into the same folder.
 
-``compare`` runs DARTS on the images, and searches that measure on the table, and says which share
-of the architectures each one's choice beats. A measurement is the look-up of one training, never of
-the mean of several; the choice is ranked by the mean of the others. DARTS looks up the few that its
-supernet proposes (``nasseg run --strategy darts --measure N``), beside as many random ones.
+``compare`` runs DARTS on the images, and searches that measure on the table, and gives the share of
+the architectures that each one's choice beats. A measurement is the look-up of one training, never
+of the mean of several; the choice is ranked by the mean of the others. DARTS looks up the few that
+its supernet proposes (``nasseg run --strategy darts --measure N``), beside as many random ones.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from cells_table import (
     best_of,
     enumerate_all,
     load_images,
+    noise_text,
     placed,
     read_tables,
     seen,
-    told_of_noise,
 )
 from tqdm import tqdm
 
@@ -185,7 +185,7 @@ def compare(options: argparse.Namespace) -> None:
         write_text(out / "runs.csv", runs.to_csv(index=False))
         (out / f"{name}_{seed}.ckpt").unlink(missing_ok=True)
     runs = measured(runs, table, truth, options)
-    report(table, truth, runs, options, told_of_noise(every, truth, options.score))
+    report(table, truth, runs, options, noise_text(every, truth, options.score))
 
 
 def read_runs(out: Path, options: argparse.Namespace, table: pd.DataFrame) -> pd.DataFrame:
@@ -218,7 +218,7 @@ def read_runs(out: Path, options: argparse.Namespace, table: pd.DataFrame) -> pd
         raise ConfigError(
             f"{out} holds supernets trained with {[before.get(key) for key in keys]}, these would "
             f"be with {[settings[key] for key in keys]} (settings, noise of 'darts_noise'); remove "
-            "compare.json and runs.csv to compare anew"
+            "compare.json and runs.csv to compare from scratch"
         )
     write_json(known, settings)
     # A look-up takes no time.
@@ -292,7 +292,7 @@ def look_up(
 def evolved(
     space: CellsSpace, archs: list[dict[str, Any]], value: np.ndarray[Any, Any], seed: int
 ) -> dict[str, Any]:
-    """What AnalogNAS's evolution finds on a surrogate of so many measurements."""
+    """Return the best that AnalogNAS's evolution finds on a surrogate of these measurements."""
     # Digital networks: nothing varies over time or chips.
     nothing = np.zeros(len(value))
     scores = Scores.of(len(value), day1=value, avm=nothing, std=nothing)

@@ -7,10 +7,10 @@
 makes a table as those of ``docs/results/classification``, which has the command of each.
 
 Every network, seed and fold is a run folder below --out, digital, analog and aged; then they are
-compared. ``search`` is whatever network a run finds by itself, as the settings say: each seed and
-each fold searches anew. Where there are test images, or folds, a search sees none of what it is
-scored on. Settings of ``nasseg run`` are taken as it takes them, after the words of this script.
-The same command continues; several of them at once share the work.
+compared. ``search`` is whatever network a run finds by itself, as its settings are: each seed and
+each fold has a search of its own. Where there are test images, or folds, a search sees none of what
+it is scored on. Settings of ``nasseg run`` are taken as it takes them, after the words of this
+script. The same command continues; several of them at once share the work.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _options(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device")
     parser.add_argument("--out", required=True)
     options, rest = parser.parse_known_args(words)
-    # Its own flags are taken by now; they are here to be what a misspelt one is told of.
+    # Its own flags are taken by now; a misspelt one is answered with the nearest.
     own = [Flag(name, "VALUE", "") for name in ("config", "data", "networks", "seeds", "folds")]
     options.settings = setting_texts(RunConfig, rest, own)
     for key in options.settings.keys() & PLANNED.keys():
@@ -110,27 +110,27 @@ def planned(options: argparse.Namespace) -> list[tuple[Path, RunConfig]]:
             for fold in range(max(1, options.folds)):
                 name = f"{Path(network).stem}_seed{seed}"
                 name += f"_fold{fold}" if options.folds else ""
-                said: dict[str, Any] = {"out": str(Path(options.out) / name), "seed": seed}
-                said["search.arch"] = None if network == SEARCH else network
-                said |= {
+                given: dict[str, Any] = {"out": str(Path(options.out) / name), "seed": seed}
+                given["search.arch"] = None if network == SEARCH else network
+                given |= {
                     key: getattr(options, key)
                     for key in ("threads", "device")
                     if getattr(options, key) is not None
                 }
                 if options.folds:
-                    said |= {"data.folds": options.folds, "data.fold": fold}
+                    given |= {"data.folds": options.folds, "data.fold": fold}
                 if options.data is not None:
-                    said["data.path"] = options.data
+                    given["data.path"] = options.data
                 values = files_beside(
                     options.config, read_yaml(options.config, RunConfig), RunConfig
                 )
                 if network == SEARCH:
-                    said = options.settings | said
+                    given = options.settings | given
                 else:
                     # How a network is found is put aside for one that is given, as the file's is.
                     values |= options.settings
-                values = with_network(values, said) | said
-                flags = said.keys() | options.settings.keys()
+                values = with_network(values, given) | given
+                flags = given.keys() | options.settings.keys()
                 origins = dict.fromkeys(values.keys() - flags, options.config)
                 config = build_config(RunConfig, values, origins)
                 runs.append((Path(config.out), config))

@@ -63,7 +63,7 @@ COLOURS = dict(zip(LABELS, ("0.55", "C1", "C2", "C3", "C6", "C4", "C0"), strict=
 TOP = 0.01
 """Share of the table that counts as found."""
 SPLITS = 5
-"""Divisions of the table that say how well it can be predicted."""
+"""Divisions of the table by which its prediction is scored."""
 
 
 def main(words: list[str] | None = None) -> int:
@@ -267,8 +267,10 @@ def ask_optuna(
 
 
 def ranked_by(domain: TableDomain, scores: np.ndarray[Any, Any], trend: int | None) -> str:
-    """How well trees that are fitted to four fifths of the table rank the rest, without what short
-    trainings say; nothing where so few rows say nothing."""
+    """Return, in words, how well trees that are fitted to four fifths of the table rank the rest.
+
+    They do not see short trainings. Empty where the table has too few rows.
+    """
     X = domain.features(domain.X)
     X = X if trend is None else np.delete(X, trend, axis=1)
     if len(X) < 5 * LEAST_ROWS:
@@ -279,8 +281,8 @@ def ranked_by(domain: TableDomain, scores: np.ndarray[Any, Any], trend: int | No
         held, known = np.split(rows, [len(X) // 5])
         plain = xgb.XGBRegressor(random_state=seed, n_jobs=1).fit(X[known], scores[known])
         own = fit_head(X[known], scores[known], seed=seed)
-        said = predict(own, X[held]), plain.predict(X[held]).astype(np.float64)
-        found.append([tau(scores[held], one) for one in said])
+        predicted = predict(own, X[held]), plain.predict(X[held]).astype(np.float64)
+        found.append([tau(scores[held], one) for one in predicted])
     both = zip(np.mean(found, axis=0), np.std(found, axis=0), strict=True)
     own_text, plain_text = (spread_text(mean, std) for mean, std in both)
     return (

@@ -46,7 +46,7 @@ from nasseg.text import markdown_table, time_name
 TIMES = (1, 3600, 86_400, 2_592_000, 31_536_000)
 SEARCHED, RANDOM, PLAIN = "searched", "best of the random ones", "MONAI BasicUNet"
 DRAWS = 1000
-"""Other draws that say how lucky one is."""
+"""Other draws that one is compared with."""
 COLOURS = {SEARCHED: "C3", RANDOM: "0.5", PLAIN: "C0"}
 
 
@@ -60,7 +60,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument(
         "--measure",
         type=int,
-        help="architectures that a search measures anew, and of which the random one is the best",
+        help="architectures that a search measures itself, and of which the random one is the best",
     )
     parser.add_argument(
         "--proxy", default="docs/bench.yaml", help="with --measure: budget, that of the bench"
@@ -111,8 +111,8 @@ def search_and_train(options: argparse.Namespace) -> None:
     bench = NASSegBench(options.bench)
     ours = networks(bench, options, out)
     rows = trained(ours, options, out)
-    said = told(bench, options, out) + told_of_luck(bench, options)
-    page = describe(rows, said, "python " + " ".join(sys.argv))
+    origin = origin_text(bench, options, out) + luck_text(bench, options)
+    page = describe(rows, origin, "python " + " ".join(sys.argv))
     write_text(out / "README.md", page)
     with style():
         write_bytes(out / "drift.png", to_png(draw(rows)))
@@ -138,7 +138,7 @@ def networks(
             )
         arch = promoted(candidates(bench, possible, options.promote), options, bench.space, out)
     elif options.measure:
-        found = measured_anew(space, most, options, out)
+        found = measured_by_search(space, most, options, out)
         table = pd.read_csv(found).sort_values("day1", ascending=False, kind="stable")
         best_ones = [space.from_json(text) for text in table.arch[: options.promote]]
         arch = promoted(best_ones, options, space, out)
@@ -165,7 +165,7 @@ def networks(
             f"{found}: {params} parameters; allowed: {most} or fewer, those of the best random one"
         )
     one, other = space.network_keys(space.encode([arch, best]))
-    # Found anew, it is a tie.
+    # A search that finds it by itself ties with it.
     if one == other and not options.measure:
         raise DataError(f"{found}: it is the best random one itself; nothing to compare")
     plain = get_space("basicunet")
@@ -179,7 +179,9 @@ def networks(
     }
 
 
-def measured_anew(space: SearchSpace, most: int, options: argparse.Namespace, out: Path) -> Path:
+def measured_by_search(
+    space: SearchSpace, most: int, options: argparse.Namespace, out: Path
+) -> Path:
     """Let a search measure; its table."""
     words = ["--config", options.proxy, "--space", space.name, "--sampler", "surrogate"]
     words += ["--count", str(options.measure), "--max_params", str(most)]
@@ -210,12 +212,12 @@ def drawn(bench: NASSegBench, options: argparse.Namespace) -> NDArray[np.bool_]:
 
 
 def luck(bench: NASSegBench, options: argparse.Namespace) -> int:
-    """Row of the best random one, by the mean of all trainings that the bench has of each: luck is
-    told better what it has than a search, which sees one."""
+    """Row of the best random one, by the mean of all trainings that the bench has of each: luck
+    knows what it has better than a search, which sees one."""
     return int(np.argmax(np.where(drawn(bench, options), bench.values(), -np.inf)))
 
 
-def told_of_luck(bench: NASSegBench, options: argparse.Namespace) -> str:
+def luck_text(bench: NASSegBench, options: argparse.Namespace) -> str:
     """Where the best random one is from, in words."""
     some = drawn(bench, options)
     text = f"the best random one is the best of {some.sum()} at the proxy budget"
@@ -238,9 +240,9 @@ def told_of_luck(bench: NASSegBench, options: argparse.Namespace) -> str:
 
 
 def from_bench(bench: NASSegBench, options: argparse.Namespace) -> bool:
-    """Whether the searched architecture is one of the bench."""
-    anew = options.arch or options.surrogate or options.measure
-    return not anew and bool(bench.searched.any())
+    """Return True if the searched architecture is one of the bench."""
+    elsewhere = options.arch or options.surrogate or options.measure
+    return not elsewhere and bool(bench.searched.any())
 
 
 def candidates(bench: NASSegBench, possible: NDArray[np.bool_], count: int) -> list[dict[str, Any]]:
@@ -281,7 +283,7 @@ def trained(
 def labelled(
     space: SearchSpace, arch: dict[str, Any], seed: int, options: argparse.Namespace, out: Path
 ) -> dict[str, Any]:
-    """What ``nasseg label`` measures of one architecture at the full budget."""
+    """Return the row that ``nasseg label`` measures of an architecture at the full budget."""
     folder = out / f"{space.name}_{space.arch_id(arch)}_seed{seed}"
     archs = folder.with_suffix(".csv")
     archs.parent.mkdir(parents=True, exist_ok=True)
@@ -301,10 +303,10 @@ def run(words: list[str]) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         status = nasseg(words)
     if status:
-        raise RunError(f"nasseg {' '.join(words)} failed; what it said is above")
+        raise RunError(f"nasseg {' '.join(words)} failed; its error is above")
 
 
-def told(bench: NASSegBench, options: argparse.Namespace, out: Path) -> str:
+def origin_text(bench: NASSegBench, options: argparse.Namespace, out: Path) -> str:
     """Where the architecture that was found is from, in words."""
     if options.arch:
         return f"The one found is that of {Path(options.arch).name}; "
@@ -342,7 +344,7 @@ def told(bench: NASSegBench, options: argparse.Namespace, out: Path) -> str:
     )
 
 
-def describe(rows: pd.DataFrame, said: str, command: str) -> str:
+def describe(rows: pd.DataFrame, origin: str, command: str) -> str:
     """The page."""
     scores = ("digital", "day1", "p05", "day1_uncalibrated", f"mean_{TIMES[-1]}s")
     cells = []
@@ -355,7 +357,7 @@ def describe(rows: pd.DataFrame, said: str, command: str) -> str:
     table = markdown_table(cells, [*columns, "1 day, uncalibrated", "1 year"])
     return (
         f"# The winner of a search, trained to the end\n\n```\n{command}\n```\n\n"
-        f"Dice, mean ± standard deviation over {rows.seed.nunique()} seeds. {said}. `drift.png` "
+        f"Dice, mean ± standard deviation over {rows.seed.nunique()} seeds. {origin}. `drift.png` "
         f"shows every seed.\n\n{table}\n\n![drift](drift.png)\n"
     )
 

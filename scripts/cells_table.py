@@ -185,7 +185,7 @@ def training_of(table: pd.DataFrame, seed: int) -> int:
 
 
 def seen(table: pd.DataFrame, truth: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """What a search with this seed measures: of every architecture the training with one seed."""
+    """Return the rows that a search with this seed measures, one training of each architecture."""
     one = table[table["seed"] == training_of(table, seed)]
     return one[one["arch_id"].isin(truth["arch_id"])].reset_index(drop=True)
 
@@ -221,7 +221,7 @@ def placed(
     return found
 
 
-def told_of_noise(table: pd.DataFrame, truth: pd.DataFrame, score: str) -> str:
+def noise_text(table: pd.DataFrame, truth: pd.DataFrame, score: str) -> str:
     """How far the order of the architectures can be trusted, in words.
 
     ``table`` may have trainings of seeds that are not complete: these tell of the noise, too.
@@ -230,7 +230,7 @@ def told_of_noise(table: pd.DataFrame, truth: pd.DataFrame, score: str) -> str:
     by_seed = table.pivot(index="arch_id", columns="seed", values=column)
     shared = [by_seed[[a, b]].dropna() for a, b in combinations(by_seed, 2)]
     pairs = [pair for pair in shared if len(pair) >= LEAST_SHARED]
-    said = []
+    parts = []
     if pairs:
         taus = [kendalltau(pair.iloc[:, 0], pair.iloc[:, 1]).statistic for pair in pairs]
         # Of those trained more than once: one-way analysis of variance.
@@ -239,7 +239,7 @@ def told_of_noise(table: pd.DataFrame, truth: pd.DataFrame, score: str) -> str:
         within = float((often.var(axis=1, ddof=1) * (times - 1)).sum() / (times - 1).sum())
         # What is left of the differences of means without what trainings add to them.
         among = max(0.0, often.mean(axis=1).var(ddof=1) - within * (1 / times).mean())
-        said.append(
+        parts.append(
             f"Kendall tau of the validation {score} of two trainings {np.mean(taus):.2f}; "
             f"standard deviation over architectures {np.sqrt(among):.4f}, over the trainings of "
             f"one {np.sqrt(within):.4f} ({len(often)} architectures)"
@@ -247,8 +247,8 @@ def told_of_noise(table: pd.DataFrame, truth: pd.DataFrame, score: str) -> str:
     if f"test_{score}" in truth:
         tau = kendalltau(truth[column], truth[f"test_{score}"]).statistic
         place = percentiles(truth[f"test_{score}"])[truth[column].to_numpy().argmax()]
-        said.append(
+        parts.append(
             f"tau of validation and test {tau:.2f}; the best of all on validation is at "
             f"percentile {place:.0f} on test"
         )
-    return f"How far the order can be told: {'; '.join(said)}.\n" if said else ""
+    return f"How far the order can be told: {'; '.join(parts)}.\n" if parts else ""

@@ -190,7 +190,8 @@ def _csv(tables: Tables) -> str:
     import pandas as pd
 
     frames = [pd.DataFrame(table.to_rows()).assign(seed=seed) for seed, table in tables.items()]
-    return pd.concat(frames, ignore_index=True).to_csv(index=False, float_format="%.5f")
+    text: str = pd.concat(frames, ignore_index=True).to_csv(index=False, float_format="%.5f")
+    return text
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import dataclasses
 import math
 import sys
 import time
+from typing import Literal
 
 from nasseg.analog import recalibrate_batch_norms
 from nasseg.analog.calibrate import preserved_batch_norms
@@ -30,7 +31,7 @@ from nasseg.training import evaluate
 from nasseg.training.measure import age
 from nasseg.training.recipe import SEED_DRIFT, recalibration_loader
 
-COMPENSATIONS = ("none", "global", "column")
+COMPENSATIONS: tuple[Literal["none", "global", "column"], ...] = ("none", "global", "column")
 
 
 def main(words: list[str] | None = None) -> int:

@@ -48,8 +48,8 @@ def main(words: list[str] | None = None) -> int:
             entries.append({"path": text, "space": options.space})
             continue
         drawn = SEARCHED if text.endswith(f":{SEARCHED}") else RANDOM
-        told = text.removesuffix(f":{SEARCHED}")
-        file, budget, seed = told.rsplit(":", 2) if told.count(":") > 1 else (told, "", "")
+        rest = text.removesuffix(f":{SEARCHED}")
+        file, budget, seed = rest.rsplit(":", 2) if rest.count(":") > 1 else (rest, "", "")
         known = budget in (PROXY, FULL, SCREEN) and seed.isdecimal()
         if not known or Path(file).suffix == ".parquet":
             parser.error(
@@ -71,7 +71,7 @@ def write(entries: list[dict[str, Any]], out: str, page: str) -> None:
 
 
 def describe(bench: NASSegBench, command: str) -> str:
-    """What is in the bench and how well it can be predicted, as Markdown."""
+    """Return the contents of the bench, and how well it can be predicted, as Markdown."""
     rows, found = bench.table, int(bench.searched.sum())
     others = {FULL: "at the full budget", SCREEN: "short ones"}
     counts = read_bench(bench.path).budget.value_counts()

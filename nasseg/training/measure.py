@@ -189,7 +189,7 @@ def put_on_chips(
         analog: hardware and retraining.
         drift: number of chips, times, recalibration.
         seed: decides every draw.
-        images: batches that each drifted chip is recalibrated with; None: as ``drift`` says.
+        images: batches that recalibrate each drifted chip; None: those that ``drift`` sets.
         progress: show a bar.
 
     Raises:

@@ -218,12 +218,12 @@ def test_a_seed_that_has_begun_tells_of_the_noise_and_takes_nothing_from_what_is
     ]
     table = pd.DataFrame(rows)
     truth = table.groupby("arch_id", as_index=False)["val_auc"].mean()
-    said = cells.told_of_noise(table, truth, "auc")
+    said = cells.noise_text(table, truth, "auc")
     found = re.search(r"over architectures ([\d.]+), over the trainings of one ([\d.]+)", said)
     assert float(found[1]) == pytest.approx(0.03, rel=0.1)
     assert float(found[2]) == pytest.approx(0.01, rel=0.1)
     assert "(400 architectures)" in said
-    assert cells.told_of_noise(table[table["seed"] == 0], truth, "auc") == ""
+    assert cells.noise_text(table[table["seed"] == 0], truth, "auc") == ""
 
 
 def test_a_choice_is_ranked_by_trainings_that_its_search_has_not_seen(cells, tmp_path):

@@ -200,7 +200,7 @@ def test_the_winner_is_the_best_that_a_search_proposed_where_the_bench_has_one(
     values, all_sizes = own.values(), SPACE.count_params(own.matrix)
     assert values[other] == values[~own.searched].max()
     assert values[one] == values[own.searched & (all_sizes <= sizes[1])].max()
-    assert f"of {own.searched.sum()} that a" in winner.told(own, options, tmp_path)
+    assert f"of {own.searched.sum()} that a" in winner.origin_text(own, options, tmp_path)
     # Asked for a search on a surrogate, it does not look.
     assert not winner.from_bench(own, argparse.Namespace(arch=None, surrogate="auto", measure=None))
 
@@ -224,7 +224,7 @@ def test_of_the_best_that_a_search_proposed_a_full_training_chooses(
     assert len(asked) == 3
     assert asked == sorted(asked, reverse=True)
     assert searched.lookup(found, "day1") == asked[-1]
-    said = winner.told(searched, options, tmp_path)
+    said = winner.origin_text(searched, options, tmp_path)
     assert "the 3 best, of those with several measurements" in said
     options.surrogate = "auto"
     with pytest.raises(ConfigError, match="promote is 3: it chooses among"):
@@ -267,14 +267,16 @@ def test_a_search_that_measures_anew_is_compared_with_as_many_random_ones(
     assert said[0] == "label"
     assert (asked.count, asked.max_params, asked.seed) == (8, sizes[luck], 3)
     assert (asked.sampler, asked.workers, asked.train.epochs) == ("surrogate", 2, 16)
-    assert "measured 3 architectures" in winner.told(searched, options, tmp_path)
-    assert "but 402 short trainings of others" in winner.told(searched, options, tmp_path)
+    assert "measured 3 architectures" in winner.origin_text(searched, options, tmp_path)
+    assert "but 402 short trainings of others" in winner.origin_text(searched, options, tmp_path)
     within = f"{(sizes[some] <= sizes[luck]).sum()} of those drawn"
-    assert within in winner.told_of_luck(searched, options)
+    assert within in winner.luck_text(searched, options)
     # Of the two best, a full training chooses the second.
     options.promote = 2
     assert winner.networks(searched, options, tmp_path)["searched"][1] == small[1]
-    assert "`promoted.csv`: the 2 best were trained" in winner.told(searched, options, tmp_path)
+    assert "`promoted.csv`: the 2 best were trained" in winner.origin_text(
+        searched, options, tmp_path
+    )
     options.measure = 500
     with pytest.raises(ConfigError, match="--measure is 500; allowed: at most "):
         winner.networks(searched, options, tmp_path)
