@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from nasseg._registry import allow
 from nasseg.analog import Coverage
 from nasseg.config import RunConfig
 from nasseg.data import Data, Side, load_labelled
@@ -486,17 +487,21 @@ class AgedNetwork(_Predictor):
             yield net
 
 
-def load(run: str | Path, *, device: str = "auto") -> Network:
+def load(run: str | Path, *, device: str = "auto", plugins: Sequence[str] = ()) -> Network:
     """Open the trained network of a run folder.
 
     Args:
         run: run folder.
         device: ``auto``, ``cpu``, ``cuda``, or ``cuda:1`` of several.
+        plugins: modules that the run names as ``module:Name`` and that may be imported; entry
+            points of installed packages need no mention.
 
     Raises:
         RunError: the folder holds no trained run.
         ConfigError: the device is not there, or the run used a plug-in that is not installed.
     """
+    for name in plugins:
+        allow(name)
     return Network(open_job(run, read_run_config(run, device=device), None, False))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from nasseg._fields import bounded, check_fields, replaced
-from nasseg._registry import did_you_mean, is_reference, unknown_name
+from nasseg._registry import did_you_mean, is_reference, lost_plugin, unknown_name
 from nasseg.analog.memories import MEMORIES
 from nasseg.analog.memory import MemoryCoefficients, read_memory
 from nasseg.errors import SpecError
@@ -154,7 +154,8 @@ class AnalogSpec:
         if name in PRESETS:
             return PRESETS[name].replace(**changes)
         if name not in MEMORIES and not is_reference(name):
-            raise unknown_name("memory", name, {*PRESETS, *MEMORIES}, MEMORIES.group)
+            lost = lost_plugin("memory", MEMORIES.group, name)
+            raise lost or unknown_name("analog preset", name, {*PRESETS, *MEMORIES})
         return cls(memory=name, g_max_us=MEMORIES[name].g_max_us).replace(**changes)
 
     def replace(self, **changes: Any) -> AnalogSpec:

@@ -109,12 +109,15 @@ def _times(times: Any) -> str:
 
 
 def command_words(run: RunFiles) -> str:
-    """The command of this run as one line for a shell."""
-
+    """Return the command of this run as one line for a shell."""
     said = flatten(run.config or {})
     default = {**flatten(to_dict(RunConfig())), **following_defaults(RunConfig, said)}
     words = ["nasseg", "run"]
-    short = {key: name.replace("_", "-") for name, key in aliases(RunConfig).items()}
+    short = {
+        key: name.replace("_", "-")
+        for name, key in aliases(RunConfig).items()
+        if key.startswith("data.")
+    }
     for key, value in said.items():
         if key not in default or default[key] != value:
             words += [f"--{short.get(key, key)}", _as_flag(value)]
