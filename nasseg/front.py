@@ -65,7 +65,7 @@ def run(
     *,
     out: str | Path = "runs/nuclei",
     config: str | Path | None = None,
-    stages: Sequence[str] | None = None,
+    stages: str | Sequence[str] | None = None,
     progress: bool = True,
     **changes: Any,
 ) -> Run:
@@ -78,7 +78,7 @@ def run(
         out: run folder.
         config: YAML file of settings; those given here go before it. None: the settings of the
             folder, where it has any.
-        stages: names of the stages to run, of ``search``, ``train``, ``analog``, ``drift`` and
+        stages: stages to run, or one of them: ``search``, ``train``, ``analog``, ``drift`` and
             ``report``; None: all.
         progress: show bars.
         changes: settings, as on the command line: ``seed=1``, ``crop=128`` (short names),
@@ -111,7 +111,8 @@ def run(
     made = resolve_config(RunConfig, given, config)
     from nasseg import pipeline
 
-    summary = pipeline.run(made, stages=stages, progress=progress, arrays=arrays)
+    chosen = [stages] if isinstance(stages, str) else stages
+    summary = pipeline.run(made, stages=chosen, progress=progress, arrays=arrays)
     return Run(Path(made.out), made, summary)
 
 
@@ -127,5 +128,13 @@ def _settings(changes: Mapping[str, Any]) -> dict[str, Any]:
         name = short.get(key, key)
         if name not in leaves:
             raise ConfigError(f"no setting {key!r}{did_you_mean(key, {*leaves, *short})}")
-        found[name] = str(value) if isinstance(value, Path) else value
+        found[name] = _plain(value)
     return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a value in Python's own type: a path as text, numpy's numbers as numbers."""
+    if isinstance(value, Path):
+        return str(value)
+    # Asked by name, since numpy is not imported for this.
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +51,8 @@ Pixels = npt.NDArray[np.uint8]
 
 LEAST_SIDE = 16
 """Smallest height and width of an image in pixels."""
+BLOCK = 64_000_000
+"""Pixels of the images that are in work at a time, over which chips are compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +107,8 @@ class _Predictor:
 
     at: float | None = None
     """Seconds after programming; None: the digital network."""
+    _count = 1
+    """Number of networks."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -135,7 +140,7 @@ class _Predictor:
     def _best(self) -> Best:
         return self._job.best
 
-    def _networks(self) -> Iterator[nn.Module]:
+    def _networks(self) -> Generator[nn.Module, None, None]:
         """The networks whose answers are combined, the one that is shown first."""
         raise NotImplementedError
 
@@ -151,7 +156,8 @@ class _Predictor:
         Args:
             image: (H, W) or (H, W, C) of uint8, uint16 or float, or a list of such arrays; other
                 types than uint8 are stretched from their 0.1 to their 99.9 percentile, as image
-                files are. Large images are cut into overlapping windows.
+                files are. Large images are cut into overlapping windows. On chips, the noise of
+                reading is drawn along the list, so that it is another at another place in it.
             tta: classification: average over mirror images; None: as in the run.
 
         Returns:
@@ -162,8 +168,9 @@ class _Predictor:
                 holds values that are not finite.
             RunError: the run has no network of this kind yet.
         """
-        if isinstance(image, np.ndarray):
-            return self._predict([image], tta)[0]
+        # Tensors and images of Pillow are one image too, not a list of rows.
+        if hasattr(image, "__array__") or hasattr(image, "__array_interface__"):
+            return self._predict([np.asarray(image)], tta)[0]
         return self._predict(list(image), tta)
 
     def evaluate(
@@ -193,15 +200,17 @@ class _Predictor:
             ConfigError: there is no such split.
         """
         own = self._job.data if data is None else self._load(data)
-        return score(
-            self._networks(),
-            own,
-            self.config.train,
-            side=split,
-            at=self.at,
-            tta=tta,
-            on_scores=on_scores,
-        )
+        # Closed here, as the traceback of an error would keep the network on a chip.
+        with closing(self._networks()) as networks:
+            return score(
+                networks,
+                own,
+                self.config.train,
+                side=split,
+                at=self.at,
+                tta=tta,
+                on_scores=on_scores,
+            )
 
     def _load(self, data: str | Path | Arrays) -> Data:
         return load_labelled(data, self.config.data, self.classes)
@@ -210,7 +219,9 @@ class _Predictor:
         pixels = [self._as_pixels(image, index) for index, image in enumerate(images)]
         if not pixels:
             return []
-        return self._classify(pixels, tta) if self.task.per_image else self._segment(pixels)
+        if self.task.per_image:
+            return self._classify(pixels, tta)
+        return [found for block in _blocks(pixels) for found in self._segment(block)]
 
     def _as_pixels(self, image: Array, index: int) -> Pixels:
         """One image as uint8 (H, W, C)."""
@@ -228,20 +239,20 @@ class _Predictor:
     # --- labels of pixels ---------------------------------------------------------------------
 
     def _segment(self, pixels: Sequence[Pixels]) -> list[Prediction]:
-        inputs = [self._network_input(image) for image in pixels]
         shown: list[npt.NDArray[np.float32]] = []
         spread = _Spread()
         # Networks outside, images inside: a chip is programmed once for all of them.
         for number, net in enumerate(self._networks()):
-            for row, image in enumerate(inputs):
-                value = self._probability(net, image, pixels[row].shape[:2])
-                spread.add(row, self.task.certainty(value))
+            for row, image in enumerate(pixels):
+                value = self._probability(net, self._network_input(image), image.shape[:2])
+                if self._count > 1:
+                    spread.add(row, self.task.certainty(value))
                 if number == 0:
                     shown.append(value)
         return [
             self._decoded(image, value, uncertainty)
             for image, value, uncertainty in zip(
-                pixels, shown, spread.deviations(len(inputs)), strict=True
+                pixels, shown, spread.deviations(len(pixels)), strict=True
             )
         ]
 
@@ -362,13 +373,28 @@ class _Spread:
             self._counts[row] += 1
 
     def deviations(self, images: int) -> list[npt.NDArray[np.float32] | None]:
-        """Sample deviation for each image; None after a single network."""
+        """Sample deviation for each image; None where nothing was added for it."""
         found: list[npt.NDArray[np.float32] | None] = []
         for row in range(images):
+            if row not in self._counts:
+                found.append(None)
+                continue
             n, total, squares = self._counts[row], self._sums[row], self._squares[row]
-            spread = np.maximum(squares - total**2 / n, 0) / max(1, n - 1)
-            found.append(np.sqrt(spread).astype(np.float32) if n > 1 else None)
+            spread = np.maximum(squares - total**2 / n, 0) / (n - 1)
+            found.append(np.sqrt(spread).astype(np.float32))
         return found
+
+
+def _blocks(pixels: Sequence[Pixels]) -> Iterator[list[Pixels]]:
+    """Images in lists of some :data:`BLOCK` pixels, to bound the memory that they take."""
+    block: list[Pixels] = []
+    for image in pixels:
+        block.append(image)
+        if sum(image.shape[0] * image.shape[1] for image in block) >= BLOCK:
+            yield block
+            block = []
+    if block:
+        yield block
 
 
 class Network(_Predictor):
@@ -415,7 +441,7 @@ class Network(_Predictor):
         """
         return Coverage.from_dict(_record(self.folder / "coverage.json", "nasseg analog"))
 
-    def _networks(self) -> Iterator[nn.Module]:
+    def _networks(self) -> Generator[nn.Module, None, None]:
         yield self.module
 
     def age(
@@ -453,7 +479,7 @@ class Network(_Predictor):
         """
         from nasseg.evaluators import CostEvaluator, Hardware
 
-        sides = (size, size) if isinstance(size, int) else size
+        sides = (size, size) if isinstance(size, int | np.integer) else size
         if min(sides) < LEAST_SIDE:
             raise ConfigError(f"size is {size!r}; allowed: {LEAST_SIDE} or more pixels")
         return CostEvaluator(
@@ -475,11 +501,11 @@ class AgedNetwork(_Predictor):
         self.at = at
         self.progress = False
         """True: show a bar over the chips."""
-        self.chips = chips
+        self.chips = self._count = chips
         self.seed = seed
         self._chips = AgedChips(job, at, first=seed, count=chips, recalibrate=recalibrate)
 
-    def _networks(self) -> Iterator[nn.Module]:
+    def _networks(self) -> Generator[nn.Module, None, None]:
         bar = tqdm(
             self._chips, total=self.chips, desc="chips", unit="chip", disable=not self.progress
         )
@@ -502,7 +528,9 @@ def load(run: str | Path, *, device: str = "auto", plugins: Sequence[str] = ()) 
     """
     for name in plugins:
         allow(name)
-    return Network(open_job(run, read_run_config(run, device=device), None, False))
+    job = open_job(run, read_run_config(run, device=device), None, False)
+    _ = job.device  # refused now if it is not there
+    return Network(job)
 
 
 def open_network(

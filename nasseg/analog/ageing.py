@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 from torch import nn
 
@@ -21,12 +22,16 @@ from nasseg.analog.conversion import noise_source
 from nasseg.analog.noise import derive_seed
 from nasseg.errors import ConfigError
 
+_carrying: WeakSet[nn.Module] = WeakSet()
+"""Networks whose tiles are those of a chip at the moment."""
+
 
 class Chips:
     """Programmed chips of one network, one at a time on its own tiles.
 
     A context manager: on leaving, weights, noise, mode and, unless ``keep_statistics`` is False,
-    BatchNorm statistics are as they were. Every draw is a function of the seed, the chip's number
+    BatchNorm statistics are as they were. A network carries one chip: a second ``Chips`` of it has
+    to wait until the first is left. Every draw is a function of the seed, the chip's number
     and its age, so chips may be visited in any order, each as often as is needed.
 
     Args:
@@ -57,7 +62,15 @@ class Chips:
         self._noise: tuple[int, ...] | None = None
 
     def __enter__(self) -> Chips:
+        if self.net in _carrying:
+            # A chip would be programmed with the noisy weights of the other.
+            raise ConfigError(
+                "the network carries a chip already; leave the loop over its chips first, or use "
+                "another copy of the network"
+            )
         with ExitStack() as stack:
+            _carrying.add(self.net)
+            stack.callback(_carrying.discard, self.net)
             stack.callback(self.net.train, self.net.training)
             stack.callback(self.source.load_state_dict, self.source.state_dict())
             self._crossbars = stack.enter_context(programmable(self.net))

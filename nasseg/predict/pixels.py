@@ -16,15 +16,10 @@ from nasseg.config import RunConfig
 from nasseg.data.read import SUFFIXES, read_image
 from nasseg.errors import ConfigError, DataError
 from nasseg.io import write_bytes
-from nasseg.network import LEAST_SIDE, Prediction, open_network
+from nasseg.network import BLOCK, LEAST_SIDE, Prediction, open_network
 from nasseg.predict._folders import images_in
 from nasseg.records.folder import read_run_config
 from nasseg.tasks import get_task
-
-BLOCK = 64_000_000
-"""Pixels of the images that are in work at a time, over which chips are compared."""
-
-Probability = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

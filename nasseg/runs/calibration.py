@@ -55,7 +55,7 @@ def kept_calibration(folder: Path, batch_size: int) -> Batches | None:
         images = load_file(path)["images"].float()
     except (SafetensorError, OSError, KeyError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None
-    if images.ndim != 4 or not bool(images.isfinite().all()):
+    if images.ndim != 4 or not images.numel() or not bool(images.isfinite().all()):
         raise RunError(f"{path} holds no images (N, C, H, W) of finite values")
-    parts = [part for part in images.split(batch_size) if len(part) > 1 or len(images) == 1]
+    parts = [part for part in images.split(max(2, batch_size)) if len(part) > 1 or len(images) == 1]
     return [(part, torch.zeros(len(part))) for part in parts]

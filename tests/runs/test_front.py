@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 from helpers.pairs import write_pair
 from PIL import Image
+from safetensors.torch import save_file
 
 import nasseg
 from nasseg.cli import main
 from nasseg.errors import ConfigError, DataError, RunError
+from nasseg.runs.calibration import kept_calibration
 
 OLDER = Path(__file__).parent / "older"
 SMALL = {
@@ -133,6 +136,8 @@ def test_kinds_of_arrays_are_taken(runs, name):
     with_alpha = np.concatenate([image, np.full_like(image[..., :1], 255)], axis=2)
     assert np.array_equal(net.predict(with_alpha).labels, colour.labels)
     assert net.predict([]) == []
+    for one in (torch.from_numpy(image), Image.fromarray(image)):
+        assert np.array_equal(net.predict(one).labels, colour.labels)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +166,7 @@ def test_a_network_tells_what_it_is(runs):
     cost = net.cost("hermes", 64)
     assert cost.energy_uj.shape == (1,)
     assert net.cost("hermes", 128).energy_uj[0] > cost.energy_uj[0]
+    assert net.cost("hermes", np.int64(64)).energy_uj == cost.energy_uj
     with pytest.raises(ConfigError, match="size is 8"):
         net.cost("hermes", 8)
 
@@ -175,6 +181,8 @@ def test_ages_and_chips_are_checked(runs):
         net.age("1 day", chips=0)
     with pytest.raises(RunError, match="no run folder"):
         nasseg.load(runs / "nowhere")
+    with pytest.raises(ConfigError, match="device is 'cuda:99'"):
+        nasseg.load(runs / "finished", device="cuda:99")
 
 
 def test_a_network_is_scored_on_its_own_and_on_other_images(runs, tmp_path):
@@ -302,6 +310,16 @@ def test_settings_are_named_as_on_the_command_line(tmp_path, arch):
     )
     assert run.config.data.image_size == 16
     assert run.config.train.epochs == 2
+    typed = {"seed": np.int64(0), "train.lr": np.float64(1e-3), "drift.times": np.array([1.0, 60])}
+    other = nasseg.run(
+        {"image_size": 16, "synthetic_train": 8, "synthetic_val": 4},
+        out=tmp_path / "other",
+        arch=arch,
+        stages="search",
+        progress=False,
+        **typed,
+    )
+    assert other.config.drift.times == (1.0, 60.0)
     with pytest.raises(RunError, match="is missing"):
         run.network()
 
@@ -309,3 +327,62 @@ def test_settings_are_named_as_on_the_command_line(tmp_path, arch):
 def test_a_split_that_is_not_there_is_refused_with_those_that_are(runs):
     with pytest.raises(ConfigError, match="side is 'test'; these data have val only"):
         nasseg.load(runs / "finished").evaluate(split="test")
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a loop over chips in its middle."""
+
+
+def test_a_network_carries_the_chips_of_one_loop_at_a_time(runs):
+    net = nasseg.load(runs / "finished")
+    day, year = (net.age(age, chips=2, recalibrate=False) for age in ("1 day", "1 year"))
+    image = read("nuclei.png")
+    before = [aged.predict(image).probability for aged in (day, year)]
+    data = nuclei(2)
+    with pytest.raises(ConfigError, match="carries a chip already"):
+        day.evaluate(data, on_scores=lambda scores: year.predict(image))
+
+    def stop(scores):
+        raise Stopped
+
+    try:
+        day.evaluate(data, on_scores=stop)
+    except Stopped:
+        # Here the traceback is alive, and with it all that was at work.
+        found = [aged.predict(image).probability for aged in (day, year)]
+    assert np.array_equal(found, before)
+
+
+def test_a_long_list_is_worked_on_in_blocks(runs, monkeypatch):
+    aged = nasseg.load(runs / "finished").age("1 day", chips=2, recalibrate=False)
+    first, second = read("cell.png"), read("nuclei.png")
+    alone = aged.predict(second)
+    monkeypatch.setattr("nasseg.network.BLOCK", 1)
+    found = aged.predict([first, second])[1]
+    assert np.array_equal(found.probability, alone.probability)
+    assert np.array_equal(found.uncertainty, alone.uncertainty)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(0, 3, 32, 32),
+        torch.zeros(10**12, 3, 0, 32),
+        torch.zeros(4, 3, 32),
+        torch.full((4, 3, 32, 32), torch.nan),
+    ],
+)
+def test_kept_images_that_are_none_are_refused(tmp_path, images):
+    save_file({"images": images}, tmp_path / "calibration.safetensors")
+    with pytest.raises(RunError, match="holds no images"):
+        kept_calibration(tmp_path, 8)
+
+
+def test_kept_images_are_used_at_any_batch_size(tmp_path):
+    save_file({"images": torch.zeros(5, 3, 32, 32)}, tmp_path / "calibration.safetensors")
+    assert [len(images) for images, _ in kept_calibration(tmp_path, 1)] == [2, 2]
+
+
+def test_numbers_are_no_images_and_labels(tmp_path):
+    with pytest.raises(DataError, match=r"train is \(int, int\); \(images, labels\) is allowed"):
+        nasseg.run((5, 5), out=tmp_path, progress=False)

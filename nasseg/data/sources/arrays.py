@@ -87,6 +87,9 @@ def _parts(arrays: Arrays) -> dict[Side, Pairs]:
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise DataError(f"{NAME}: {side} is {type(pair).__name__}; (images, labels) is allowed")
         images, labels = pair
+        if not (hasattr(images, "__len__") and hasattr(labels, "__len__")):
+            kinds = f"({type(images).__name__}, {type(labels).__name__})"
+            raise DataError(f"{NAME}: {side} is {kinds}; (images, labels) is allowed")
         if len(images) != len(labels):
             raise DataError(f"{NAME}: {side} has {len(images)} images and {len(labels)} labels")
     return parts
