@@ -242,13 +242,14 @@ class _Predictor:
         shown: list[npt.NDArray[np.float32]] = []
         spread = _Spread()
         # Networks outside, images inside: a chip is programmed once for all of them.
-        for number, net in enumerate(self._networks()):
-            for row, image in enumerate(pixels):
-                value = self._probability(net, self._network_input(image), image.shape[:2])
-                if self._count > 1:
-                    spread.add(row, self.task.certainty(value))
-                if number == 0:
-                    shown.append(value)
+        with closing(self._networks()) as networks:
+            for number, net in enumerate(networks):
+                for row, image in enumerate(pixels):
+                    value = self._probability(net, self._network_input(image), image.shape[:2])
+                    if self._count > 1:
+                        spread.add(row, self.task.certainty(value))
+                    if number == 0:
+                        shown.append(value)
         return [
             self._decoded(image, value, uncertainty)
             for image, value, uncertainty in zip(
@@ -330,12 +331,14 @@ class _Predictor:
         )
         mirrored = self.config.train.tta if tta is None else tta
         several = bool(self._best.multilabel)
-        answers = np.stack(
-            [
-                predict_probabilities(net.eval(), loader, multilabel=several, tta=mirrored)[0]
-                for net in self._networks()
-            ]
-        )
+        # Closed here, as the traceback of an error would keep the network on a chip.
+        with closing(self._networks()) as networks:
+            answers = np.stack(
+                [
+                    predict_probabilities(net.eval(), loader, multilabel=several, tta=mirrored)[0]
+                    for net in networks
+                ]
+            )
         shown = answers[0]
         labels = self.task.decode(shown)
         spread = answers.std(axis=0, ddof=1) if len(answers) > 1 else None

@@ -353,6 +353,28 @@ def test_a_network_carries_the_chips_of_one_loop_at_a_time(runs):
     assert np.array_equal(found, before)
 
 
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [("classification", "predict_probabilities"), ("finished", "predict_whole")],
+)
+def test_an_interrupted_prediction_leaves_the_network_as_it_was(runs, monkeypatch, name, answer):
+    aged = nasseg.load(runs / name).age("1 day", chips=2, recalibrate=False)
+    image = read("cell.png")
+    before = aged.predict(image).probability
+
+    def stop(*args, **options):
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"nasseg.network.{answer}", stop)
+        try:
+            aged.predict(image)
+        except Stopped:
+            patch.undo()
+            found = aged.predict(image).probability
+    assert np.array_equal(found, before)
+
+
 def test_a_long_list_is_worked_on_in_blocks(runs, monkeypatch):
     aged = nasseg.load(runs / "finished").age("1 day", chips=2, recalibrate=False)
     first, second = read("cell.png"), read("nuclei.png")
