@@ -32,7 +32,7 @@ from nasseg.errors import ConfigError, DataError, RunError
 from nasseg.io import read_object
 from nasseg.records.best import Best
 from nasseg.records.folder import read_run_config
-from nasseg.runs.aged import AgedChips, check_chips, open_job
+from nasseg.runs.aged import AgedChips, check_chips, check_trained, open_job
 from nasseg.runs.scoring import Evaluation, score
 from nasseg.tasks import TaskType, get_task
 from nasseg.tasks.class_metrics import predict_probabilities
@@ -442,7 +442,11 @@ class Network(_Predictor):
         Raises:
             RunError: the run has no analog network yet.
         """
-        return Coverage.from_dict(_record(self.folder / "coverage.json", "nasseg analog"))
+        path = self.folder / "coverage.json"
+        try:
+            return Coverage.from_dict(_record(path, "nasseg analog"))
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{path} cannot be read: {error}") from None
 
     def _networks(self) -> Generator[nn.Module, None, None]:
         yield self.module
@@ -465,6 +469,7 @@ class Network(_Predictor):
         """
         check_chips(chips, seed)
         at = parse_time(age if isinstance(age, str) else repr(float(age)), "age")
+        check_trained(self.folder, at)
         return AgedNetwork(self._job, at, chips=chips, seed=seed, recalibrate=recalibrate)
 
     def cost(self, chip: str = "hermes", size: int | tuple[int, int] = 256) -> Estimate:

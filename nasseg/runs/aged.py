@@ -34,8 +34,8 @@ def check_chips(chips: int, chip_seed: int = 0) -> None:
         raise ConfigError(f"chip_seed is {chip_seed}; allowed: 0 or more")
 
 
-def open_job(run: str | Path, config: RunConfig, at: float | None, progress: bool) -> Job:
-    """A run folder to ask its network, digital without ``at`` and else analog; nothing is written.
+def check_trained(run: str | Path, at: float | None) -> None:
+    """Refuse a run folder without its digital network or, with ``at``, without its analog one.
 
     Raises:
         RunError: that network is not trained yet.
@@ -44,6 +44,15 @@ def open_job(run: str | Path, config: RunConfig, at: float | None, progress: boo
     if not (Path(run) / needed).exists():
         stage = "train" if at is None else "analog"
         raise RunError(f"{Path(run) / needed} is missing; `nasseg {stage} --out {run}` makes it")
+
+
+def open_job(run: str | Path, config: RunConfig, at: float | None, progress: bool) -> Job:
+    """A run folder to ask its network, digital without ``at`` and else analog; nothing is written.
+
+    Raises:
+        RunError: that network is not trained yet.
+    """
+    check_trained(run, at)
     return Job(config, RunFolder(config, readonly=True), progress)
 
 

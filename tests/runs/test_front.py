@@ -408,3 +408,17 @@ def test_kept_images_are_used_at_any_batch_size(tmp_path):
 def test_numbers_are_no_images_and_labels(tmp_path):
     with pytest.raises(DataError, match=r"train is \(int, int\); \(images, labels\) is allowed"):
         nasseg.run((5, 5), out=tmp_path, progress=False)
+
+
+def test_an_error_names_the_command_that_makes_a_missing_file(runs, tmp_path):
+    shutil.copytree(runs / "finished", tmp_path / "run")
+    net = nasseg.load(tmp_path / "run")
+    (tmp_path / "run" / "analog.safetensors").unlink()
+    with pytest.raises(RunError, match=r"analog\.safetensors is missing; `nasseg analog --out"):
+        net.age("1 day")
+    (tmp_path / "run" / "coverage.json").write_text("{}")
+    with pytest.raises(RunError, match=r"coverage\.json cannot be read"):
+        _ = net.coverage
+    (tmp_path / "run" / "coverage.json").unlink()
+    with pytest.raises(RunError, match=r"coverage\.json is missing; `nasseg analog --out"):
+        _ = net.coverage
