@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tqdm import tqdm
 
@@ -59,14 +59,20 @@ def _scored(
     chips: int,
     progress: bool,
 ) -> Evaluation:
-    with tqdm(total=chips, desc="evaluate", unit="chip", disable=not progress) as bar:
+    bars: list[tqdm[Any]] = []
 
-        def show(metrics: dict[str, float]) -> None:
-            monitor = network.monitor
-            bar.set_postfix({monitor: f"{metrics[monitor]:.4f}"}, refresh=False)
-            bar.update()
+    def show(metrics: dict[str, float]) -> None:
+        if not bars:  # not before the images are read, which has messages of its own
+            bars.append(tqdm(total=chips, desc="evaluate", unit="chip", disable=not progress))
+        monitor = network.monitor
+        bars[0].set_postfix({monitor: f"{metrics[monitor]:.4f}"}, refresh=False)
+        bars[0].update()
 
+    try:
         return network.evaluate(split=side, tta=tta, on_scores=show)
+    finally:
+        for bar in bars:
+            bar.close()
 
 
 def _write(found: Evaluation, network: Network | AgedNetwork, folder: Path) -> tuple[Path, ...]:
