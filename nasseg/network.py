@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -20,7 +20,7 @@ from torch import nn
 from tqdm import tqdm
 
 from nasseg._registry import allow
-from nasseg.analog import Coverage
+from nasseg.analog import Coverage, noise_source
 from nasseg.config import RunConfig
 from nasseg.data import Data, Side, load_labelled
 from nasseg.data.classes.dataset import ClassBatchLoader
@@ -156,8 +156,9 @@ class _Predictor:
         Args:
             image: (H, W) or (H, W, C) of uint8, uint16 or float, or a list of such arrays; other
                 types than uint8 are stretched from their 0.1 to their 99.9 percentile, as image
-                files are. Large images are cut into overlapping windows. On chips, the noise of
-                reading is drawn along the list, so that it is another at another place in it.
+                files are. Large images are cut into overlapping windows. On chips, labels of
+                pixels are the same for an image alone and in a list; whole images are classified
+                in batches, whose output noise is drawn together.
             tta: classification: average over mirror images; None: as in the run.
 
         Returns:
@@ -244,7 +245,9 @@ class _Predictor:
         # Networks outside, images inside: a chip is programmed once for all of them.
         with closing(self._networks()) as networks:
             for number, net in enumerate(networks):
+                fresh = self._noise(net)
                 for row, image in enumerate(pixels):
+                    fresh()
                     value = self._probability(net, self._network_input(image), image.shape[:2])
                     if self._count > 1:
                         spread.add(row, self.task.certainty(value))
@@ -256,6 +259,16 @@ class _Predictor:
                 pixels, shown, spread.deviations(len(pixels)), strict=True
             )
         ]
+
+    def _noise(self, net: nn.Module) -> Callable[[], None]:
+        """Return a function that starts the noise of each image where that of the first begins.
+
+        An image then has the same labels alone and in a list.
+        """
+        if self.at is None:
+            return lambda: None
+        source = noise_source(net)
+        return partial(source.load_state_dict, source.state_dict())
 
     def _network_input(self, pixels: Pixels) -> torch.Tensor:
         """An image (H, W, C) as the network takes it: float32 (1, C, h, w)."""

@@ -104,6 +104,17 @@ def test_pixels_are_labelled_as_the_command_labels_them(runs, tmp_path, name):
     assert np.array_equal(first.uncertainty, again.uncertainty)
 
 
+@pytest.mark.parametrize("name", ["finished", "instances"])
+def test_an_aged_chip_labels_an_image_alone_as_in_a_list(runs, name):
+    image = read("nuclei.png")
+    aged = nasseg.load(runs / name).age("1 month", chips=2)
+    alone = aged.predict(image)
+    listed = aged.predict([image[::-1], image])[1]
+    assert np.array_equal(alone.probability, listed.probability)
+    assert np.array_equal(alone.labels, listed.labels)
+    assert np.array_equal(alone.uncertainty, listed.uncertainty)
+
+
 def test_a_whole_image_gets_a_class(runs, tmp_path):
     image = read("cell.png")
     net = nasseg.load(runs / "classification")
