@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "run"]
 
-SPLITS = frozenset({"train", "val", "test"})
-
 
 @dataclass(frozen=True)
 class Run:
@@ -100,7 +98,7 @@ def run(
     arrays: Arrays | None = None
     if isinstance(data, str | Path):
         given["data.path"] = str(data)
-    elif isinstance(data, Mapping) and not (data and set(data) <= SPLITS):
+    elif isinstance(data, Mapping) and not any(isinstance(v, tuple) for v in data.values()):
         given |= _settings({"data": data})
     elif data is not None:
         arrays = data

@@ -37,7 +37,7 @@ from nasseg.runs.scoring import Evaluation, score
 from nasseg.tasks import TaskType, get_task
 from nasseg.tasks.class_metrics import predict_probabilities
 from nasseg.tasks.inference import predict_whole
-from nasseg.text import parse_time
+from nasseg.text import parse_time, time_name
 
 if TYPE_CHECKING:
     from nasseg.data import Arrays
@@ -169,6 +169,10 @@ class _Predictor:
                 holds values that are not finite.
             RunError: the run has no network of this kind yet.
         """
+        if isinstance(image, str | Path):
+            raise DataError(
+                f"image is {str(image)!r}; allowed: arrays (`nasseg predict` takes files)"
+            )
         # Tensors and images of Pillow are one image too, not a list of rows.
         if hasattr(image, "__array__") or hasattr(image, "__array_interface__"):
             return self._predict([np.asarray(image)], tta)[0]
@@ -519,12 +523,19 @@ class AgedNetwork(_Predictor):
         self, job: Job, at: float, *, chips: int, seed: int, recalibrate: bool = True
     ) -> None:
         super().__init__(job)
-        self.at = at
+        self.at = self._at = at
         self.progress = False
         """True: show a bar over the chips."""
         self.chips = self._count = chips
         self.seed = seed
         self._chips = AgedChips(job, at, first=seed, count=chips, recalibrate=recalibrate)
+
+    def __repr__(self) -> str:
+        best, last = self._best, self.seed + self.chips - 1
+        return (
+            f"AgedNetwork({best.space}/{best.arch_id}, {self.task.name}, "
+            f"{time_name(self._at)} old, chips {self.seed} to {last})"
+        )
 
     def _networks(self) -> Generator[nn.Module, None, None]:
         bar = tqdm(

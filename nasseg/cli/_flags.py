@@ -124,6 +124,7 @@ def device(_name: str, value: str) -> str:
 
 # -- flags of several commands ---------------------------------------------------------------
 
+THREADS = Flag("threads", "N", "CPU threads of torch; 0 = as many as it finds.", whole(0), 0)
 DEVICE = Flag("device", "D", "auto, cpu, cuda, or cuda:1 of several.", device, "auto")
 QUIET = Flag("quiet", "", "No progress.")
 TTA = Flag("tta", "", "Classification: mean over an image and its mirror images.")

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from nasseg.cli._command import Command, exactly_one, say, start_logging
-from nasseg.cli._flags import DEVICE, QUIET, TTA, UNCALIBRATED, Flag, Given, age, one_of, whole
+from nasseg.cli._flags import (
+    DEVICE,
+    QUIET,
+    THREADS,
+    TTA,
+    UNCALIBRATED,
+    Flag,
+    Given,
+    age,
+    one_of,
+    whole,
+)
 from nasseg.errors import ConfigError
 
 
@@ -52,7 +63,7 @@ COMMAND = Command(
         TTA,
         Flag("out", "FOLDER", "Folder for evaluation.json and pictures. [RUN/evaluation]"),
         DEVICE,
-        Flag("threads", "N", "CPU threads of torch; 0 = as many as it finds.", whole(0), 0),
+        THREADS,
         QUIET,
     ),
     run=_evaluate,

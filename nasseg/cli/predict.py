@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nasseg.cli._command import Command, at_least, say, start_logging
-from nasseg.cli._flags import DEVICE, QUIET, TTA, UNCALIBRATED, Flag, Given, age, whole
+from nasseg.cli._flags import DEVICE, QUIET, THREADS, TTA, UNCALIBRATED, Flag, Given, age, whole
 from nasseg.errors import ConfigError
 
 
@@ -26,6 +26,9 @@ def _predict(given: Given, words: list[str]) -> int:
         "device": given["device"],
         "progress": not given["quiet"],
     }
+    from nasseg.training.device import set_threads
+
+    set_threads(given["threads"])
     run, *images = words
     if "csv" in given:
         options["tta"] = True if given["tta"] else None
@@ -74,6 +77,7 @@ COMMAND = Command(
         UNCALIBRATED,
         TTA,
         DEVICE,
+        THREADS,
         QUIET,
     ),
     run=_predict,

@@ -69,7 +69,7 @@ def _images(job: Job, net: nn.Module) -> Batches | None:
         if kept is None:
             raise RunError(
                 f"the images of the run, which chips are recalibrated with, cannot be used "
-                f"({error}); --uncalibrated does without"
+                f"({error}); --uncalibrated, or recalibrate=False in Python, does without"
             ) from None
         log.warning(
             "the images of the run cannot be used (%s); chips are recalibrated with the %d that "

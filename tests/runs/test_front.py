@@ -113,6 +113,7 @@ def test_an_aged_chip_labels_an_image_alone_as_in_a_list(runs, name):
     assert np.array_equal(alone.probability, listed.probability)
     assert np.array_equal(alone.labels, listed.labels)
     assert np.array_equal(alone.uncertainty, listed.uncertainty)
+    assert "30 days old, chips 0 to 1" in repr(aged)
 
 
 def test_a_whole_image_gets_a_class(runs, tmp_path):
@@ -159,6 +160,7 @@ def test_kinds_of_arrays_are_taken(runs, name):
         (np.full((40, 40), np.nan), "image 0: holds values that are not finite"),
         (np.zeros((40, 40), complex), "image 0: holds complex128 values"),
         (np.zeros((0, 40), np.uint8), "image 0: has no pixels"),
+        ("nuclei.png", "image is 'nuclei.png'; allowed: arrays"),
     ],
 )
 def test_other_arrays_are_refused(runs, image, message):
@@ -302,6 +304,12 @@ def test_splits_of_arrays_are_kept(tmp_path, arch):
         **{**SMALL, "arch": arch, "data.image_size": 32},
     )
     assert run.summary["images"] == {"train": 8, "val": 4}
+
+
+def test_splits_of_other_names_are_refused_as_splits(tmp_path, arch):
+    splits = {"training": nuclei(8, 0), "holdout": nuclei(4, 1)}
+    with pytest.raises(DataError, match=r"splits are 'training', 'holdout'; allowed"):
+        nasseg.run(splits, out=tmp_path / "run", progress=False, **{**SMALL, "arch": arch})
 
 
 def test_settings_are_named_as_on_the_command_line(tmp_path, arch):
