@@ -61,7 +61,7 @@ class Run:
 def run(
     data: str | Path | Arrays | Mapping[str, Any] | None = None,
     *,
-    out: str | Path = "runs/nuclei",
+    out: str | Path | None = None,
     config: str | Path | None = None,
     stages: str | Sequence[str] | None = None,
     progress: bool = True,
@@ -73,7 +73,7 @@ def run(
         data: folder of images and labels; or ``(images, labels)`` arrays, or a mapping of splits
             (``train``, ``val``) to these; or a mapping of settings of the section ``data``; None:
             what ``config`` or the folder names, or built-in synthetic images.
-        out: run folder.
+        out: run folder; None: as on the command line without ``--out``.
         config: YAML file of settings; those given here go before it. None: the settings of the
             folder, where it has any.
         stages: stages to run, or one of them: ``search``, ``train``, ``analog``, ``drift`` and
@@ -94,7 +94,7 @@ def run(
         >>> run = nasseg.run("my_nuclei/", out="runs/mine", crop=128)             # doctest: +SKIP
         >>> run.network().predict(image).labels                                  # doctest: +SKIP
     """
-    given = {"out": str(out), **_settings(changes)}
+    given = _settings(changes if out is None else {**changes, "out": out})
     arrays: Arrays | None = None
     if isinstance(data, str | Path):
         given["data.path"] = str(data)

@@ -519,11 +519,13 @@ class Network(_Predictor):
 class AgedNetwork(_Predictor):
     """A network on programmed chips of one age; made by :meth:`Network.age`."""
 
+    at: float
+
     def __init__(
         self, job: Job, at: float, *, chips: int, seed: int, recalibrate: bool = True
     ) -> None:
         super().__init__(job)
-        self.at = self._at = at
+        self.at = at
         self.progress = False
         """True: show a bar over the chips."""
         self.chips = self._count = chips
@@ -534,7 +536,7 @@ class AgedNetwork(_Predictor):
         best, last = self._best, self.seed + self.chips - 1
         return (
             f"AgedNetwork({best.space}/{best.arch_id}, {self.task.name}, "
-            f"{time_name(self._at)} old, chips {self.seed} to {last})"
+            f"{time_name(self.at)} old, chips {self.seed} to {last})"
         )
 
     def _networks(self) -> Generator[nn.Module, None, None]:
