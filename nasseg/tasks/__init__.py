@@ -22,7 +22,7 @@ from nasseg.tasks.base import (
 # The order is that of messages; of tasks that share metrics the first one names them.
 # isort: off
 from nasseg.tasks.segmentation import Segmentation
-from nasseg.tasks.instances import Instances
+from nasseg.tasks.instances import Instances, InstanceTask
 from nasseg.tasks.semantic import Semantic
 from nasseg.tasks.classification import Classification, Multilabel
 
@@ -31,6 +31,7 @@ from nasseg.tasks.classification import Classification, Multilabel
 __all__ = [
     "TASKS",
     "Classification",
+    "InstanceTask",
     "Instances",
     "Multilabel",
     "Segmentation",

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@register_task("instances")
-class Instances(TaskType):
-    """Two channels: the probability of nucleus, and how deep inside one a pixel lies."""
+class InstanceTask(TaskType):
+    """Single nuclei at native scale, whatever the network gives of them: how they are scored.
 
-    title = "single nuclei"
+    A task that derives from it gives what its network learns and how that becomes instances:
+    :attr:`channels`, :meth:`targets`, :meth:`loss` and :meth:`decode`. The first channel is the
+    foreground, of which Dice and IoU are.
+    """
+
     noun = "nuclei"
     selectable = False
     scales = frozenset({"native"})
@@ -32,6 +35,28 @@ class Instances(TaskType):
     shown = ("dice", "ap50", "ap")
     note = PIXEL_NOTE
     monitor = "dice"
+
+    def evaluate(self, net: nn.Module, loader: Batches, context: TaskContext) -> dict[str, float]:
+        """Dice and IoU of the foreground, and the average precision of instances."""
+        from nasseg.tasks.inference import predict_whole
+        from nasseg.tasks.metrics import InstanceMetrics, SegmentationMetrics
+
+        device = next(net.parameters()).device
+        masks, instances = SegmentationMetrics(), InstanceMetrics()
+        for image, ids in loader:
+            logits = predict_whole(net, image.to(device))
+            masks.update(logits[:, :1] > 0, ids.to(device) > 0)
+            probability = self.probability(logits).cpu().numpy()
+            for predicted, true in zip(probability, ids[:, 0].cpu().numpy(), strict=True):
+                instances.update(self.decode(predicted), true)
+        return {**masks.compute(), **instances.compute()}
+
+
+@register_task("instances")
+class Instances(InstanceTask):
+    """Two channels: the probability of nucleus, and how deep inside one a pixel lies."""
+
+    title = "single nuclei"
     channels = 2
     target_scale = 255.0
 
@@ -49,21 +74,6 @@ class Instances(TaskType):
         from nasseg.tasks.losses import InstanceLoss
 
         return InstanceLoss()
-
-    def evaluate(self, net: nn.Module, loader: Batches, context: TaskContext) -> dict[str, float]:
-        """Dice and IoU of the foreground, and the average precision of instances."""
-        from nasseg.tasks.inference import predict_whole
-        from nasseg.tasks.metrics import InstanceMetrics, SegmentationMetrics
-
-        device = next(net.parameters()).device
-        masks, instances = SegmentationMetrics(), InstanceMetrics()
-        for image, ids in loader:
-            logits = predict_whole(net, image.to(device))
-            masks.update(logits[:, :1] > 0, ids.to(device) > 0)
-            probability = self.probability(logits).cpu().numpy()
-            for predicted, true in zip(probability, ids[:, 0].cpu().numpy(), strict=True):
-                instances.update(self.decode(predicted), true)
-        return {**masks.compute(), **instances.compute()}
 
     def decode(self, probability: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Instance ids (H, W) by watershed from the cores of the depth."""
