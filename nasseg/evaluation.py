@@ -103,19 +103,24 @@ def _write(found: Evaluation, network: Network | AgedNetwork, folder: Path) -> t
 
 def format_evaluation(found: Evaluation) -> str:
     """Metrics, and classes where there are any, as a table for the terminal."""
-    from nasseg.tasks import metrics_of
+    from nasseg.tasks import bad_chip, lower_is_better, metrics_of
     from nasseg.text import number, time_name
 
     what = "digital" if found.at is None else f"analog after {time_name(found.at)}"
-    over = f", mean ± std over {found.chips} chips [5th percentile]" if found.chips > 1 else ""
+    shown = metrics_of(found.metrics, task=found.task)
+    errors = [title for key, title in shown if lower_is_better(key, found.task)]
+    other = f"; {', '.join(errors)}: 95th" if errors else ""
+    over = (
+        f", mean ± std over {found.chips} chips [5th percentile{other}]" if found.chips > 1 else ""
+    )
     lines = [f"{what}, {found.images} {found.side} images{over}"]
-    for key, title in metrics_of(found.metrics, task=found.task):
+    for key, title in shown:
         value = found.metrics.get(key)
         if value is None:
             continue
         text = number(value["mean"], 4)
         if found.chips > 1:
-            text += f" ± {number(value['std'], 4)} [{number(value['p05'], 4)}]"
+            text += f" ± {number(value['std'], 4)} [{number(value[bad_chip(key, found.task)], 4)}]"
         lines.append(f"  {title:20}{text}")
     one = " (first chip)" if found.chips > 1 else ""
     if found.calibration_error is not None:

@@ -16,7 +16,7 @@ Values = npt.NDArray[np.float64]
 DAY, MONTH, YEAR = 86_400.0, 2_592_000.0, 31_536_000.0
 """Seconds after programming at which chips are compared."""
 BAD_CHIP = 0.05
-"""Quantile of the chips that is reported beside their mean."""
+"""Quantile of the chips that is reported beside their mean; of errors, one minus it."""
 STATES = ((False, "uncalibrated"), (True, "recalibrated"))
 """Whether BatchNorm statistics were re-estimated on the drifted chip, and the state's name."""
 FACTS = ("noise_scale", "chip", "time_s", "recalibrated")
@@ -31,9 +31,11 @@ class Spread:
     std: float
     """Standard deviation of a sample (n - 1); 0 for a single chip."""
     p05: float
-    """5th percentile, interpolated linearly."""
+    """5th percentile, interpolated linearly: a bad chip where higher is better."""
+    p95: float
+    """95th percentile: a bad chip where the metric is an error."""
     min: float
-    """The worst chip."""
+    """The lowest of all chips."""
 
     def to_dict(self) -> dict[str, float]:
         """JSON-able."""
@@ -41,7 +43,7 @@ class Spread:
 
 
 def spread(values: Sequence[float] | Values) -> Spread:
-    """Return mean, deviation, 5th percentile and minimum over chips.
+    """Return mean, deviation, 5th and 95th percentile and minimum over chips.
 
     Args:
         values: one a chip (n,), at least one. NaN makes every statistic NaN.
@@ -51,6 +53,7 @@ def spread(values: Sequence[float] | Values) -> Spread:
         float(array.mean()),
         float(array.std(ddof=1)) if len(array) > 1 else 0.0,
         float(np.quantile(array, BAD_CHIP)),
+        float(np.quantile(array, 1 - BAD_CHIP)),
         float(array.min()),
     )
 
@@ -104,8 +107,9 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str
     Chips whose metric is undefined (NaN) are left out of that metric.
 
     Returns:
-        ``{time_s: {"recalibrated" | "uncalibrated": {metric: {"mean", "std", "p05", "min"}}}}``
-        with times as integers in decimal where they are whole.
+        ``{time_s: {"recalibrated" | "uncalibrated": {metric: statistics}}}``, statistics being
+        ``mean``, ``std``, ``p05``, ``p95`` and ``min``, with times as integers in
+        decimal where they are whole.
     """
     names = metric_names(rows)
     summary: dict[str, dict[str, dict[str, Any]]] = {}

@@ -221,11 +221,12 @@ def average_batch_norms(
 
 
 def summarise_drift(table: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """Mean, deviation, 5th percentile and worst of the chips, by time and metric.
+    """Mean, deviation, 5th and 95th percentile and minimum of the chips, by time and metric.
 
     Returns:
-        ``{time_s: {"recalibrated" | "uncalibrated": {metric: {"mean", "std", "p05", "min"}}}}``
-        with times as integers in decimal where they are whole. The standard deviation is that of a
-        sample (n - 1), and 0 for a single chip.
+        ``{time_s: {"recalibrated" | "uncalibrated": {metric: statistics}}}``, statistics being
+        ``mean``, ``std``, ``p05``, ``p95`` and ``min``, with times as integers in
+        decimal where they are whole. The standard deviation is that of a sample (n - 1), and 0 for
+        a single chip.
     """
     return summarise(table.to_dict("records"))

@@ -13,7 +13,7 @@ from nasseg.records.best import Best
 from nasseg.records.run_files import RunFiles, load_run
 from nasseg.records.tables import by_time
 from nasseg.statistics import spread
-from nasseg.tasks import metrics_of
+from nasseg.tasks import bad_chip, metrics_of
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ def _name(own: Sequence[RunFiles], groups: Sequence[Sequence[RunFiles]]) -> str:
 
 
 def _values(runs: Sequence[RunFiles], metrics: Sequence[tuple[str, str]]) -> dict[str, list[float]]:
-    """Columns ``digital_accuracy``, ``recalibrated_86400s_accuracy``, ``..._p05``, ``params`` ...
+    """Columns ``digital_accuracy``, ``recalibrated_86400s_accuracy``, ``..._p05`` (of errors
+    ``..._p95``), ``params`` ...
 
     Only what every run of the group has.
     """
@@ -122,7 +123,8 @@ def _values(runs: Sequence[RunFiles], metrics: Sequence[tuple[str, str]]) -> dic
                     entry = values.get(name) or {}
                     column = f"{kind}_{time_s:.15g}s_{name}"
                     row[column] = entry.get("mean")
-                    row[f"{column}_p05"] = entry.get("p05")
+                    bad = bad_chip(name)
+                    row[f"{column}_{bad}"] = entry.get(bad)
         for key in ("params", "macs", "tiles"):
             row[key] = getattr(best, key)
         row["mac_fraction"] = (run.coverage or {}).get("mac_fraction")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,7 @@ class DriftTable:
             return cls()
         try:
             with path.open(newline="", encoding="utf-8") as handle:
-                reader = csv.DictReader(handle)
-                return cls(tuple(_row(row, number) for number, row in enumerate(reader, 2)))
+                return cls(tuple(_rows(list(csv.DictReader(handle)))))
         except (ValueError, csv.Error) as error:
             raise RunError(f"{path} cannot be read: {error}; delete it to measure again") from None
 
@@ -148,6 +147,28 @@ class DriftTable:
     def summary(self) -> dict[str, dict[str, dict[str, Any]]]:
         """Return the statistics of every metric, as ``summary.json`` has them."""
         return statistics.summarise(self.to_rows())
+
+
+def _rows(table: Sequence[dict[str | None, Any]]) -> Iterator[DriftRow]:
+    """Convert the rows of the file.
+
+    Cells of a metric that is empty in the first rows were measured by a version without it.
+    """
+    measured: set[str] = set()
+    later = {
+        name
+        for cells in table
+        for name, text in cells.items()
+        if name is not None and name not in FACTS and isinstance(text, str) and text.strip()
+    }
+    for number, cells in enumerate(table, 2):
+        own = {
+            name: text
+            for name, text in cells.items()
+            if name not in later or name in measured or text is None or text.strip()
+        }
+        measured |= later & own.keys()
+        yield _row(own, number)
 
 
 def _row(cells: dict[str | None, Any], number: int) -> DriftRow:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nasseg.tasks import metric_title, metrics_of
+from nasseg.tasks import bad_chip, lower_is_better, metric_title, metrics_of
 from nasseg.text import duration_name, number, time_name
 
 KINDS = (
@@ -27,7 +27,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 
     Args:
         summary: as written to ``summary.json``: ``digital`` (metric to value), ``analog`` (time
-            in seconds to kind to metric to mean, std, p05), ``arch_id``, ``params``, ``seed``,
+            in seconds to kind to metric to mean, std, p05, p95), ``arch_id``, ``params``, ``seed``,
             ``seconds`` (stage to seconds).
     """
     facts = []
@@ -41,7 +41,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     digital = summary.get("digital") or {}
     times = by_time(summary)
     # As many as fit beside each other.
-    metrics = metrics_of(digital, summary.get("monitor"), summary.get("task"))[:3]
+    task = summary.get("task")
+    metrics = metrics_of(digital, summary.get("monitor"), task)[:3]
     if digital or times:
         head = "".join(f"{name:>22}" for _, name in metrics)
         lines = [f"{'':12}{head}"]
@@ -50,13 +51,17 @@ def format_summary(summary: Mapping[str, Any]) -> str:
             lines.append(f"{'digital':12}{cells}")
         if times:
             chips = f"{summary['chips']} chips" if summary.get("chips") else "chips"
-            lines += ["", f"analog: mean ± std over {chips} [5th percentile chip]"]
+            errors = [name for key, name in metrics if lower_is_better(key, task)]
+            other = f"; {', '.join(errors)}: 95th" if errors else ""
+            lines += ["", f"analog: mean ± std over {chips} [5th percentile chip{other}]"]
         for kind, title in KINDS:
             measured = [(time, entry[kind]) for time, entry in times if entry.get(kind)]
             if measured:
                 lines.append(title)
             for time, values in measured:
-                cells = "".join(f"{_cell(values.get(key)):>22}" for key, _ in metrics)
+                cells = "".join(
+                    f"{_cell(values.get(key), bad_chip(key, task)):>22}" for key, _ in metrics
+                )
                 lines.append(f"  {time_name(time):10}{cells}")
         blocks.append("\n".join(lines))
     seconds = summary.get("seconds") or {}
@@ -66,10 +71,10 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
-def _cell(value: Mapping[str, Any] | None) -> str:
+def _cell(value: Mapping[str, Any] | None, bad: str) -> str:
     if not value:
         return "-"
-    return f"{number(value.get('mean'))} ± {number(value.get('std'))} [{number(value.get('p05'))}]"
+    return f"{number(value.get('mean'))} ± {number(value.get('std'))} [{number(value.get(bad))}]"
 
 
 def format_shares(

@@ -39,7 +39,7 @@ class Evaluation:
     chips: int
     """Chips evaluated; 0: the digital network."""
     metrics: dict[str, dict[str, float]]
-    """Metric to ``mean``, ``std`` and ``p05`` over chips."""
+    """Metric to ``mean``, ``std``, ``p05`` and ``p95`` over chips."""
     classes: list[dict[str, Any]]
     """Of classification, for each class: ``name``, ``images``, ``precision``, ``recall``, ``f1``
     and ``auc``, of the first chip."""
@@ -105,7 +105,7 @@ def score(
     metrics = {}
     for name in scores[0]:
         over = spread([values[name] for values in scores])
-        metrics[name] = {"mean": over.mean, "std": over.std, "p05": over.p05}
+        metrics[name] = {"mean": over.mean, "std": over.std, "p05": over.p05, "p95": over.p95}
     return Evaluation(
         side=chosen,
         images=len(data.ids[chosen]),

@@ -32,11 +32,10 @@ Scale = Literal["resized", "native"]
 """Images resized to one square, or at their own scale, trained on in crops."""
 SCALES: frozenset[Scale] = frozenset({"resized", "native"})
 """All of them."""
-PIXEL_NOTE = (
-    "Dice, IoU and AP (average precision of single nuclei) are means over images, pooled IoU "
-    "counts all pixels together."
-)
+PIXEL_NOTE = "Dice and IoU are means over images, pooled IoU counts all pixels together."
 """Of the tasks of pixels, for reports."""
+Found = TypeVar("Found")
+"""What an evaluation gives."""
 Network = Literal["segmentation", "classification"]
 """What a search space's networks give: a map of the image's size, or one row of numbers."""
 
@@ -99,6 +98,16 @@ class TaskContext:
     """Settings of the training."""
 
 
+@dataclass(frozen=True, eq=False)
+class ImageScores:
+    """Scores of one image, and the labels that they are of."""
+
+    scores: Mapping[str, float]
+    """Metric to value."""
+    prediction: npt.NDArray[Any]
+    """Labels (H, W), as :meth:`TaskType.decode` makes them."""
+
+
 @dataclass(frozen=True)
 class Task:
     """A task bound to data and settings, in terms that one training loop serves for all."""
@@ -115,6 +124,8 @@ class Task:
     """(logits, soft target) -> scalar, for distillation."""
     evaluate: Callable[[nn.Module, Batches], Mapping[str, float]]
     """(network in evaluation mode, loader) -> metrics by name."""
+    evaluate_images: Callable[[nn.Module, Batches], tuple[Mapping[str, float], list[ImageScores]]]
+    """The same, and the scores of each image; no images where the task scores none apart."""
 
 
 class TaskType(ABC):
@@ -149,6 +160,8 @@ class TaskType(ABC):
     """Keys of the metrics that tables show; None: all."""
     monitor: ClassVar[str]
     """Key of the metric, higher is better, that selects weights and architectures."""
+    lower_is_better: ClassVar[frozenset[str]] = frozenset()
+    """Keys of the metrics that are errors; none of them selects."""
     channels: ClassVar[int | None] = 1
     """Output channels of the network; None: one for each class of the data."""
     settings: ClassVar[str] = ""
@@ -205,6 +218,24 @@ class TaskType(ABC):
             context: what the task is bound to.
         """
 
+    def evaluate_images(
+        self, net: nn.Module, loader: Batches, context: TaskContext
+    ) -> tuple[dict[str, float], list[ImageScores]]:
+        """Metrics as :meth:`evaluate` gives them, and those of each image, in one pass.
+
+        A task overrides it where scores of single images say something; then its
+        :meth:`evaluate` gives the first of the two.
+
+        Returns:
+            Metrics, and scores of the images in the order of the loader; here of none.
+        """
+        return self.evaluate(net, loader, context), []
+
+    @property
+    def scores_images(self) -> bool:
+        """True if :meth:`evaluate_images` scores every image."""
+        return type(self).evaluate_images is not TaskType.evaluate_images
+
     def bind(self, data: TaskData | None = None, train: TrainOptions | None = None) -> Task:
         """The task for these data and this training; None: for none in particular.
 
@@ -225,6 +256,7 @@ class TaskType(ABC):
             soft=self.soft,
             soft_loss=self.soft_loss,
             evaluate=partial(_without_gradients, self.evaluate, context),
+            evaluate_images=partial(_without_gradients, self.evaluate_images, context),
         )
 
     def check(self, context: TaskContext) -> None:  # noqa: B027 (most have nothing to check)
@@ -290,11 +322,11 @@ class TaskType(ABC):
 
 
 def _without_gradients(
-    evaluate: Callable[[nn.Module, Batches, TaskContext], dict[str, float]],
+    evaluate: Callable[[nn.Module, Batches, TaskContext], Found],
     context: TaskContext,
     net: nn.Module,
     loader: Batches,
-) -> dict[str, float]:
+) -> Found:
     import torch
 
     with torch.no_grad():
@@ -359,7 +391,8 @@ def metrics_of(
     """Metrics to show with their titles.
 
     Args:
-        names: metrics that were measured.
+        names: metrics that were measured, of which those that the task shows; all that it shows
+            where there are none.
         first: the one that the run is scored by; None: the task's own.
         task: name of the task; None: the one that most of ``names`` are of. Where it is that of a
             plug-in that is not here, metrics are their own titles.
@@ -367,6 +400,8 @@ def metrics_of(
     known = list(dict.fromkeys(names))
     found = known_task(known, task)
     titles = found.titles(known) if found else tuple((name, name) for name in known)
+    # Folders of earlier versions lack the metrics that have come since.
+    titles = tuple(entry for entry in titles if entry[0] in known) or titles
     return tuple(sorted(titles, key=lambda entry: entry[0] != first))
 
 
@@ -384,6 +419,25 @@ def task_of_metrics(names: Iterable[str]) -> TaskType:
     """The task that most of these metrics are of; the first of several."""
     known = set(names)
     return max(TASKS.values(), key=lambda task: sum(map(task.measures, known)))
+
+
+def lower_is_better(key: str, task: str | None = None) -> bool:
+    """Return True if a metric is an error.
+
+    Args:
+        key: the metric.
+        task: name of the task; None: the one whose metric it is.
+    """
+    found = known_task([key], task)
+    return found is not None and key in found.lower_is_better
+
+
+def bad_chip(key: str, task: str | None = None) -> str:
+    """Name of the percentile over chips that tells how bad a metric gets: ``p05`` or ``p95``.
+
+    Arguments are those of :func:`lower_is_better`.
+    """
+    return "p95" if lower_is_better(key, task) else "p05"
 
 
 def metric_title(key: str | None) -> str:

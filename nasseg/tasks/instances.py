@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from nasseg.tasks.base import PIXEL_NOTE, Batches, TaskContext, TaskType, register_task
+from nasseg.tasks.base import (
+    PIXEL_NOTE,
+    Batches,
+    ImageScores,
+    TaskContext,
+    TaskType,
+    register_task,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,13 +38,40 @@ class InstanceTask(TaskType):
         "iou_pooled": "pooled IoU",
         "ap50": "AP at IoU 0.5",
         "ap": "AP 0.5 to 0.95",
+        "pq": "PQ",
+        "sq": "SQ",
+        "rq": "RQ",
+        "count_error": "count error",
+        "count_mae": "mean count difference",
     }
-    shown = ("dice", "ap50", "ap")
-    note = PIXEL_NOTE
+    shown = ("dice", "ap50", "ap", "pq", "count_error")
+    lower_is_better = frozenset({"count_error", "count_mae"})
+    note = (
+        f"{PIXEL_NOTE} AP (average precision) and PQ (panoptic quality) are of single nuclei and "
+        "means over images too. The count error of an image is the difference of the numbers of "
+        "nuclei, predicted and true, over the true one."
+    )
     monitor = "dice"
 
     def evaluate(self, net: nn.Module, loader: Batches, context: TaskContext) -> dict[str, float]:
-        """Dice and IoU of the foreground, and the average precision of instances."""
+        """Dice and IoU of the foreground, and scores of the instances."""
+        return self._score(net, loader)[0]
+
+    def evaluate_images(
+        self, net: nn.Module, loader: Batches, context: TaskContext
+    ) -> tuple[dict[str, float], list[ImageScores]]:
+        """The same, and the scores and instances of each image."""
+        predictions: list[npt.NDArray[Any]] = []
+        metrics, scores = self._score(net, loader, predictions.append)
+        return metrics, [ImageScores(*both) for both in zip(scores, predictions, strict=True)]
+
+    def _score(
+        self,
+        net: nn.Module,
+        loader: Batches,
+        on_image: Callable[[npt.NDArray[Any]], object] | None = None,
+    ) -> tuple[dict[str, float], list[dict[str, float]]]:
+        """Metrics, and those of each image; ``on_image`` is called with its instances."""
         from nasseg.tasks.inference import predict_whole
         from nasseg.tasks.metrics import InstanceMetrics, SegmentationMetrics
 
@@ -47,9 +81,16 @@ class InstanceTask(TaskType):
             logits = predict_whole(net, image.to(device))
             masks.update(logits[:, :1] > 0, ids.to(device) > 0)
             probability = self.probability(logits).cpu().numpy()
-            for predicted, true in zip(probability, ids[:, 0].cpu().numpy(), strict=True):
-                instances.update(self.decode(predicted), true)
-        return {**masks.compute(), **instances.compute()}
+            for row, true in zip(probability, ids[:, 0].cpu().numpy(), strict=True):
+                predicted = self.decode(row)
+                instances.update(predicted, true)
+                if on_image is not None:
+                    on_image(predicted)
+        scores = [
+            {**pixels, **nuclei}
+            for pixels, nuclei in zip(masks.images, instances.images, strict=True)
+        ]
+        return {**masks.compute(), **instances.compute()}, scores
 
 
 @register_task("instances")

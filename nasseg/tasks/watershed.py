@@ -90,26 +90,3 @@ def split_instances(
     number = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
     result: Ids = number[ids]
     return result
-
-
-def match_counts(
-    prediction: Ids, label: Ids, thresholds: npt.NDArray[np.floating[Any]]
-) -> npt.NDArray[np.int64]:
-    """True positives, false positives and false negatives at each IoU threshold.
-
-    Args:
-        prediction: instance ids (H, W), every number from 1 to the largest in use.
-        label: the same.
-        thresholds: IoU, (T,), 0.5 or more, above which an instance counts as found; from 0.5 on
-            no instance can be found twice.
-
-    Returns:
-        (T, 3).
-    """
-    rows, columns = int(prediction.max()) + 1, int(label.max()) + 1
-    pairs = prediction.ravel().astype(np.int64) * columns + label.ravel()
-    overlap = np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
-    union = overlap.sum(1)[1:, None] + overlap.sum(0)[None, 1:] - overlap[1:, 1:]
-    iou = overlap[1:, 1:] / np.maximum(union, 1)
-    found = (iou[None] > np.asarray(thresholds)[:, None, None]).sum((1, 2))
-    return np.stack([found, rows - 1 - found, columns - 1 - found], axis=1).astype(np.int64)

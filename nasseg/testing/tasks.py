@@ -120,6 +120,8 @@ class TaskContract:
         shown = [key for key, _ in task.titles(task.metrics)]
         assert bound.monitor in shown
         assert all(task.measures(key) for key in shown)
+        assert task.lower_is_better <= set(task.metrics)
+        assert bound.monitor not in task.lower_is_better
 
     def test_images_come_in_some_scale(self, task: TaskType) -> None:
         assert task.scales
@@ -176,6 +178,9 @@ class TaskContract:
         assert bound.monitor in found
         assert all(task.measures(key) and np.isfinite(value) for key, value in found.items())
         assert found == bound.evaluate(net, self.batches(task))
+        overall, images = bound.evaluate_images(net, self.batches(task))
+        assert overall == found
+        assert len(images) == (self.images if task.scores_images else 0)
 
     # -- decoding ---------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ class Points(TaskType):
     labels = "instances"
     scales = frozenset({"resized", "native"})
     metrics = {"count_score": "count score", "count_error": "count error"}  # noqa: RUF012
+    lower_is_better = frozenset({"count_error"})
     monitor = "count_score"
     target_scale = 255.0
 

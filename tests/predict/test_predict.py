@@ -68,9 +68,11 @@ def images(tmp_path):
 
 def test_the_run_scores_instances_and_measures_noisier_memories(run):
     summary = json.loads((run / "summary.json").read_text())
-    assert {"dice", "iou", "iou_pooled", "ap50", "ap"} <= set(summary["digital"])
+    assert {"dice", "iou", "iou_pooled", "ap50", "ap", "pq", "sq", "rq", "count_error"} <= set(
+        summary["digital"]
+    )
     day = summary["analog"]["86400"]["recalibrated"]
-    assert set(day["ap50"]) == {"mean", "std", "p05", "min"}
+    assert set(day["ap50"]) == {"mean", "std", "p05", "p95", "min"}
     sweep = pd.read_csv(run / "sweep.csv")
     assert sorted(set(sweep.noise_scale)) == [0.5, 2.0]
     sensitivity = json.loads((run / "sensitivity.json").read_text())

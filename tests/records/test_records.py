@@ -36,6 +36,23 @@ def test_a_drift_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert pipeline.read_drift(tmp_path / "none") == []
 
 
+def test_rows_of_a_version_with_fewer_metrics_are_continued(tmp_path: Path) -> None:
+    file = tmp_path / "drift.csv"
+    older = {"chip": 0, "time_s": 1.0, "recalibrated": True, "dice": 0.5}
+    newer = {"chip": 1, "time_s": 1.0, "recalibrated": True, "dice": 0.7, "pq": 0.4}
+    DriftTable.of([older, newer]).write(file)
+    table = DriftTable.read(file)
+    assert table.to_rows() == [older, newer]
+    assert table.metrics == ("dice", "pq")
+    assert table.complete(1) == table
+    assert table.values("pq", recalibrated=True) == [0.4]
+    assert table.summary()["1"]["recalibrated"]["pq"]["mean"] == 0.4
+    # What was measured once is not lost later.
+    file.write_text(file.read_text() + "2,1.0,True,0.6,\n")
+    with pytest.raises(RunError, match="row 4: pq is empty"):
+        DriftTable.read(file)
+
+
 def test_a_sweep_keeps_its_noise_scales(tmp_path: Path) -> None:
     table = DriftTable() + [{"noise_scale": 0.5, **row} for row in ROWS]
     table.write(tmp_path / "sweep.csv")
@@ -83,8 +100,14 @@ def test_statistics_are_of_a_sample_and_leave_out_what_is_undefined() -> None:
     over = spread([1.0, 2.0, 4.0])
     assert over.mean == pytest.approx(7 / 3)
     assert over.std == pytest.approx(np.std([1, 2, 4], ddof=1))
-    assert (over.p05, over.min) == (pytest.approx(1.1), 1.0)
-    assert spread([3.0]).to_dict() == {"mean": 3.0, "std": 0.0, "p05": 3.0, "min": 3.0}
+    assert (over.p05, over.p95, over.min) == (pytest.approx(1.1), pytest.approx(3.8), 1.0)
+    assert spread([3.0]).to_dict() == {
+        "mean": 3.0,
+        "std": 0.0,
+        "p05": 3.0,
+        "p95": 3.0,
+        "min": 3.0,
+    }
     assert share_at_least([0.1, 0.2, 0.3, 0.4], 0.3) == 0.5
     assert share_at_least([], 0.3) == 0.0
     rows = [dict(ROWS[0], dice=value) for value in (0.5, float("nan"), 0.7)]

@@ -449,7 +449,7 @@ def test_chip_statistics_are_over_chips(tmp_path: Path) -> None:
     assert (time, over.mean) == (1.0, pytest.approx(0.6))
     assert over.std == pytest.approx(0.1)
     assert over.p05 == pytest.approx(0.51)
-    assert rows.by_time("dice", recalibrated=False) == [(1.0, Spread(0.1, 0.0, 0.1, 0.1))]
+    assert rows.by_time("dice", recalibrated=False) == [(1.0, Spread(0.1, 0.0, 0.1, 0.1, 0.1))]
     assert rows.by_time("iou", recalibrated=True) == []
 
 

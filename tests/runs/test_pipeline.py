@@ -75,7 +75,13 @@ def test_a_run_writes_what_it_promises_and_says_its_scores(tmp_path, arch_file):
     assert set(summary["digital"]) == {"dice", "iou", "iou_pooled"}
     assert set(summary["analog"]) == {"1", "86400", "2592000"}
     assert set(summary["analog"]["86400"]) == {"recalibrated", "uncalibrated"}
-    assert set(summary["analog"]["1"]["recalibrated"]["dice"]) == {"mean", "std", "p05", "min"}
+    assert set(summary["analog"]["1"]["recalibrated"]["dice"]) == {
+        "mean",
+        "std",
+        "p05",
+        "p95",
+        "min",
+    }
     assert set(summary["seconds"]) == {"search", "train", "analog", "drift", "report"}
     table = pd.read_csv(out / "drift.csv")
     assert len(table) == 2 * 3 * 2

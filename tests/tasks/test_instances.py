@@ -7,8 +7,9 @@ from skimage.draw import disk
 from skimage.measure import label as connected
 
 from nasseg.tasks import get_task
+from nasseg.tasks.matching import match_counts
 from nasseg.tasks.metrics import IOU_THRESHOLDS, InstanceMetrics
-from nasseg.tasks.watershed import depth_map, match_counts, split_instances
+from nasseg.tasks.watershed import depth_map, split_instances
 
 
 def two_discs(distance: int, radius: int = 9) -> np.ndarray:
@@ -70,16 +71,19 @@ def test_precision_of_hand_computed_matches():
     assert counts[:, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
     metrics = InstanceMetrics()
     metrics.update(said, label)
-    assert metrics.compute() == pytest.approx({"ap50": 1 / 3, "ap": 4 / 30})
+    found = metrics.compute()
+    assert (found["ap50"], found["ap"]) == pytest.approx((1 / 3, 4 / 30))
 
 
 def test_an_empty_image_scores_one_where_nothing_is_found_and_zero_otherwise():
     empty = np.zeros((8, 8), dtype=np.int32)
     metrics = InstanceMetrics()
     metrics.update(empty, empty)
-    assert metrics.compute() == {"ap50": 1.0, "ap": 1.0}
+    errors = {"count_error": 0.0, "count_mae": 0.0}
+    assert metrics.compute() == {**dict.fromkeys(("ap50", "ap", "pq", "sq", "rq"), 1.0), **errors}
     metrics.update(np.ones_like(empty), empty)
-    assert metrics.compute() == {"ap50": 0.5, "ap": 0.5}
+    errors = {"count_error": 0.5, "count_mae": 0.5}
+    assert metrics.compute() == {**dict.fromkeys(("ap50", "ap", "pq", "sq", "rq"), 0.5), **errors}
     with pytest.raises(ValueError, match="no image"):
         InstanceMetrics().compute()
 
@@ -118,8 +122,24 @@ def test_the_task_scores_a_perfect_answer_with_one_everywhere():
     logits = torch.logit(torch.from_numpy(target)[None], eps=1e-4)
     loader = [(torch.zeros(1, 3, *ids.shape), torch.from_numpy(ids)[None, None])]
     scores = get_task("instances").bind().evaluate(Oracle(logits), loader)
-    assert scores["dice"] == scores["iou_pooled"] == scores["ap50"] == 1.0
+    assert scores["dice"] == scores["iou_pooled"] == scores["ap50"] == scores["rq"] == 1.0
+    assert scores["count_error"] == scores["count_mae"] == 0.0
     assert scores["ap"] > 0.9
+
+
+def test_scores_of_images_are_those_whose_mean_the_metrics_are():
+    task, nuclei = get_task("instances").bind(), [two_discs(17), two_discs(30), 0 * two_discs(17)]
+    target = np.stack([[ids > 0, depth_map(ids)] for ids in nuclei]).astype(np.float32)
+    logits = torch.logit(torch.from_numpy(target), eps=1e-4)
+    logits[1, 0, :, 36:] = -9  # the second nucleus of the second image is not found
+    net, ids = Oracle(logits), torch.from_numpy(np.stack(nuclei))[:, None]
+    metrics, images = task.evaluate_images(net, [(torch.zeros(3, 3, *ids.shape[2:]), ids)])
+    assert metrics == task.evaluate(net, [(torch.zeros(3, 3, *ids.shape[2:]), ids)])
+    assert [int(image.prediction.max()) for image in images] == [2, 1, 0]
+    assert [image.scores["ap50"] for image in images] == [1.0, 0.5, 1.0]
+    assert [image.scores["count_error"] for image in images] == [0.0, 0.5, 0.0]
+    for name in set(metrics) - {"iou_pooled"}:
+        assert np.mean([image.scores[name] for image in images]) == pytest.approx(metrics[name])
 
 
 def test_large_images_are_seen_in_windows_that_agree_with_the_whole(monkeypatch):

@@ -17,6 +17,7 @@ from nasseg.report.markup import Table, known, with_small
 from nasseg.report.sections.base import Picture, Section
 from nasseg.report.style import BLUE, INK, ORANGE, new_figure, strip_axes
 from nasseg.statistics import DAY, MONTH, share_at_least, spread
+from nasseg.tasks import bad_chip
 from nasseg.text import number, time_name
 
 _LINES = ((True, "recalibrated", BLUE, "o"), (False, "uncalibrated", ORANGE, "s"))
@@ -28,12 +29,13 @@ def draw_drift(run: RunFiles) -> Figure | None:
     The second is AP of nuclei, pooled IoU, or what comes after the score.
 
     Lines are means over chips, bands one standard deviation to either side, dotted lines the 5th
-    percentile chip, the dashed line the digital network.
+    percentile chip (of errors the 95th), the dashed line the digital network.
     """
     digital: Mapping[str, Any] = (run.summary or {}).get("digital") or {}
     names = dict(run.shown_metrics)
     main = run.main_metric[0]
-    second = next((m for m in ("ap50", "iou_pooled") if m in names), [*names, main][1])
+    others = [name for name in names if name != main]
+    second = next((m for m in ("ap50", "iou_pooled") if m in others), [*others, main][0])
     metrics = [
         metric
         for metric in dict.fromkeys((main, second))
@@ -52,7 +54,8 @@ def draw_drift(run: RunFiles) -> Figure | None:
             x = [time for time, _ in stats]
             low, high = [s.mean - s.std for _, s in stats], [s.mean + s.std for _, s in stats]
             ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-            ax.plot(x, [s.p05 for _, s in stats], color=colour, linestyle=":", linewidth=1.2)
+            bad = [getattr(s, bad_chip(metric, run.task)) for _, s in stats]
+            ax.plot(x, bad, color=colour, linestyle=":", linewidth=1.2)
             ax.plot(x, [s.mean for _, s in stats], color=colour, marker=marker, ms=4.5, label=label)
         value = digital.get(metric)
         if isinstance(value, (int, float)) and math.isfinite(value):
@@ -71,7 +74,7 @@ def draw_drift(run: RunFiles) -> Figure | None:
 
 
 def _scores(run: RunFiles) -> Table:
-    """Digital, and each time: mean, std and 5th percentile chip of every metric."""
+    """Digital, and each time: mean, std and a bad chip of every metric."""
     table = Table(["", *(name for _, name in run.shown_metrics)])
     digital = (run.summary or {}).get("digital")
     if digital:
@@ -85,8 +88,9 @@ def _scores(run: RunFiles) -> Table:
             cells = []
             for metric, _ in run.shown_metrics:
                 over = entry.get(metric) or {}
-                mean, std, p05 = (number(over.get(key), 4) for key in ("mean", "std", "p05"))
-                cells.append(with_small(f"{mean} ± {std}", f"p05 {p05}"))
+                bad = bad_chip(metric, run.task)
+                mean, std, worse = (number(over.get(key), 4) for key in ("mean", "std", bad))
+                cells.append(with_small(f"{mean} ± {std}", f"{bad} {worse}"))
             table.add(time_name(time), *cells)
     return table
 
