@@ -76,8 +76,8 @@ def _scored(
 
 
 def _write(found: Evaluation, network: Network | AgedNetwork, folder: Path) -> tuple[Path, ...]:
-    """Write ``evaluation.json`` and, of one class an image, pictures."""
-    from nasseg.report import classification_pictures
+    """Write ``evaluation.json``; of one class an image, and of single nuclei, pictures too."""
+    from nasseg.report import classification_pictures, fates_png
 
     files: list[Path] = []
     if found.answers is not None and found.calibration_error is not None:
@@ -85,6 +85,12 @@ def _write(found: Evaluation, network: Network | AgedNetwork, folder: Path) -> t
         state = "digital" if found.at is None else "analog"
         pictures = classification_pictures(network.classes, labels, probabilities, state)
         files = [write_bytes(folder / f"{name}.png", data) for name, data in pictures.items()]
+    if found.table is not None:
+        found.table.write(folder / "images.csv")
+        files.append(folder / "images.csv")
+        if found.pictures:
+            picture = fates_png(found.pictures, found.table.together().fates)
+            files.append(write_bytes(folder / "fates.png", picture))
     path = folder / "evaluation.json"
     write_json(
         path,
@@ -96,13 +102,14 @@ def _write(found: Evaluation, network: Network | AgedNetwork, folder: Path) -> t
             "metrics": found.metrics,
             "classes": found.classes,
             "calibration_error": found.calibration_error,
+            "kinds": found.kinds,
         },
     )
     return (path, *files)
 
 
 def format_evaluation(found: Evaluation) -> str:
-    """Metrics, and classes where there are any, as a table for the terminal."""
+    """Metrics, also by kind of image and by class where there are several, for the terminal."""
     from nasseg.tasks import bad_chip, lower_is_better, metrics_of
     from nasseg.text import number, time_name
 
@@ -122,6 +129,13 @@ def format_evaluation(found: Evaluation) -> str:
         if found.chips > 1:
             text += f" ± {number(value['std'], 4)} [{number(value[bad_chip(key, found.task)], 4)}]"
         lines.append(f"  {title:20}{text}")
+    if found.kinds:
+        wide = max(len(entry["kind"]) for entry in found.kinds)
+        lines += ["", f"  {'':{wide}}{'images':>9}{''.join(f'{title:>16}' for _, title in shown)}"]
+        for entry in found.kinds:
+            means = [number(entry["metrics"][key]["mean"], 4) for key, _ in shown]
+            cells = "".join(f"{mean:>16}" for mean in means)
+            lines.append(f"  {entry['kind']:{wide}}{entry['images']:>9}{cells}")
     one = " (first chip)" if found.chips > 1 else ""
     if found.calibration_error is not None:
         lines.append(f"  {'calibration error':20}{number(found.calibration_error, 4)}{one}")

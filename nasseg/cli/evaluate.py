@@ -48,7 +48,9 @@ COMMAND = Command(
     usage="RUN [--at TIME --chips N]",
     description=(
         "Print the scores of a run's network; of classification also precision and recall of "
-        "each class, the confusion matrix and how reliable the probabilities are, as pictures."
+        "each class, the confusion matrix and how reliable the probabilities are, as pictures; of "
+        "single nuclei also the scores by kind of image (fluorescence, stained, grey bright field) "
+        "and of every image, and a picture of which nuclei are missed, split and merged."
     ),
     flags=(
         Flag("side", "val|test", "Which images. [test where there are any]", one_of("val", "test")),
@@ -61,7 +63,7 @@ COMMAND = Command(
         Flag("chips", "N", "Chips scored, with --at.", whole(1), 1),
         UNCALIBRATED,
         TTA,
-        Flag("out", "FOLDER", "Folder for evaluation.json and pictures. [RUN/evaluation]"),
+        Flag("out", "FOLDER", "Folder for evaluation.json, tables and pictures. [RUN/evaluation]"),
         DEVICE,
         THREADS,
         QUIET,

@@ -15,6 +15,8 @@ from nasseg.errors import RunError
 from nasseg.io import read_object
 from nasseg.records.best import Best
 from nasseg.records.drift import DriftTable
+from nasseg.records.fates import FatePicture, read_fates
+from nasseg.records.images import ImageTable
 from nasseg.records.metrics import read_metrics
 from nasseg.records.pareto import Front, read_front
 from nasseg.tasks import known_task, metric_title, metrics_of
@@ -42,6 +44,10 @@ class RunFiles:
     plan: dict[str, Any] | None = None
     sensitivity: dict[str, Any] | None = None
     panels: dict[str, Array] | None = None
+    images: ImageTable | None = None
+    """Scores of every image by the digital network."""
+    fates: list[FatePicture] = field(default_factory=list)
+    """Images with the fates of their nuclei."""
     front: Front | None = None
     """What a search for several objectives kept."""
     missing: dict[str, str] = field(default_factory=dict)
@@ -134,6 +140,10 @@ def load_run(run_dir: str | Path) -> RunFiles:
     for name in ("plan", "sensitivity"):
         if (folder / f"{name}.json").exists():
             setattr(files, name, read(f"{name}.json", read_object))
+    if (folder / "images.csv").exists():
+        files.images = read("images.csv", ImageTable.read)
+    if (folder / "fates.npz").exists():
+        files.fates = read("fates.npz", read_fates) or []
     try:
         files.front = read_front(folder)
     except RunError as error:

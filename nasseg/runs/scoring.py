@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ import numpy.typing as npt
 from torch import nn
 
 from nasseg.config import TrainConfig
-from nasseg.data import Data, Side
+from nasseg.data import Data, NativeData, Side
 from nasseg.errors import ConfigError
+from nasseg.records.fates import FatePicture
+from nasseg.records.images import ImageTable
+from nasseg.runs.images import ScoredImages
 from nasseg.statistics import spread
 from nasseg.tasks import Classification, get_task, task_for
 from nasseg.tasks.class_metrics import (
@@ -51,6 +54,13 @@ class Evaluation:
     """Files that were written of it."""
     task: str | None = None
     """Name of the task; None: that of the metrics."""
+    kinds: list[dict[str, Any]] = field(default_factory=list)
+    """Of single nuclei, where images are of several kinds, for each: ``kind``, ``images``, and
+    ``metrics`` as above."""
+    table: ImageTable | None = field(default=None, repr=False, compare=False)
+    """Of single nuclei: scores of every image by the first network."""
+    pictures: tuple[FatePicture, ...] = field(default=(), repr=False, compare=False)
+    """Some of these images with the fates of their nuclei."""
 
     def __getitem__(self, metric: str) -> float:
         """Return the mean of a metric over chips."""
@@ -91,6 +101,8 @@ def score(
     mirrored = train.tta if tta is None else tta
     scores: list[dict[str, float]] = []
     first: tuple[Probabilities, Labels] | None = None
+    scored: ScoredImages | None = None
+    tables: list[ImageTable] = []
     for net in networks:
         if isinstance(kind, Classification):
             answers = predict_probabilities(
@@ -98,25 +110,54 @@ def score(
             )
             first = first or answers
             scores.append(classification_metrics(*answers, multilabel=data.multilabel))
+        elif kind.scores_images and isinstance(data, NativeData):
+            found, images = task.evaluate_images(net.eval(), loader)
+            scores.append(dict(found))
+            own = ScoredImages(data, chosen, data.loader(chosen, train.batch_size), images)
+            scored = scored or own
+            tables.append(own.table)
         else:
             scores.append(dict(evaluate(net, loader, task)))
         if on_scores is not None:
             on_scores(scores[-1])
-    metrics = {}
-    for name in scores[0]:
-        over = spread([values[name] for values in scores])
-        metrics[name] = {"mean": over.mean, "std": over.std, "p05": over.p05, "p95": over.p95}
     return Evaluation(
         side=chosen,
         images=len(data.ids[chosen]),
         at=at,
         chips=0 if at is None else len(scores),
-        metrics=metrics,
+        metrics=_over_chips(scores),
         classes=[] if first is None else class_report(*first, data.classes),
         calibration_error=_calibration_error(first, data.multilabel),
         answers=first,
         task=data.kind,
+        kinds=_by_kind(tables),
+        table=None if scored is None else scored.table,
+        pictures=() if scored is None else tuple(scored.pictures()),
     )
+
+
+def _over_chips(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Statistics of every metric over networks."""
+    found = {}
+    for name in scores[0]:
+        over = spread([values[name] for values in scores])
+        found[name] = {"mean": over.mean, "std": over.std, "p05": over.p05, "p95": over.p95}
+    return found
+
+
+def _by_kind(tables: Sequence[ImageTable]) -> list[dict[str, Any]]:
+    """Scores of each kind of image over networks; empty where all images are of one."""
+    rows = [table.by_kind() for table in tables]
+    if not rows or len(rows[0]) < 2:
+        return []
+    return [
+        {
+            "kind": of_networks[0].kind,
+            "images": of_networks[0].images,
+            "metrics": _over_chips([entry.scores for entry in of_networks]),
+        }
+        for of_networks in zip(*rows, strict=True)
+    ]
 
 
 def _calibration_error(

@@ -56,6 +56,34 @@ def run(tmp_path_factory):
     return out
 
 
+def test_an_evaluation_tells_kinds_of_images_apart(run, tmp_path, capsys, monkeypatch):
+    kinds = iter(["stained", "fluorescence", "stained"] * 2)
+    monkeypatch.setattr("nasseg.runs.images.image_kind", lambda pixels: next(kinds))
+    flags = ["--at", "1day", "--chips", "2", "--out", str(tmp_path), "--quiet"]
+    assert main(["evaluate", str(run), *flags]) == 0
+    said = capsys.readouterr().out
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    light, stained = found["kinds"]
+    assert (light["kind"], light["images"]) == ("fluorescence", 1)
+    assert (stained["kind"], stained["images"]) == ("stained", 2)
+    for name in ("ap50", "pq", "count_error"):
+        mean = (light["metrics"][name]["mean"] + 2 * stained["metrics"][name]["mean"]) / 3
+        assert mean == pytest.approx(found["metrics"][name]["mean"])
+    assert "count error: 95th" in said
+    assert "stained" in said
+    assert len(pd.read_csv(tmp_path / "images.csv")) == 3
+    assert (tmp_path / "fates.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_evaluation_of_one_kind_of_images_has_no_table_of_kinds(run, tmp_path, capsys):
+    assert main(["evaluate", str(run), "--out", str(tmp_path), "--quiet"]) == 0
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    summary = json.loads((run / "summary.json").read_text())
+    assert found["kinds"] == []
+    assert "fluorescence" not in capsys.readouterr().out
+    assert {k: v["mean"] for k, v in found["metrics"].items()} == pytest.approx(summary["digital"])
+
+
 @pytest.fixture
 def images(tmp_path):
     folder = tmp_path / "images"
@@ -73,6 +101,12 @@ def test_the_run_scores_instances_and_measures_noisier_memories(run):
     )
     day = summary["analog"]["86400"]["recalibrated"]
     assert set(day["ap50"]) == {"mean", "std", "p05", "p95", "min"}
+    images = pd.read_csv(run / "images.csv")
+    for name in ("dice", "ap50", "pq", "count_error"):
+        assert images[name].mean() == pytest.approx(summary["digital"][name])
+    page = (run / "report.html").read_text()
+    assert "What becomes of the nuclei" in page
+    assert (run / "figures" / "fates.png").is_file()
     sweep = pd.read_csv(run / "sweep.csv")
     assert sorted(set(sweep.noise_scale)) == [0.5, 2.0]
     sensitivity = json.loads((run / "sensitivity.json").read_text())

@@ -200,6 +200,11 @@ class WholeLoader:
             step = max(1, pixels // (height * width))
             self.batches += [rows[i : i + step] for i in range(0, len(rows), step)]
 
+    @property
+    def order(self) -> list[int]:
+        """Rows of the images in the order in which they come."""
+        return [row for batch in self.batches for row in batch]
+
     def __len__(self) -> int:
         """Batches."""
         return len(self.batches)

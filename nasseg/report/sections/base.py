@@ -33,6 +33,8 @@ class Picture:
 _STAGES = {
     "best.json": "search",
     "metrics.jsonl": "train",
+    "images.csv": "train",
+    "fates.npz": "train",
     "coverage.json": "analog",
     "drift.csv": "drift",
     "panels.npz": "drift",

@@ -16,9 +16,13 @@ from nasseg.report._classes import (
     draw_reliability,
     shown_cells,
 )
+from nasseg.report._fates import draw_fates, fate_heading, fate_key, fate_picture, fate_text
 from nasseg.report._overlay import png
 from nasseg.report._panels import COLUMNS, colour_key, draw_panels, panel_rows
+from nasseg.report.markup import Table, count_text, with_small
 from nasseg.report.sections.base import Picture, Section
+from nasseg.tasks.matching import FALSE_POSITIVE, FATES
+from nasseg.text import number
 
 
 def _source(picture: Array) -> str:
@@ -55,6 +59,39 @@ def _segmented(panels: Mapping[str, Array]) -> list[dict[str, str]]:
     ]
 
 
+def _kinds(run: RunFiles) -> Table | None:
+    """Scores of the digital network by kind of image; None where all images are of one."""
+    kinds = [] if run.images is None else run.images.by_kind()
+    if len(kinds) < 2:
+        return None
+    table = Table(["", "images", *(title for _, title in run.shown_metrics)])
+    for entry in kinds:
+        cells = [number(entry.scores.get(metric), 4) for metric, _ in run.shown_metrics]
+        table.add(entry.kind, count_text(entry.images), *cells)
+    return table
+
+
+def _fates(run: RunFiles) -> Table | None:
+    """What became of the nuclei, in all images and by kind."""
+    if run.images is None or not len(run.images):
+        return None
+    kinds = run.images.by_kind()
+    table = Table(["", "nuclei", *FATES, f"{FALSE_POSITIVE}s"])
+    for entry in (*(kinds if len(kinds) > 1 else ()), run.images.together()):
+        nuclei = sum(entry.fates.get(name, 0) for name in FATES)
+        cells = [
+            with_small(count_text(count), f"{count / max(nuclei, 1):.1%}")
+            for name in (*FATES, FALSE_POSITIVE)
+            for count in [entry.fates.get(name, 0)]
+        ]
+        table.add(entry.kind, count_text(nuclei), *cells)
+    return table
+
+
+def _all_fates(run: RunFiles) -> dict[str, int]:
+    return {} if run.images is None else run.images.together().fates
+
+
 def _draw_panels(run: RunFiles) -> Figure | None:
     return draw_classified(run.panels) if run.classified else draw_panels(run.panels)
 
@@ -64,9 +101,10 @@ class PredictionsSection(Section):
 
     title = "Segmentations"
     template = "predictions.html.j2"
-    files = ("panels.npz",)
+    files = ("panels.npz", "images.csv", "fates.npz")
     pictures = (
         Picture("panels", None, _draw_panels),
+        Picture("fates", None, lambda run: draw_fates(run.fates, _all_fates(run))),
         Picture(
             "confusion",
             "true classes against those said",
@@ -83,21 +121,42 @@ class PredictionsSection(Section):
 
     def values(self, run: RunFiles) -> Mapping[str, Any]:
         """The pictures, with the meaning of their colours."""
-        panels = run.panels
-        if panels is None or len(panels["images"]) == 0:
-            return {"classified": [], "segmented": []}
-        if run.classified:
-            return {"classified": _classified(panels), "segmented": []}
-        note = (
-            "Classes of the pixels; Dice is the mean over those in the mask or the label:"
-            if "pixel_classes" in panels
-            else "Digital and analog masks (probability above 0.5), in colour where they differ "
-            "from the label:"
-        )
-        return {
-            "classified": [],
-            "segmented": _segmented(panels),
-            "columns": COLUMNS,
-            "key": colour_key(panels),
-            "note": note,
-        }
+        return {"kinds": _kinds(run), "fates": _fates(run), **_outlined(run), **_panels(run)}
+
+
+def _outlined(run: RunFiles) -> dict[str, Any]:
+    """Images with their nuclei in the colours of their fates."""
+    return {
+        "outlined": [
+            {
+                "id": picture.id,
+                "source": _source(fate_picture(picture)),
+                "heading": fate_heading(picture),
+                "counts": fate_text(picture),
+            }
+            for picture in run.fates
+        ],
+        "fate_key": fate_key(_all_fates(run)),
+    }
+
+
+def _panels(run: RunFiles) -> dict[str, Any]:
+    """Images beside their labels and predictions."""
+    panels = run.panels
+    if panels is None or len(panels["images"]) == 0:
+        return {"classified": [], "segmented": []}
+    if run.classified:
+        return {"classified": _classified(panels), "segmented": []}
+    note = (
+        "Classes of the pixels; Dice is the mean over those in the mask or the label:"
+        if "pixel_classes" in panels
+        else "Digital and analog masks (probability above 0.5), in colour where they differ "
+        "from the label:"
+    )
+    return {
+        "classified": [],
+        "segmented": _segmented(panels),
+        "columns": COLUMNS,
+        "key": colour_key(panels),
+        "note": note,
+    }
