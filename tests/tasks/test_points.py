@@ -103,7 +103,12 @@ def test_a_run_is_scored_and_reported_by_the_tasks_own_metrics(run: Path) -> Non
     assert set(summary["digital"]) == {"count_score", "count_error"}
     assert summary["monitor"] == "count_score"
     assert "count error" in format_summary(summary)
-    assert "count score" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "count score" in page
+    # Of an error the bad chip is one with a large one.
+    assert "count error: 95th" in format_summary(summary)
+    assert "<small>p95" in page
+    assert summary["analog"]["1"]["recalibrated"]["count_error"]["p95"] >= 0
 
 
 def test_a_run_is_evaluated_and_predicts_points(run: Path, tmp_path: Path) -> None:
