@@ -22,7 +22,7 @@ from nasseg.statistics import DAY, MONTH
 from nasseg.tasks import Task
 from nasseg.training.device import select_device
 from nasseg.training.measure import measure_network
-from nasseg.training.recipe import scores_from_drift
+from nasseg.training.recipe import refuse_choice, scores_from_drift
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
@@ -61,6 +61,15 @@ class Budget:
                 f"drift.times is {self.drift.times!r}; measured scores need "
                 f"{', '.join(f'{t:g}' for t in missing)} among them"
             )
+
+
+def refuse_selection(train: TrainConfig) -> None:
+    """Refuse a training whose weights or length the images choose that scores are of.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    refuse_choice(train, "scores are measured on the validation images", "Set it to 0")
 
 
 def measure(
@@ -159,6 +168,10 @@ class MeasuredEvaluator(Evaluator):
         task: loss and metrics.
         budget: what is spent on each architecture.
         table: CSV file to keep the rows in; none = only in memory.
+
+    Raises:
+        ConfigError: the validation images, which scores are of, would choose the weights or the
+            length of the training.
     """
 
     def __init__(
@@ -169,6 +182,7 @@ class MeasuredEvaluator(Evaluator):
         budget: Budget,
         table: str | Path | None = None,
     ) -> None:
+        refuse_selection(budget.train)
         self.space = space
         self.data = data
         self.task = task

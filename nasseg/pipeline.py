@@ -13,7 +13,7 @@ from nasseg.data import Arrays
 from nasseg.errors import ConfigError, RunError
 from nasseg.io import write_json
 from nasseg.records.drift import DriftTable
-from nasseg.records.folder import RunFolder, Timer
+from nasseg.records.folder import RunFolder, Timer, as_begun
 from nasseg.records.stages import STAGES
 from nasseg.runs.checks import check_settings, is_measured
 from nasseg.runs.job import Job
@@ -59,6 +59,7 @@ def run(
     if unknown:
         raise ConfigError(f"stages has {unknown[0]!r}; allowed: {', '.join(STAGES)}")
     set_threads(config.threads)
+    config = as_begun(config)
     check_settings(config, in_memory=arrays is not None)
     folder = RunFolder(config)
     keep_memory(config, folder)

@@ -29,7 +29,9 @@ class SettingFacts(Facts):
     repeat: bool = False
     """Runs that differ in it alone are repetitions of one experiment."""
     young: bool = False
-    """A folder from before there was this setting is as with its default."""
+    """A folder may be from before there was this setting; it is as with ``before``."""
+    before: Any = None
+    """Of a young setting, the value that such a folder was begun with; None: the default."""
     shared: bool = False
     """A measured search has it in common with its run: a proxy cannot change it."""
     budget: bool = False

@@ -66,16 +66,27 @@ def _keys(config: type[Any], wanted: Callable[[Setting], bool]) -> frozenset[str
 
 
 def with_young(saved: Mapping[str, Any], config: type[Any]) -> dict[str, Any]:
-    """Saved settings, completed by the defaults of those that are younger than their folder.
+    """Return saved settings, completed by those that are younger than their folder.
 
-    A young setting was added with a default that leaves everything as it was. Others, such as
-    those of simulated chips, may have changed meaning and are not filled in.
+    A young setting says what was done before there was any: its default, unless it has a value
+    ``before``. Others, such as those of simulated chips, may have changed meaning and are not
+    filled in.
     """
     completed = _copied(saved)
     for key, leaf in leaves_of(config()).items():
         if leaf.facts.young:
-            _fill(completed, key.split("."), _plain(leaf.default))
+            before = leaf.default if leaf.facts.before is None else leaf.facts.before
+            _fill(completed, key.split("."), _plain(before))
     return completed
+
+
+def older_values(saved: Mapping[str, Any], config: type[Any]) -> dict[str, Any]:
+    """Return, by key, what settings that a folder lacks were where that is not their default."""
+    known = flatten(saved)
+    facts = {key: leaf.facts for key, leaf in leaves_of(config()).items()}
+    return {
+        key: of.before for key, of in facts.items() if of.before is not None and key not in known
+    }
 
 
 def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,7 +104,7 @@ def _fill(tree: dict[str, Any], path: list[str], default: Any) -> None:
 
 
 def young_defaults(config: type[Any], sections: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Defaults of the young settings of some sections, nested as the settings are."""
+    """Return young settings of some sections as they were before there were any, nested."""
     defaults = with_young({name: {} for name in sections}, config)
     return {name: defaults[name] for name in sections}
 

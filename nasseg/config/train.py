@@ -20,7 +20,7 @@ class TrainConfig:
     """Digital training."""
 
     YOUNG: ClassVar[bool] = True
-    """A folder that lacks a setting of this section is as with its default."""
+    """A folder may lack a setting of this section."""
 
     epochs: int = setting(100, ge=1)
     """Passes over the training images."""
@@ -34,15 +34,21 @@ class TrainConfig:
     """Share of the steps in which the learning rate rises linearly; then it falls as a cosine."""
     ema_decay: float = setting(0.99, ge=0, lt=1)
     """Decay a step of the exponential moving average of the weights that is kept; 0 = none."""
+    keep: Literal["auto", "last", "best"] = setting("auto", before="best")
+    """Weights that are kept: ``last``, the average at the end of the schedule, or ``best``, of the
+    best evaluation on the validation images, only where results are of other images; ``auto`` is
+    ``best`` where there are test images, else ``last``. Where many architectures are measured,
+    results are of the validation images."""
     patience: int = setting(0, ge=0)
-    """Evaluations without a better score after which training stops; 0 = never."""
+    """Evaluations without a better score after which training stops; 0 = never. Only where results
+    are of other images than the validation images."""
     eval_every: int = setting(5, ge=1)
     """Epochs between evaluations on the validation images; the last epoch is always one."""
     amp: bool = True
     """Mixed precision on CUDA; without effect on a CPU."""
     monitor: Metric = setting("auto", only_for="classification")
-    """Classification: the metric that selects weights and scores architectures; auto = accuracy
-    (the AUC where an image has several classes)."""
+    """Classification: the metric that scores architectures, and weights where ``keep`` selects
+    them; auto = accuracy (the AUC where an image has several classes)."""
     class_weights: Literal["none", "balanced"] = setting(
         "none", only_for="classification", alias="class_weights", metavar="none|balanced"
     )
@@ -65,6 +71,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "train.")
+        check(
+            not self.patience or self.keep != "last",
+            "train.patience",
+            self.patience,
+            "0 where keep is 'last', the weights at the end of the schedule",
+        )
         check(
             not self.unfreeze_every or self.freeze_until is not None,
             "train.unfreeze_every",

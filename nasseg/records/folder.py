@@ -2,24 +2,72 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from filelock import FileLock, Timeout
 
-from nasseg.config import LabelConfig, RunConfig, to_dict
-from nasseg.config.identity import changes
+from nasseg.config import LabelConfig, RunConfig, settings, to_dict
+from nasseg.config.identity import changes, older_values
 from nasseg.errors import RunError
 from nasseg.io import read_json, write_json, write_text
 from nasseg.records.plugins import PLUGINS, remember_plugins, used_plugins
 from nasseg.records.storage import without_password
 
 log = logging.getLogger(__name__)
+
+C = TypeVar("C", RunConfig, LabelConfig)
+
+
+def is_bound(folder: Path) -> bool:
+    """Return True if the images of a folder have been found good, so that its settings hold."""
+    try:
+        return "data" in read_json(folder / "stages.json")
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def older_settings(config: RunConfig | LabelConfig) -> dict[str, Any]:
+    """Return, by key, what the version did that began a folder, where it lacked the settings.
+
+    Only those are among them whose default does something else.
+    """
+    folder = Path(config.out)
+    try:
+        saved = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return {}  # an error of whoever reads it
+    known = isinstance(saved, dict) and is_bound(folder)
+    return older_values(saved, type(config)) if known else {}
+
+
+def chooses_by_validation(config: RunConfig | LabelConfig) -> bool:
+    """Return True if a folder was begun when validation images chose the weights of all data.
+
+    It goes on as it was begun; in others, images that results are of choose nothing.
+    """
+    return "train.keep" in older_settings(config)
+
+
+def as_begun(config: C) -> C:
+    """Return a config in which defaults are what an older version did that began its folder.
+
+    Values that are no defaults stay: the folder refuses them.
+    """
+    leaves = settings(type(config))
+    for key, value in older_settings(config).items():
+        group, _, name = key.rpartition(".")
+        section: Any = getattr(config, group)
+        if getattr(section, name) == leaves[key].default:
+            changed: dict[str, Any] = {group: dataclasses.replace(section, **{name: value})}
+            config = dataclasses.replace(config, **changed)
+    return config
 
 
 def read_run_config(run: str | Path, **changes: Any) -> RunConfig:
@@ -36,7 +84,8 @@ def read_run_config(run: str | Path, **changes: Any) -> RunConfig:
         raise RunError(f"{run} is no run folder: it has no config.yaml; `nasseg run` makes one")
     remember_plugins(Path(run), RunConfig)
     values = {**read_yaml(file, RunConfig), "out": str(run), **changes}
-    return build_config(RunConfig, values, {key: str(file) for key in values if key not in changes})
+    origins = {key: str(file) for key in values if key not in changes}
+    return as_begun(build_config(RunConfig, values, origins))
 
 
 class RunFolder:

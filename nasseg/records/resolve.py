@@ -16,7 +16,7 @@ from nasseg.config.reading import (
     with_network,
 )
 from nasseg.errors import ConfigError
-from nasseg.io import read_json
+from nasseg.records.folder import as_begun, is_bound
 from nasseg.records.plugins import remember_plugins
 
 C = TypeVar("C", RunConfig, LabelConfig)
@@ -44,7 +44,7 @@ def resolve_config(config: type[C], given: Mapping[str, Any], file: str | Path |
     if file == str(saved):
         # The folder may have been moved since its settings were written.
         values["out"] = str(out)
-        if not _bound(out):
+        if not is_bound(out):
             # What followed from other settings follows anew: these may have been a slip.
             values = with_network(explicit_values(config, values), given)
     else:
@@ -52,12 +52,12 @@ def resolve_config(config: type[C], given: Mapping[str, Any], file: str | Path |
             values = files_beside(file, values, config)
         # Not over what a folder was begun with.
         values = with_network(values, given)
-        if file is not None and saved.is_file() and _bound(out):
+        if file is not None and saved.is_file() and is_bound(out):
             # What follows from others may follow otherwise in this version than when it was begun.
             values = {**followed(config, read_yaml(saved, config)), **values}
     origins = {key: file for key in values if key not in given and file is not None}
-    made = build_config(config, {**values, **given}, origins)
-    if origins.get("data.path") == str(saved) and not _bound(out):
+    made = as_begun(build_config(config, {**values, **given}, origins))
+    if origins.get("data.path") == str(saved) and not is_bound(out):
         _refuse_lost_data(saved, made.data.path)
     return made
 
@@ -70,11 +70,3 @@ def _refuse_lost_data(saved: Path, path: str | None) -> None:
     """
     if path is not None and not Path(path).expanduser().exists():
         raise ConfigError(f"{saved}: data.path is {path!r}, where no images are; --data says where")
-
-
-def _bound(folder: Path) -> bool:
-    """Return True if the images of a folder have been found good, so that its settings hold."""
-    try:
-        return "data" in read_json(folder / "stages.json")
-    except (OSError, ValueError, TypeError):
-        return False

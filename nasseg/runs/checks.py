@@ -6,14 +6,18 @@ from pathlib import Path
 
 from nasseg.config import RunConfig, analog_spec
 from nasseg.config.search import space_for
+from nasseg.data import Data
 from nasseg.errors import ConfigError
 from nasseg.evaluators.shipping import find_surrogate
+from nasseg.records.folder import chooses_by_validation
 from nasseg.runs.given import given_arch
 from nasseg.runs.memory import MEMORY
 from nasseg.search.objectives import goals_of
 from nasseg.search.surrogate.search import check_strategy
 from nasseg.studies.proxy import check_measured_search
+from nasseg.tasks import Task, get_task
 from nasseg.training.device import select_device
+from nasseg.training.recipe import analog_task, refuse_choice
 
 
 def is_measured(config: RunConfig) -> bool:
@@ -54,3 +58,22 @@ def check_settings(config: RunConfig, in_memory: bool = False) -> None:
                 f"search.workers is {search.workers}; allowed: 1, since the images are arrays in "
                 "memory, which other processes do not have"
             )
+
+
+def check_images(config: RunConfig, data: Data, task: Task) -> None:
+    """Refuse settings that cannot be with the images of a run.
+
+    Raises:
+        ConfigError: the classes cannot be weighted, or the validation images would choose the
+            weights or the length of the training though results are of them.
+    """
+    analog_task(data, task, config.train, config.analog)
+    if data.report_side == "val" and not chooses_by_validation(config):
+        kind = get_task(data.kind)
+        held_out = (kind.settings or data.kind) == "classification"
+        otherwise = "Hold test images out (data.test_fraction), or set it to 0"
+        refuse_choice(
+            config.train,
+            "results of these data are of the validation images",
+            otherwise if held_out else "Set it to 0",
+        )

@@ -11,7 +11,7 @@ from nasseg.config.search import space_for
 from nasseg.data import load_data
 from nasseg.errors import RunError
 from nasseg.evaluators.measured import MeasuredTable
-from nasseg.records.folder import RunFolder
+from nasseg.records.folder import RunFolder, as_begun
 from nasseg.search.measured.bounds import spread_architectures
 from nasseg.search.measured.study import MeasuredStudy
 from nasseg.search_spaces import SearchSpace
@@ -58,6 +58,7 @@ def label(config: LabelConfig, progress: bool = True) -> Path:
             that ``count`` cannot be drawn.
     """
     set_threads(config.threads)
+    config = as_begun(config)
     space = space_for(config.space, config.data)
     check_labelling(config)
     folder = RunFolder(config)

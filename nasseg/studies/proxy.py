@@ -14,6 +14,7 @@ from nasseg.config.reading import build_config, files_beside, read_yaml
 from nasseg.config.search import space_for
 from nasseg.data import load_data
 from nasseg.errors import ConfigError, RunError
+from nasseg.records.folder import chooses_by_validation
 from nasseg.search.measured.sampler import POPULATION
 from nasseg.search.measured.trials import Slot
 from nasseg.search_spaces import get_space
@@ -34,8 +35,9 @@ def proxy_config(config: RunConfig) -> LabelConfig:
 
     Training is as long as ``nasseg label`` makes it, and otherwise as in the run, but that values
     which follow from ``data.crop``, and are meant for long trainings, are those of ``nasseg
-    label``. ``search.proxy``, a YAML file with sections ``train``, ``analog``, ``drift`` and
-    ``data``, says what differs; it may name the space that is searched.
+    label``, and that no weights are chosen by the validation images, which are measured on.
+    ``search.proxy``, a YAML file with sections ``train``, ``analog``, ``drift`` and ``data``, says
+    what differs; it may name the space that is searched.
 
     Raises:
         ConfigError: the file cannot be read, or sets what a proxy cannot.
@@ -43,6 +45,7 @@ def proxy_config(config: RunConfig) -> LabelConfig:
     short = LabelConfig()
     search = config.search
     auto = config.analog.digital_layers == "auto"
+    kept = {} if chooses_by_validation(config) else {"keep": "auto", "patience": 0}
     # What follows from data.crop is meant for long trainings.
     brief: dict[str, dict[str, Any]] = {"train": {}, "analog": {}}
     for key, value in NATIVE_SCALE.items() if config.data.crop else ():
@@ -70,6 +73,7 @@ def proxy_config(config: RunConfig) -> LabelConfig:
             config.train,
             **{
                 **brief["train"],
+                **kept,
                 "epochs": short.train.epochs,
                 "eval_every": short.train.eval_every,
             },

@@ -16,8 +16,9 @@ import torch
 from nasseg.config import LabelConfig, analog_spec, to_dict
 from nasseg.config.identity import free_settings, young_defaults
 from nasseg.errors import BusyError, RunError
-from nasseg.evaluators.measured import Budget, measure
+from nasseg.evaluators.measured import Budget, measure, refuse_selection
 from nasseg.evaluators.tables import read_archs
+from nasseg.records.folder import chooses_by_validation
 from nasseg.search.measured.bounds import SizeBounds
 from nasseg.search.measured.sampler import SAMPLERS
 from nasseg.search.measured.study import MeasuredStudy
@@ -44,6 +45,8 @@ def check_labelling(config: LabelConfig) -> None:
     if config.archs is not None:
         read_archs(config.archs, get_space(config.space))
     Budget(config.train, config.analog, config.drift, config.seed, config.device)
+    if not chooses_by_validation(config):
+        refuse_selection(config.train)
 
 
 def size_bounds(config: LabelConfig, out_channels: int = 1) -> SizeBounds:
@@ -99,7 +102,7 @@ def study_settings(config: LabelConfig, space: SearchSpace, fingerprint: str) ->
 
 
 def study_defaults() -> dict[str, dict[str, Any]]:
-    """Return the defaults of the settings that may be younger than a study."""
+    """Return the settings that may be younger than a study, as they were before that."""
     return _without_places(young_defaults(LabelConfig, ("data", "train", "analog")))
 
 

@@ -18,7 +18,7 @@ from nasseg.analog.noise import derive_seed
 from nasseg.analog.state import load_tensors, named_tensors
 from nasseg.config import TrainConfig, to_dict
 from nasseg.data import EpochLoader
-from nasseg.errors import RunError
+from nasseg.errors import ConfigError, RunError
 from nasseg.records.metrics import write_metrics
 from nasseg.tasks import Task
 from nasseg.tasks.base import Batches
@@ -28,15 +28,18 @@ from nasseg.training.optim import WeightAverage, make_optimizer, warmup_cosine
 
 _CHECKPOINT_VERSION = 1
 
+Keep = Literal["best", "last"]
+"""Weights that a training leaves in its network: of its best evaluation, or of its last one."""
+
 
 @dataclass
 class FitResult:
     """What a training came to. The network holds the weights that these metrics are of."""
 
     metrics: dict[str, float]
-    """Validation metrics of the best epoch."""
+    """Validation metrics of the weights that are kept."""
     epoch: int
-    """Epoch (from 1) of the best metrics."""
+    """Epoch (from 1) that these are of."""
     epochs: int
     """Epochs trained, fewer than asked where training stopped early."""
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -68,11 +71,11 @@ def fit(
     checkpoint: Path | None = None,
     metrics_file: Path | None = None,
     stage: str = "train",
-    keep: Literal["best", "last"] = "best",
+    keep: Keep = "last",
     stop_after: int | None = None,
     progress: bool = False,
 ) -> FitResult:
-    """Train a network and leave its best weights in it.
+    """Train a network and leave its averaged weights in it.
 
     Args:
         net: digital or analog network, on its device.
@@ -89,7 +92,8 @@ def fit(
         checkpoint: file that is written after each epoch and continued from if it exists.
         metrics_file: JSON lines, one an epoch; lines of other stages in it stay as they are.
         stage: name of the training in that file and on the bar.
-        keep: leave the weights of the best evaluation in the network, or those of the last.
+        keep: leave the weights of the last evaluation in the network, or those of the best. With
+            the last, no evaluation decides anything.
         stop_after: return after this many epochs of the schedule, as an interruption would.
         progress: show a bar with the monitored metric.
 
@@ -100,13 +104,18 @@ def fit(
 
     Raises:
         RunError: the checkpoint is damaged or of another training, or the loss is not finite.
-        ConfigError: ``config.freeze_until`` names no layer of the network.
+        ConfigError: ``config.freeze_until`` names no layer of the network, or there is patience
+            where the last weights are kept.
     """
+    if config.patience and keep == "last":
+        raise ConfigError(
+            f"train.patience is {config.patience}; allowed: 0 where the last weights are kept"
+        )
     device = next(net.parameters()).device
     amp = config.amp and device.type == "cuda"
     scaler = torch.amp.GradScaler("cuda", enabled=amp)
     freezing = Freezing.of(net, config)
-    state = _State(net, task, config, len(train_loader), seed, distill, scaler, freezing)
+    state = _State(net, task, config, keep, len(train_loader), seed, distill, scaler, freezing)
     if checkpoint is not None and checkpoint.exists():
         state.load(load_checkpoint(checkpoint), checkpoint)
         if metrics_file is not None:
@@ -164,7 +173,7 @@ def fit(
                     if prepare is not None:
                         prepare(net)
                     metrics = evaluate(net, val_loader, task)
-                    state.judge(metrics, always=keep == "last")
+                    state.judge(metrics)
                 entry |= {f"val_{name}": v for name, v in metrics.items()}
                 bar.set_postfix({task.monitor: f"{metrics[task.monitor]:.4f}"}, refresh=False)
             state.history.append(entry)
@@ -193,11 +202,20 @@ def _seed_modules(seed: int, device: torch.device) -> None:
             torch.cuda.manual_seed(seed)
 
 
-def _complete(identity: Any) -> Any:
-    """What a checkpoint is of, with the settings that are younger than it at their defaults."""
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that a checkpoint is bound to; which weights are kept is said apart."""
+    return {key: value for key, value in to_dict(config).items() if key != "keep"}
+
+
+def _complete(identity: Any, keep: Keep) -> Any:
+    """Return what a checkpoint is of, with what is younger than it as it was then.
+
+    Checkpoints did not say which weights are kept: they go on as they are asked to.
+    """
     if not isinstance(identity, dict) or "config" not in identity:
         return identity
-    return {**identity, "config": {**to_dict(TrainConfig()), **json.loads(identity["config"])}}
+    settings = {**_settings(TrainConfig()), **json.loads(identity["config"])}
+    return {"keep": keep, **identity, "config": settings}
 
 
 class _State:
@@ -208,6 +226,7 @@ class _State:
         net: nn.Module,
         task: Task,
         config: TrainConfig,
+        keep: Keep,
         steps: int,
         seed: int,
         distill: float,
@@ -217,13 +236,15 @@ class _State:
         self.net = net
         self.scaler = scaler
         self.task = task
+        self.keep = keep
         self.identity = {
             "version": _CHECKPOINT_VERSION,
             "task": task.name,
             "seed": seed,
             "steps": steps,
             "distill": distill,
-            "config": json.dumps(to_dict(config), sort_keys=True),
+            "keep": keep,
+            "config": json.dumps(_settings(config), sort_keys=True),
         }
         self.total_steps = steps * config.epochs
         self.optimizer = make_optimizer(
@@ -267,10 +288,11 @@ class _State:
             if self.noise is not None and noise is not None:
                 self.noise.load_state_dict(noise)
 
-    def judge(self, metrics: dict[str, float], *, always: bool) -> None:
-        """Keep the weights that are in the network now if they are the best so far."""
+    def judge(self, metrics: dict[str, float]) -> None:
+        """Keep the weights that are in the network now, unless better ones are to be kept."""
         monitor = self.task.monitor
-        if always or self.best is None or metrics[monitor] > self.best_metrics[monitor]:
+        last = self.keep == "last"
+        if last or self.best is None or metrics[monitor] > self.best_metrics[monitor]:
             self.best = {name: t.clone() for name, t in named_tensors(self.net).items()}
             self.best_metrics = metrics
             self.best_epoch = self.epoch
@@ -297,7 +319,8 @@ class _State:
         }
 
     def load(self, saved: dict[str, Any], path: Path) -> None:
-        if _complete(saved.get("identity")) != _complete(self.identity):
+        known = _complete(saved.get("identity"), self.keep)
+        if known != _complete(self.identity, self.keep):
             raise RunError(
                 f"{path} is of another training ({saved.get('identity')}); this one is "
                 f"{self.identity}. Choose another folder, or delete it to train anew"

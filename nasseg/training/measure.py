@@ -14,7 +14,7 @@ from torch import nn
 from nasseg.analog import Coverage, chip_evaluator
 from nasseg.analog.noise import derive_seed
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
-from nasseg.data import Data
+from nasseg.data import Data, Side
 from nasseg.tasks import Task
 from nasseg.training.recipe import (
     SEED_DRIFT,
@@ -140,6 +140,7 @@ def train_network(
     *,
     seed: int,
     device: torch.device,
+    scored: Side | None = None,
     checkpoint: Path | None = None,
     progress: bool = False,
 ) -> Trained:
@@ -152,6 +153,7 @@ def train_network(
         train: budget.
         seed: decides the initial weights and every draw of the training.
         device: where it is trained.
+        scored: split that results will be of; None: that of the data.
         checkpoint: file that an interrupted training resumes from.
         progress: show a bar.
 
@@ -161,7 +163,14 @@ def train_network(
     net = initialise(build, seed, device)
     begun = time.perf_counter()
     result = train_digital(
-        net, data, task, train, seed=seed, checkpoint=checkpoint, progress=progress
+        net,
+        data,
+        task,
+        train,
+        seed=seed,
+        scored=scored,
+        checkpoint=checkpoint,
+        progress=progress,
     )
     params = sum(p.numel() for p in net.parameters())
     return Trained(net, result.metrics, params, result.epochs, time.perf_counter() - begun)
@@ -229,7 +238,8 @@ def measure_network(
 ) -> Measured:
     """Train one architecture, put it onto chips and let them drift.
 
-    Everything is a function of the arguments; chips are measured on the validation images.
+    Everything is a function of the arguments; chips are measured on the validation images, which
+    therefore choose no weights unless ``train.keep`` is ``best``.
 
     Raises:
         NassegError: the architecture cannot be built, converted or trained.
@@ -241,6 +251,7 @@ def measure_network(
         train,
         seed=seed,
         device=device,
+        scored="val",
         progress=progress,
     )
     chips = put_on_chips(

@@ -25,11 +25,11 @@ from nasseg.analog.chips import all_tiles
 from nasseg.analog.noise import derive_seed, seeded
 from nasseg.analog.rpu_config import set_weight_noise
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig, analog_spec
-from nasseg.data import Data, EpochLoader
+from nasseg.data import Data, EpochLoader, Side
 from nasseg.errors import ConfigError
 from nasseg.statistics import DAY, MONTH, ages, spread, values_at
 from nasseg.tasks import Task, get_task, task_for
-from nasseg.training.loop import FitResult, fit
+from nasseg.training.loop import FitResult, Keep, fit
 
 # Branches of a run's seed: what is drawn under one is independent of the others.
 SEED_INIT, SEED_DIGITAL, SEED_ANALOG, SEED_DRIFT, SEED_RECALIBRATE = 10, 11, 12, 13, 14
@@ -56,6 +56,36 @@ def training_batches(data: Data, config: TrainConfig, seed: int) -> EpochLoader:
     return data.train_loader(config.batch_size, seed, balanced=balanced)
 
 
+def kept_weights(config: TrainConfig, scored: Side) -> Keep:
+    """Return which weights a digital training keeps where results are of the images ``scored``."""
+    if config.keep == "auto":
+        return "last" if scored == "val" else "best"
+    return config.keep
+
+
+def refuse_choice(config: TrainConfig, why: str, otherwise: str) -> None:
+    """Refuse settings by which the validation images choose something of the training.
+
+    Args:
+        config: of the training.
+        why: reason that they must not, for the message.
+        otherwise: what else can be done about ``patience``, for the message.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if config.keep == "best":
+        raise ConfigError(
+            f"train.keep is 'best'; allowed: auto or last, because {why}, which must not choose "
+            "the weights"
+        )
+    if config.patience:
+        raise ConfigError(
+            f"train.patience is {config.patience}; allowed: 0, because {why}, which must not "
+            f"choose the length of the training. {otherwise}"
+        )
+
+
 def train_digital(
     net: nn.Module,
     data: Data,
@@ -63,12 +93,16 @@ def train_digital(
     config: TrainConfig,
     *,
     seed: int,
+    scored: Side | None = None,
     checkpoint: Path | None = None,
     metrics_file: Path | None = None,
     on_epoch: Callable[[int], dict[str, Any]] | None = None,
     progress: bool = False,
 ) -> FitResult:
-    """Digital training; the network is left with the best weights on the validation images."""
+    """Train a network digitally; it is left with the weights that ``config.keep`` says.
+
+    ``scored``: the split that results will be of; None: ``data.report_side``.
+    """
     stage_seed = derive_seed(seed, SEED_DIGITAL)
     return fit(
         net,
@@ -80,6 +114,7 @@ def train_digital(
         checkpoint=checkpoint,
         metrics_file=metrics_file,
         on_epoch=on_epoch,
+        keep=kept_weights(config, scored or data.report_side),
         progress=progress,
     )
 

@@ -14,7 +14,7 @@ from nasseg.analog.chips import all_tiles
 from nasseg.analog.state import named_tensors
 from nasseg.config import AnalogConfig, DataConfig, TrainConfig
 from nasseg.data import load_data
-from nasseg.errors import RunError
+from nasseg.errors import ConfigError, RunError
 from nasseg.search_spaces import get_space
 from nasseg.tasks import get_task
 from nasseg.tasks.metrics import SegmentationMetrics
@@ -63,16 +63,17 @@ def train(net, data, **changes):
 
 
 @pytest.mark.parametrize("kind", ["digital", "analog"])
-def test_interrupted_training_equals_uninterrupted_bit_for_bit(data, tmp_path, kind):
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_interrupted_training_equals_uninterrupted_bit_for_bit(data, tmp_path, kind, keep):
     make = tiny if kind == "digital" else lambda: analog_of(data)
     whole = make()
-    expected = train(whole, data)
+    expected = train(whole, data, keep=keep)
     path = tmp_path / "train.ckpt"
-    train(make(), data, checkpoint=path, stop_after=1)
+    train(make(), data, keep=keep, checkpoint=path, stop_after=1)
     # Evaluation falls between the stops, and draws noise that training must not notice.
-    train(make(), data, checkpoint=path, stop_after=3)
+    train(make(), data, keep=keep, checkpoint=path, stop_after=3)
     resumed = make()
-    result = train(resumed, data, checkpoint=path)
+    result = train(resumed, data, keep=keep, checkpoint=path)
     assert result.history == expected.history
     assert result.metrics == expected.metrics
     ours, theirs = named_tensors(resumed), named_tensors(whole)
@@ -81,21 +82,19 @@ def test_interrupted_training_equals_uninterrupted_bit_for_bit(data, tmp_path, k
 
 def test_best_weights_are_those_of_the_best_evaluation(data):
     net = tiny()
-    result = train(net, data, config=TrainConfig(epochs=6, batch_size=8, eval_every=1, lr=0.05))
+    config = TrainConfig(epochs=6, batch_size=8, eval_every=1, lr=0.05)
+    result = train(net, data, config=config, keep="best")
     dice = [entry["val_dice"] for entry in result.history]
     assert result.metrics["dice"] == max(dice)
     assert result.epoch == 1 + int(np.argmax(dice))
     assert evaluate(net, data.val_loader(8), TASK) == result.metrics
 
 
-def test_last_weights_can_be_kept_instead(data):
-    result = train(tiny(), data, keep="last")
-    assert result.epoch == 4
-
-
 def test_patience_stops_early(data):
     config = TrainConfig(epochs=30, batch_size=8, eval_every=1, lr=1e-9, patience=2, ema_decay=0)
-    assert train(tiny(), data, config=config).epochs < 30
+    assert train(tiny(), data, config=config, keep="best").epochs < 30
+    with pytest.raises(ConfigError, match=r"train\.patience is 2; allowed: 0 where the last"):
+        train(tiny(), data, config=config, keep="last")
 
 
 def test_teacher_pulls_the_student(data):

@@ -15,13 +15,14 @@ from nasseg.errors import ConfigError, ConversionError, RunError
 from nasseg.io import read_json, write_csv, write_json, write_text
 from nasseg.records.best import Best
 from nasseg.records.folder import RunFolder, Timer
+from nasseg.runs.checks import check_images
 from nasseg.runs.given import given_arch
 from nasseg.runs.job import Job
 from nasseg.studies.proxy import measured_search
 from nasseg.tasks import get_task
 from nasseg.training.freeze import Freezing
 from nasseg.training.pretrained import load_pretrained
-from nasseg.training.recipe import analog_task, to_analog
+from nasseg.training.recipe import to_analog
 
 if TYPE_CHECKING:
     from nasseg.search.darts.result import DartsResult
@@ -55,7 +56,7 @@ def _search(job: Job, timer: Timer) -> None:
     config = job.config
     # The data are looked at before anything takes long, so that a bad folder is said first.
     channels = job.data.in_channels
-    analog_task(job.data, job.task, config.train, config.analog)
+    check_images(config, job.data, job.task)
     if config.search.arch is not None:
         arch = given_arch(config.search.arch, job.space)
         found: dict[str, Any] = {"arch": arch, "runs": {}, "history": []}
@@ -98,7 +99,7 @@ def measure(job: Job) -> tuple[dict[str, Any], float]:
     with job.folder.locked(wait=True, tell=True), unbound_if_refused(job.folder):
         # The data are looked at before anything takes long, and bind the folder.
         data = job.data
-        analog_task(data, job.task, job.config.train, job.config.analog)
+        check_images(job.config, data, job.task)
         if job.config.search.strategy == "darts":
             proposed = _proposed(job)
             start = time.monotonic()

@@ -86,6 +86,8 @@ class SharedWeights:
         self.epoch = self.step = self.paths = 0
         self.history: list[dict[str, Any]] = []
         settings = {k: v for k, v in to_dict(config).items() if k.startswith("darts_")}
+        # A supernet is always trained to the end.
+        training = {k: v for k, v in to_dict(train).items() if k != "keep"}
         self.identity = {
             "version": _CHECKPOINT_VERSION,
             "space": f"{space.name} v{space.version}",
@@ -93,7 +95,7 @@ class SharedWeights:
             "task": task.name,
             "seed": seed,
             "search": json.dumps(settings, sort_keys=True),
-            "train": json.dumps(to_dict(train), sort_keys=True),
+            "train": json.dumps(training, sort_keys=True),
         }
 
     def images_of(self, batch: Batch) -> Tensor:
