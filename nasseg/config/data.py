@@ -66,6 +66,13 @@ class DataConfig:
     crop: int = setting(0, ge=32, le=4096, unit="pixels", zero="0", alias="crop")
     """Keep images at their own scale: train on random crops of this side in pixels, evaluate on
     whole images, and tell single nuclei apart. 0 = resize to ``image_size``."""
+    zoom: float = setting(1.4, ge=1, le=4)
+    """With ``crop``: half of the training crops are shown between 1 / ``zoom`` and ``zoom`` times
+    as large."""
+    rare_kinds: float = setting(0.0, ge=0, le=1)
+    """With ``crop``: how much more often images of rare kinds (fluorescence, stained, grey bright
+    field) are drawn. 0 = regardless of kinds, 0.5 = by the square root of the inverse share of a
+    kind, 1 = every kind equally often."""
     channels: int = setting(3, choices=(1, 3, 4), alias="channels", shared=True)
     """Image channels given to the network: 1 (grey), 3 (RGB) or 4 (RGBA)."""
     val_fraction: float = setting(0.2, gt=0, lt=1, shared=True)

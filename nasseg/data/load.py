@@ -256,6 +256,8 @@ def _assemble_native(
         source=f"{description}, at their own scale",
         in_channels=config.channels,
         crop=config.crop,
+        zoom=config.zoom,
+        rare_kinds=config.rare_kinds,
         train_ids=tuple(train),
         val_ids=tuple(val),
         fingerprint=digest.hexdigest()[:16],

@@ -100,6 +100,49 @@ def test_large_images_are_drawn_more_often_but_evaluated_once(data):
     assert np.mean(drawn) == pytest.approx(expected, abs=0.05)
 
 
+def native(pixels: np.ndarray) -> NativeImage:
+    """An image of uint8 (C, H, W) without nuclei."""
+    image = torch.from_numpy(pixels)
+    ids = np.zeros(pixels.shape[1:], dtype=np.int32)
+    return NativeImage(image, torch.zeros(2, *ids.shape, dtype=torch.uint8), ids, image)
+
+
+@pytest.mark.parametrize(("power", "share"), [(0.0, 0.1), (0.5, 0.25), (1.0, 0.5)])
+def test_images_of_a_rare_kind_are_drawn_more_often(power: float, share: float) -> None:
+    dark = native(np.full((3, 64, 64), 9, np.uint8))
+    stained = native(np.tile(np.array([220, 120, 200], np.uint8)[:, None, None], (1, 64, 64)))
+    loader = CropLoader([dark] * 180 + [stained] * 20, 32, 20, rare_kinds=power)
+    drawn = []
+    loader._cut = lambda item, rng: (
+        drawn.append(item is stained) or CropLoader._cut(loader, item, rng)
+    )
+    list(loader)
+    assert np.mean(drawn) == pytest.approx(share, abs=0.01)
+
+
+def test_crops_are_shown_up_to_zoom_times_as_large_or_as_small():
+    picture = np.zeros((1, 400, 400), np.uint8)
+    loader = CropLoader([native(picture)], 64, 1, zoom=2.0)
+    sides = []
+    whole = dataclasses.replace(native(picture), image=_Recorder(torch.from_numpy(picture), sides))
+    for k in range(200):
+        loader._cut(whole, np.random.default_rng(k))
+    assert 32 <= min(sides) < 36
+    assert 120 < max(sides) <= 128
+    assert 0.4 < np.mean([side == 64 for side in sides]) < 0.6
+
+
+class _Recorder:
+    """An image that notes the side of every part that is cut out."""
+
+    def __init__(self, image: torch.Tensor, sides: list[int]) -> None:
+        self.image, self.sides, self.shape = image, sides, image.shape
+
+    def __getitem__(self, area: tuple[slice, ...]) -> torch.Tensor:
+        self.sides.append(area[1].stop - area[1].start)
+        return self.image[area]
+
+
 def test_whole_images_come_once_each_those_of_a_size_together(data):
     images = [*data.images["train"], *data.images["val"]]
     loader = WholeLoader(images, pixels=20_000)

@@ -1,4 +1,5 @@
-"""Kinds of microscopy images, told apart by their pixels; for reports only."""
+"""Kinds of microscopy images, told apart by their pixels: for reports, and for how often each is
+drawn in training."""
 
 from __future__ import annotations
 

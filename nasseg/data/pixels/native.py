@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from nasseg.data._types import Side
 from nasseg.data.normalise import normalise
 from nasseg.data.pixels.augment import Augment
+from nasseg.data.pixels.kinds import image_kind
 from nasseg.data.pixels.resized import ValidationSide
 from nasseg.data.pixels.targets import Retarget, retarget
 from nasseg.tasks import get_task
@@ -21,8 +22,6 @@ from nasseg.tasks.watershed import Ids
 
 REFERENCE = 64
 """Side of the grid of points of an image whose percentiles its normalisation takes."""
-ZOOM = 1.4
-"""Training crops are shown between 1 / ZOOM and ZOOM times as large."""
 ZOOM_SHARE = 0.5
 """Share of the training crops whose size is changed."""
 
@@ -69,8 +68,8 @@ class CropLoader:
     """Random crops, as many an epoch as there are images; a function of (seed, epoch).
 
     How often an image is drawn goes with its side (the square root of its area): large images
-    show more, but a score that is a mean over images counts each once. Without ``augment`` every
-    image is drawn once.
+    show more, but a score that is a mean over images counts each once. Images of rare kinds may be
+    drawn more often. Without ``augment`` every image is drawn once.
 
     Yields image float32 (B, C, S, S), normalised as its whole image is, and target float32
     (B, K, S, S) as the task makes it; of nuclei foreground and relative depth, 0 to 1.
@@ -81,6 +80,9 @@ class CropLoader:
         batch_size: crops a batch.
         seed: of order, places and augmentation.
         augment: change sizes and colours, turn and flip (:mod:`nasseg.data.pixels.augment`).
+        zoom: half of the crops are shown between 1 / ``zoom`` and ``zoom`` times as large.
+        rare_kinds: how often an image is drawn goes with the share of its kind (fluorescence,
+            stained, grey bright field) to the power of minus this; 0 = regardless of kinds.
         scale: value of the targets that is shown as 1.
         retarget: makes targets of the labels of each crop; None: those of the images are cut.
     """
@@ -93,6 +95,8 @@ class CropLoader:
         *,
         seed: int = 0,
         augment: bool = True,
+        zoom: float = 1.4,
+        rare_kinds: float = 0.0,
         scale: float = 255.0,
         retarget: Retarget | None = None,
     ) -> None:
@@ -106,8 +110,12 @@ class CropLoader:
         self._augment = Augment(crop) if augment else None
         self._scale = scale
         self._retarget = retarget
-        sides = np.array([np.sqrt(item.size[0] * item.size[1]) for item in images])
-        self._shares = np.cumsum(sides / sides.sum())
+        self._zoom = zoom
+        weights = np.array([np.sqrt(item.size[0] * item.size[1]) for item in images])
+        if rare_kinds:
+            kinds = [image_kind(item.image.permute(1, 2, 0).numpy()) for item in images]
+            weights *= np.array([kinds.count(kind) for kind in kinds]) ** -rare_kinds
+        self._shares = np.cumsum(weights / weights.sum())
 
     @property
     def count(self) -> int:
@@ -151,7 +159,7 @@ class CropLoader:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         side = self._crop
         if self._augment is not None and rng.random() < ZOOM_SHARE:
-            side = max(2, round(side * float(np.exp(rng.uniform(-1, 1) * np.log(ZOOM)))))
+            side = max(2, round(side * float(np.exp(rng.uniform(-1, 1) * np.log(self._zoom)))))
         height, width = item.size
         top = int(rng.integers(max(0, height - side) + 1))
         left = int(rng.integers(max(0, width - side) + 1))
@@ -236,6 +244,10 @@ class NativeData(ValidationSide):
     """Images of each side, in the order of its ids."""
     kind: str = "instances"
     """Name of the task that the data are for."""
+    zoom: float = 1.4
+    """Half of the training crops are shown between 1 / ``zoom`` and ``zoom`` times as large."""
+    rare_kinds: float = 0.0
+    """How much more often images of rare kinds are drawn: see :class:`CropLoader`."""
     classes: tuple[str, ...] = ()
     """Names of the classes of pixels, background first; empty: foreground and background."""
 
@@ -262,6 +274,8 @@ class NativeData(ValidationSide):
             batch_size,
             seed=seed,
             augment=augment,
+            zoom=self.zoom,
+            rare_kinds=self.rare_kinds,
             scale=task.target_scale,
             retarget=retarget(task),
         )
