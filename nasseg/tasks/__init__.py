@@ -5,6 +5,7 @@ Importing them imports neither torch nor numpy.
 
 from nasseg.tasks.base import (
     TASKS,
+    DecoderFit,
     ImageScores,
     Task,
     TaskContext,
@@ -34,6 +35,7 @@ from nasseg.tasks.classification import Classification, Multilabel
 __all__ = [
     "TASKS",
     "Classification",
+    "DecoderFit",
     "ImageScores",
     "InstanceTask",
     "Instances",

@@ -6,6 +6,8 @@ of them are allowed. Tasks import torch, and numpy, in the methods that need the
 
 from __future__ import annotations
 
+import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
 
 from nasseg._registry import Registry
-from nasseg.errors import NassegError
+from nasseg.errors import ConfigError, NassegError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,6 +111,20 @@ class ImageScores:
 
 
 @dataclass(frozen=True)
+class DecoderFit:
+    """Parameters of a decoder, and what they were chosen by."""
+
+    values: Mapping[str, float]
+    """All parameters of the decoder, by name."""
+    images: int = 0
+    """Number of images that they were chosen on; 0: they are the defaults."""
+    score: float | None = None
+    """Mean score of these images with them."""
+    default_score: float | None = None
+    """The same with the defaults."""
+
+
+@dataclass(frozen=True)
 class Task:
     """A task bound to data and settings, in terms that one training loop serves for all."""
 
@@ -171,6 +187,13 @@ class TaskType(ABC):
     directional: ClassVar[bool] = False
     """True if values of :meth:`targets` depend on directions in the image (offsets, rays): then
     they are made again from the label after each random flip or turn, instead of turned along."""
+
+    decoder: Mapping[str, float] = {}
+    """Parameters of :meth:`decode` by name, the defaults; a copy by :meth:`with_decoder` has
+    others."""
+    decoder_choices: ClassVar[Mapping[str, tuple[float, ...]]] = {}
+    """Values of these parameters that :meth:`fit_decoder` chooses from, in the order in which it
+    does; parameters that are not among the keys keep their defaults."""
 
     # What is learned
 
@@ -271,7 +294,15 @@ class TaskType(ABC):
         return {"classes": tuple(data.classes)} if data.classes else {}
 
     def of_run(self, facts: Mapping[str, Any]) -> TaskType:
-        """The task of a finished run by what its ``best.json`` holds: this one, or a variant."""
+        """The task of a run by what its ``best.json`` holds: this one, or a variant.
+
+        Raises:
+            ConfigError: ``decoder`` holds what is no parameter of it.
+        """
+        return self.with_decoder(facts["decoder"]) if facts.get("decoder") else self
+
+    def as_before(self) -> TaskType:
+        """The task as in versions that stored no ``decoder`` in ``best.json``; here the same."""
         return self
 
     # What a network's answer means
@@ -295,6 +326,38 @@ class TaskType(ABC):
         """Labels of probabilities (K, H, W): integers (H, W), 0 = background."""
         found: npt.NDArray[Any] = (probability[0] > 0.5).astype("int32")
         return found
+
+    def with_decoder(self, values: Mapping[str, float]) -> TaskType:
+        """Return a copy of the task that decodes with other parameters.
+
+        Args:
+            values: by name; those that are not given have their defaults.
+
+        Raises:
+            ConfigError: the decoder has no such parameter, or a value is no finite number.
+        """
+        defaults = type(self).decoder
+        for name, value in values.items():
+            if name not in defaults:
+                raise ConfigError(
+                    f"decoder.{name} is no parameter of {self.name}; allowed: "
+                    f"{', '.join(defaults) or 'none'}"
+                )
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value):
+                raise ConfigError(f"decoder.{name} is {value!r}; allowed: a finite number")
+        changed = copy.copy(self)
+        changed.decoder = {**defaults, **values}
+        return changed
+
+    def fit_decoder(self, net: nn.Module, loader: Batches) -> DecoderFit:
+        """Choose the parameters of the decoder for a trained network; here they are the defaults.
+
+        Args:
+            net: on its device, in evaluation mode.
+            loader: batches of training images and labels (B, 1, H, W), whole and unaugmented.
+        """
+        return DecoderFit(dict(type(self).decoder))
 
     def count(self, labels: npt.NDArray[Any]) -> int:
         """How many things :meth:`decode` found."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nasseg.tasks.base import (
     PIXEL_NOTE,
     Batches,
+    DecoderFit,
     ImageScores,
     TaskContext,
     TaskType,
@@ -20,12 +22,23 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+DECODER_BEFORE: Mapping[str, float] = {
+    "threshold": 0.5,
+    "rise": 0.0,
+    "smooth": 1.0,
+    "confidence": 0.0,
+    "min_pixels": 25,
+}
+"""Parameters of the decoder of versions that did not store them."""
+
+
 class InstanceTask(TaskType):
     """Single nuclei at native scale, whatever the network gives of them: how they are scored.
 
     A task that derives from it gives what its network learns and how that becomes instances:
     :attr:`channels`, :meth:`targets`, :meth:`loss` and :meth:`decode`. The first channel is the
-    foreground, of which Dice and IoU are.
+    foreground. Dice and IoU are of the pixels of the decoded instances, which are what a prediction
+    gives. Parameters that :attr:`decoder_choices` has values of are fitted by average precision.
     """
 
     noun = "nuclei"
@@ -52,9 +65,11 @@ class InstanceTask(TaskType):
         "nuclei, predicted and true, over the true one."
     )
     monitor = "dice"
+    masks_of_logits = False
+    """True: Dice and IoU are of the first channel above 0, whatever becomes of it."""
 
     def evaluate(self, net: nn.Module, loader: Batches, context: TaskContext) -> dict[str, float]:
-        """Dice and IoU of the foreground, and scores of the instances."""
+        """Dice and IoU of the pixels of instances, and scores of the instances."""
         return self._score(net, loader)[0]
 
     def evaluate_images(
@@ -72,6 +87,9 @@ class InstanceTask(TaskType):
         on_image: Callable[[npt.NDArray[Any]], object] | None = None,
     ) -> tuple[dict[str, float], list[dict[str, float]]]:
         """Metrics, and those of each image; ``on_image`` is called with its instances."""
+        import numpy as np
+        import torch
+
         from nasseg.tasks.inference import predict_whole
         from nasseg.tasks.metrics import InstanceMetrics, SegmentationMetrics
 
@@ -79,10 +97,13 @@ class InstanceTask(TaskType):
         masks, instances = SegmentationMetrics(), InstanceMetrics()
         for image, ids in loader:
             logits = predict_whole(net, image.to(device))
-            masks.update(logits[:, :1] > 0, ids.to(device) > 0)
             probability = self.probability(logits).cpu().numpy()
-            for row, true in zip(probability, ids[:, 0].cpu().numpy(), strict=True):
-                predicted = self.decode(row)
+            decoded = [self.decode(row) for row in probability]
+            if self.masks_of_logits:
+                masks.update(logits[:, :1] > 0, ids.to(device) > 0)
+            else:
+                masks.update(torch.from_numpy(np.stack(decoded))[:, None] > 0, ids.cpu() > 0)
+            for predicted, true in zip(decoded, ids[:, 0].cpu().numpy(), strict=True):
                 instances.update(predicted, true)
                 if on_image is not None:
                     on_image(predicted)
@@ -92,6 +113,12 @@ class InstanceTask(TaskType):
         ]
         return {**masks.compute(), **instances.compute()}, scores
 
+    def fit_decoder(self, net: nn.Module, loader: Batches) -> DecoderFit:
+        """Choose parameters by AP50 plus mean AP, each a mean over images."""
+        from nasseg.tasks.decoder import fit_decoder
+
+        return fit_decoder(self, net, loader)
+
 
 @register_task("instances")
 class Instances(InstanceTask):
@@ -100,6 +127,20 @@ class Instances(InstanceTask):
     title = "single nuclei"
     channels = 2
     target_scale = 255.0
+    decoder: Mapping[str, float] = {
+        "threshold": 0.4,
+        "rise": 0.1,
+        "smooth": 1.0,
+        "confidence": 0.75,
+        "min_pixels": 25,
+    }
+    decoder_choices: ClassVar[Mapping[str, tuple[float, ...]]] = {
+        "threshold": (0.35, 0.4, 0.45, 0.5),
+        "rise": (0.06, 0.08, 0.1, 0.12, 0.15),
+        "smooth": (0.7, 1.0, 1.5),
+        "confidence": (0.0, 0.6, 0.7, 0.75, 0.8, 0.85),
+        "min_pixels": (15, 25, 35),
+    }
 
     def targets(self, label: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """uint8 (2, H, W): foreground, 0 or 255, and relative depth, 0 to 255."""
@@ -117,7 +158,15 @@ class Instances(InstanceTask):
         return InstanceLoss()
 
     def decode(self, probability: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Instance ids (H, W) by watershed from the cores of the depth."""
+        """Instance ids (H, W) by watershed from the maxima of the depth; parameters are those of
+        :func:`~nasseg.tasks.watershed.split_instances`."""
         from nasseg.tasks.watershed import split_instances
 
-        return split_instances(probability[0], probability[1])
+        return split_instances(probability[0], probability[1], **self.decoder)
+
+    def as_before(self) -> Instances:
+        """With cores as seeds, nothing dropped that is large enough, and Dice of the logits."""
+        changed = copy.copy(self)
+        changed.decoder = DECODER_BEFORE
+        changed.masks_of_logits = True
+        return changed

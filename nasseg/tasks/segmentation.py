@@ -58,4 +58,5 @@ class Segmentation(TaskType):
 
         foreground = probability[0]
         parts = label(foreground > 0.5, connectivity=1).astype(np.int32)
-        return split_instances(foreground, depth_map(parts, np.inf), core=MASK_CORE)
+        depth = depth_map(parts, np.inf)
+        return split_instances(foreground, depth, threshold=0.5, rise=0.0, core=MASK_CORE)

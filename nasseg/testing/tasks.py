@@ -20,6 +20,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nasseg.errors import ConfigError
 from nasseg.tasks import Task, TaskType, get_task
 from nasseg.tasks.base import SCALES
 
@@ -204,6 +205,28 @@ class TaskContract:
             assert count >= 0
         assert labels.dtype.kind in "iu"
         assert labels.min() >= 0
+
+    def test_a_decoder_takes_its_own_parameters_alone(self, task: TaskType) -> None:
+        defaults = dict(task.decoder)
+        changed = task.with_decoder(defaults)
+        assert changed.decoder == defaults
+        assert changed.name == task.name
+        assert set(task.decoder_choices) <= set(defaults)
+        for name, values in task.decoder_choices.items():
+            for value in values:
+                assert task.with_decoder({name: value}).decoder == {**defaults, name: value}
+            with pytest.raises(ConfigError, match=name):
+                task.with_decoder({name: float("nan")})
+        with pytest.raises(ConfigError, match="no_such_parameter"):
+            task.with_decoder({"no_such_parameter": 1.0})
+        assert task.decoder == defaults
+
+    def test_a_decoder_is_fitted_to_its_own_parameters(self, task: TaskType, bound: Task) -> None:
+        net = _Answer(self.logits(task, bound)).eval()
+        fit = task.fit_decoder(net, self.batches(task))
+        assert set(fit.values) == set(task.decoder)
+        assert fit == task.fit_decoder(net, self.batches(task))
+        assert task.of_run({"decoder": fit.values}).decoder == fit.values
 
     def test_uncertainty_is_of_one_probability_a_pixel(
         self, task: TaskType, answers: npt.NDArray[Any]

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from skimage.draw import disk
 from skimage.measure import label as connected
+from skimage.morphology import h_maxima
 
-from nasseg.tasks import get_task
+from nasseg.tasks import decoder, get_task
+from nasseg.tasks.decoder import descend
 from nasseg.tasks.matching import match_counts
 from nasseg.tasks.metrics import IOU_THRESHOLDS, InstanceMetrics
 from nasseg.tasks.watershed import depth_map, split_instances
@@ -39,24 +42,134 @@ def test_depth_of_a_large_nucleus_is_full_eight_pixels_from_its_border():
     assert depth[32, 4] < 0.5
 
 
-def test_depth_falls_between_touching_nuclei_and_watershed_parts_them():
+@pytest.mark.parametrize("rise", [0.0, 0.1])
+def test_depth_falls_between_touching_nuclei_and_watershed_parts_them(rise):
     ids = two_discs(17)
     assert connected(ids > 0).max() == 1
     depth = depth_map(ids)
     assert depth[24, 31:34].min() < 0.3
-    found = split_instances((ids > 0).astype(np.float32), depth)
+    found = split_instances((ids > 0).astype(np.float32), depth, threshold=0.5, rise=rise)
     assert found.max() == 2
     assert match_counts(found, ids, np.array([0.9])).tolist() == [[2, 0, 0]]
 
 
-def test_a_part_without_a_core_is_one_instance_and_specks_are_dropped():
+@pytest.mark.parametrize("rise", [0.0, 0.1])
+def test_a_part_without_a_seed_is_one_instance_and_specks_are_dropped(rise):
     foreground = np.zeros((32, 32), dtype=np.float32)
     foreground[4:12, 4:12] = 1
     foreground[20:22, 20:22] = 1
-    found = split_instances(foreground, np.zeros_like(foreground))
+    found = split_instances(foreground, np.zeros_like(foreground), threshold=0.5, rise=rise)
     assert found.max() == 1
     assert (found > 0).sum() == 64
-    assert split_instances(0 * foreground, foreground).max() == 0
+    assert split_instances(0 * foreground, foreground, threshold=0.5, rise=rise).max() == 0
+
+
+def test_seeds_are_the_maxima_that_morphological_reconstruction_finds():
+    rng = np.random.default_rng(0)
+    cross = ndimage.generate_binary_structure(2, 1)
+    for _ in range(5):
+        depth = ndimage.gaussian_filter(rng.random((60, 80)), 2)
+        depth = (depth - depth.min()) / np.ptp(depth)
+        foreground = (ndimage.gaussian_filter(rng.random((60, 80)), 4) > 0.49).astype(np.float64)
+        for rise in (0.05, 0.1, 0.3):
+            found = split_instances(
+                foreground, depth, threshold=0.5, rise=rise, smooth=0, min_pixels=0
+            )
+            mask = foreground > 0.5
+            seeds, count = ndimage.label(
+                h_maxima(np.where(mask, depth, -1.0), rise, footprint=cross) * mask
+            )
+            assert found.max() == count > 1
+            # One seed an instance.
+            assert sorted(found[seeds > 0][np.unique(seeds[seeds > 0], return_index=True)[1]]) == [
+                *range(1, count + 1)
+            ]
+            assert ((found > 0) == mask).all()
+
+
+def test_a_shallow_saddle_between_equal_maxima_parts_nothing():
+    depth = np.zeros((9, 15), dtype=np.float32)
+    depth[2:7, 2:13] = 0.5
+    depth[4, 4] = depth[4, 10] = 0.55
+    found = split_instances(1.0 * (depth > 0), depth, threshold=0.5, rise=0.1, smooth=0)
+    assert found.max() == 1
+    found = split_instances(1.0 * (depth > 0), depth, threshold=0.5, rise=0.04, smooth=0)
+    assert found.max() == 2
+
+
+def test_instances_of_low_mean_probability_are_dropped():
+    ids = two_discs(30)
+    foreground = np.where(ids == 1, 0.9, np.where(ids == 2, 0.6, 0.0))
+    kept = split_instances(foreground, depth_map(ids), threshold=0.5, rise=0.1, confidence=0.7)
+    assert kept.max() == 1
+    np.testing.assert_array_equal(kept > 0, ids == 1)
+
+
+def test_dice_is_of_the_pixels_of_instances():
+    ids = two_discs(30)
+    target = np.stack([ids > 0, depth_map(ids)]).astype(np.float32)
+    logits = torch.logit(torch.from_numpy(target)[None], eps=1e-4)
+    logits[:, :, 2:4, 2:4] = 9  # a speck, which is no instance
+    loader = [(torch.zeros(1, 3, *ids.shape), torch.from_numpy(ids)[None, None])]
+    task = get_task("instances")
+    assert task.bind().evaluate(Oracle(logits), loader)["dice"] == 1.0
+    older = task.as_before()
+    assert older.decoder["rise"] == 0
+    assert older.bind().evaluate(Oracle(logits), loader)["dice"] < 1.0
+
+
+def test_a_decoder_is_fitted_where_its_defaults_are_not_the_best():
+    task, ids = get_task("instances"), two_discs(30)
+    target = np.stack([ids > 0, depth_map(ids)]).astype(np.float32)
+    # So unsure of the second nucleus that the defaults drop it.
+    target[0, ids == 2] = 0.65
+    logits = torch.logit(torch.from_numpy(target)[None], eps=1e-4)
+    loader = [(torch.zeros(1, 3, *ids.shape), torch.from_numpy(ids)[None, None])]
+    fit = task.fit_decoder(Oracle(logits), loader)
+    assert fit.values == {**task.decoder, "confidence": 0.0}
+    assert fit.images == 1
+    assert fit.score > fit.default_score
+    assert task.with_decoder(fit.values).decode(target).max() == 2
+    assert task.decode(target).max() == 1
+
+
+def test_descent_prefers_the_defaults_and_asks_for_nothing_twice():
+    asked = []
+
+    def score(values):
+        asked.append(tuple(values.values()))
+        return np.array([-abs(values["a"] + values["b"] - 5)])
+
+    choices = {"a": (0.0, 1.0, 2.0, 3.0), "b": (1.0, 2.0, 3.0), "c": (0.0, 1.0)}
+    values = descend(score, {"a": 1.0, "b": 1.0, "c": 1.0}, choices)
+    assert values == {"a": 3.0, "b": 2.0, "c": 1.0}
+    assert len(asked) == len(set(asked))
+
+
+def test_a_default_stays_where_another_value_is_better_by_chance():
+    def score(values):
+        return np.array([0.5, 0.5, 0.5, 0.5]) + values["a"] * noise
+
+    choices = {"a": (0.0, 1.0)}
+    noise = np.array([0.3, -0.2, 0.1, -0.1])
+    assert descend(score, {"a": 0.0}, choices) == {"a": 0.0}
+    noise = np.array([0.3, 0.2, 0.1, 0.1])
+    assert descend(score, {"a": 0.0}, choices) == {"a": 1.0}
+
+
+def test_large_images_are_fitted_on_by_their_middle(monkeypatch):
+    monkeypatch.setattr(decoder, "SIDE", 24)
+    ids = two_discs(30)
+    found = decoder._examples(
+        get_task("instances"),
+        torch.nn.Conv2d(3, 2, 1).eval(),
+        [(torch.zeros(1, 3, *ids.shape), torch.from_numpy(ids)[None, None])],
+    )
+    (probability, own), middle = found[0], ids[12:36, 24:48]
+    assert probability.shape == (2, 24, 24)
+    assert probability.dtype == np.float16
+    np.testing.assert_array_equal(own > 0, middle > 0)
+    assert own.max() == len(np.unique(middle)) - 1
 
 
 def test_precision_of_hand_computed_matches():
