@@ -34,7 +34,7 @@ from nasseg.records.best import Best
 from nasseg.records.folder import read_run_config
 from nasseg.runs.aged import AgedChips, check_chips, check_trained, open_job
 from nasseg.runs.scoring import Evaluation, score
-from nasseg.tasks import TaskType, get_task
+from nasseg.tasks import TaskType
 from nasseg.tasks.class_metrics import predict_probabilities
 from nasseg.tasks.inference import predict_whole
 from nasseg.text import parse_time, time_name
@@ -121,7 +121,7 @@ class _Predictor:
     @cached_property
     def task(self) -> TaskType:
         """What the network has learned."""
-        return get_task(self.config.data.kind).of_run(self._best.to_dict())
+        return self._job.task_type()
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -211,6 +211,7 @@ class _Predictor:
                 networks,
                 own,
                 self.config.train,
+                self._job.task_type(own.kind),
                 side=split,
                 at=self.at,
                 tta=tta,

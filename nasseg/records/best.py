@@ -15,7 +15,8 @@ from nasseg.io import read_object, write_json
 class Best:
     """What the search stage found, and what is known of the network.
 
-    The file of a run has every field but ``classes`` and ``multilabel``, which depend on the task.
+    The file of a run has every field but ``classes`` and ``multilabel``, which depend on the task,
+    and ``decoder`` and ``decoder_fit``, which the train stage adds where the task has parameters.
     """
 
     arch: Mapping[str, Any] | None = None
@@ -33,6 +34,12 @@ class Best:
     """Names of the classes that images or pixels have; None: there are none."""
     multilabel: bool | None = None
     seed: int | None = None
+    decoder: Mapping[str, float] | None = None
+    """Parameters by which the task decodes; None: it has none, or is not trained yet, or was by a
+    version that stored none."""
+    decoder_fit: Mapping[str, Any] | None = None
+    """How they were chosen: ``images`` (number of training images), ``score``, and
+    ``default_score`` of the defaults; None: they are the defaults."""
     search: Mapping[str, Any] = field(default_factory=dict)
     """How the architecture was found: ``predicted``, ``measured``, ``budget``, ``history``, and
     what else the search recorded, in the order of the file."""
@@ -42,11 +49,14 @@ class Best:
         """Return the record of the file's content; absent keys are None.
 
         Raises:
-            TypeError: the architecture or the classes have another form.
+            TypeError: the architecture, the classes or the decoder have another form.
         """
         known = {name: values.get(name) for name in _FACTS}
         if not isinstance(known["arch"], Mapping | None):
             raise TypeError(f"arch is {known['arch']!r}, not a JSON object")
+        for name in ("decoder", "decoder_fit"):
+            if not isinstance(known[name], Mapping | None):
+                raise TypeError(f"{name} is {known[name]!r}, not a JSON object")
         if known["classes"] is not None:
             known["classes"] = tuple(str(name) for name in known["classes"])
         rest = {key: value for key, value in values.items() if key not in _FACTS}
@@ -126,7 +136,7 @@ class Best:
 
 _FACTS = (
     "space", "arch_id", "params", "macs", "tiles", "monitor", "out_channels", "classes",
-    "multilabel", "seed", "arch",
+    "multilabel", "seed", "arch", "decoder", "decoder_fit",
 )  # fmt: skip
 """Keys of the file, in its order, before those of the search."""
 

@@ -55,6 +55,14 @@ def chooses_by_validation(config: RunConfig | LabelConfig) -> bool:
     return "train.keep" in older_settings(config)
 
 
+def decodes_as_before(config: RunConfig | LabelConfig) -> bool:
+    """Return True if a folder was begun by a version whose decoders had no parameters.
+
+    Such a version lacks ``train.keep`` too.
+    """
+    return "train.keep" in older_settings(config)
+
+
 def as_begun(config: C) -> C:
     """Return a config in which defaults are what an older version did that began its folder.
 

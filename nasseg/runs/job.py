@@ -16,13 +16,13 @@ from nasseg.analog.spec import AnalogSpec
 from nasseg.config import DataConfig, RunConfig, analog_spec
 from nasseg.config.search import space_for
 from nasseg.data import Arrays, Data, load_arrays, load_data
-from nasseg.errors import DataError, RunError
+from nasseg.errors import ConfigError, DataError, RunError
 from nasseg.records.best import Best
 from nasseg.records.drift import DriftTable
 from nasseg.records.folder import RunFolder
 from nasseg.runs.memory import with_own_memory
 from nasseg.search_spaces import SearchSpace
-from nasseg.tasks import Task, task_for
+from nasseg.tasks import Task, TaskType, get_task
 from nasseg.training import load_weights
 from nasseg.training.device import select_device
 from nasseg.training.measure import new_network
@@ -82,10 +82,32 @@ class Job:
         """Load the images of the run as other settings of the section ``data`` have them."""
         return load_data(config) if self.arrays is None else load_arrays(self.arrays, config)
 
-    @cached_property
+    def task_type(self, kind: str | None = None) -> TaskType:
+        """Return the task as this run has it: its variant, with the run's decoder.
+
+        Args:
+            kind: name of the task of other data; None: that of the settings.
+
+        Raises:
+            RunError: ``best.json`` cannot be used.
+        """
+        task = get_task(self.config.data.kind if kind is None else kind)
+        path = self.folder / "best.json"
+        if not path.exists():
+            return task
+        best = self.best
+        try:
+            task = task.of_run(best.to_dict())
+        except ConfigError as error:
+            raise RunError(f"{path} cannot be used: {error}") from None
+        # Every training ends with a decoder, unless a version without any finished it.
+        older = best.decoder is None and self.folder.done("train")
+        return task.as_before() if older else task
+
+    @property
     def task(self) -> Task:
-        """What is learned."""
-        return task_for(self.data, self.config.train)
+        """What is learned, bound to the images; decoded by default until training has ended."""
+        return self.task_type(self.data.kind).bind(self.data, self.config.train)
 
     @cached_property
     def device(self) -> torch.device:

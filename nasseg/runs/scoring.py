@@ -18,7 +18,7 @@ from nasseg.records.fates import FatePicture
 from nasseg.records.images import ImageTable
 from nasseg.runs.images import ScoredImages
 from nasseg.statistics import spread
-from nasseg.tasks import Classification, get_task, task_for
+from nasseg.tasks import Classification, TaskType
 from nasseg.tasks.class_metrics import (
     Labels,
     Probabilities,
@@ -71,6 +71,7 @@ def score(
     networks: Iterable[nn.Module],
     data: Data,
     train: TrainConfig,
+    kind: TaskType,
     *,
     side: Side | None = None,
     at: float | None = None,
@@ -83,6 +84,7 @@ def score(
         networks: the digital one, or the same on several chips.
         data: labelled images.
         train: settings of the training: batch size, metric, mirror images.
+        kind: the task, as the run decodes it.
         side: split of the images; None: the one that results are of.
         at: seconds after programming; None: the networks are digital.
         tta: classification: average over mirror images; None: as ``train`` has it.
@@ -95,8 +97,7 @@ def score(
     if chosen not in data.ids:
         there = " and ".join(side for side in ("val", "test") if side in data.ids)
         raise ConfigError(f"side is {chosen!r}; these data have {there} only")
-    kind = get_task(data.kind)
-    task = task_for(data, train)
+    task = kind.bind(data, train)
     loader = data.loader(chosen, train.batch_size)
     mirrored = train.tta if tta is None else tta
     scores: list[dict[str, float]] = []

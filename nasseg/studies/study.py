@@ -18,12 +18,12 @@ from nasseg.config.identity import free_settings, young_defaults
 from nasseg.errors import BusyError, RunError
 from nasseg.evaluators.measured import Budget, measure, refuse_selection
 from nasseg.evaluators.tables import read_archs
-from nasseg.records.folder import chooses_by_validation
+from nasseg.records.folder import chooses_by_validation, decodes_as_before
 from nasseg.search.measured.bounds import SizeBounds
 from nasseg.search.measured.sampler import SAMPLERS
 from nasseg.search.measured.study import MeasuredStudy
 from nasseg.search_spaces import SearchSpace, get_space
-from nasseg.tasks import task_for
+from nasseg.tasks import Task, TaskType, get_task
 from nasseg.training.device import select_device
 from nasseg.training.recipe import analog_task
 
@@ -62,7 +62,26 @@ def size_bounds(config: LabelConfig, out_channels: int = 1) -> SizeBounds:
 
 def out_channels_of(config: LabelConfig, data: Data) -> int:
     """Return the output channels of the networks of a labelling."""
-    return task_for(data, config.train).out_channels
+    return study_task(config, data).out_channels
+
+
+def study_task_type(config: LabelConfig, kind: str | None = None) -> TaskType:
+    """Return the task of a labelling, with the default parameters of its decoder.
+
+    They are not fitted, so that all architectures are compared by the same decoder. A folder that
+    was begun before decoders had parameters goes on with the one that it began with.
+
+    Args:
+        config: of the labelling.
+        kind: name of the task of its images; None: that of the settings.
+    """
+    task = get_task(config.data.kind if kind is None else kind)
+    return task.as_before() if decodes_as_before(config) else task
+
+
+def study_task(config: LabelConfig, data: Data) -> Task:
+    """Return the task of a labelling, bound to its images."""
+    return study_task_type(config, data.kind).bind(data, config.train)
 
 
 def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredStudy:
@@ -73,7 +92,7 @@ def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredS
         ConfigError: the retraining asks for what the data cannot have.
     """
     # No architecture is to blame for this.
-    analog_task(data, task_for(data, config.train), config.train, config.analog)
+    analog_task(data, study_task(config, data), config.train, config.analog)
     archs = None if config.archs is None else read_archs(config.archs, space)
     storage = config.storage or f"sqlite:///{Path(config.out).resolve() / 'study.db'}"
     return MeasuredStudy(
@@ -85,7 +104,7 @@ def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredS
         bounds=size_bounds(config, out_channels_of(config, data)),
         archs=archs,
         heartbeat=config.heartbeat,
-        defaults=study_defaults(),
+        defaults=study_defaults(config.data.kind),
     )
 
 
@@ -95,15 +114,20 @@ def study_settings(config: LabelConfig, space: SearchSpace, fingerprint: str) ->
     settings = {key: value for key, value in to_dict(config).items() if key not in free}
     settings = _without_places(settings)
     settings["data"]["fingerprint"] = fingerprint
+    if decoder := study_task_type(config).decoder:
+        settings["data"]["decoder"] = dict(decoder)
     settings["analog"]["hardware"] = analog_spec(config.analog).to_dict()
     settings["space"] = f"{space.name} v{space.version}"
     plain: dict[str, Any] = _as_json(settings)
     return plain
 
 
-def study_defaults() -> dict[str, dict[str, Any]]:
-    """Return the settings that may be younger than a study, as they were before that."""
-    return _without_places(young_defaults(LabelConfig, ("data", "train", "analog")))
+def study_defaults(kind: str) -> dict[str, dict[str, Any]]:
+    """Return the settings that may be younger than a study of a task, as they were before that."""
+    defaults = _without_places(young_defaults(LabelConfig, ("data", "train", "analog")))
+    if decoder := get_task(kind).as_before().decoder:
+        defaults["data"]["decoder"] = dict(decoder)
+    return defaults
 
 
 def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +162,7 @@ def measured_by(
     Running out of memory is a reason to fail it, unless others hold much of the device.
     """
     budget = Budget(config.train, config.analog, config.drift, config.seed, config.device)
-    task = task_for(data, config.train)
+    task = study_task(config, data)
 
     def one(arch: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -18,6 +18,7 @@ from nasseg.analog.memory import EXAMPLE
 from nasseg.cli import main
 from nasseg.config import (
     AnalogConfig,
+    DataConfig,
     LabelConfig,
     RunConfig,
     SearchConfig,
@@ -31,7 +32,8 @@ from nasseg.config.reading import build_config, read_yaml
 from nasseg.errors import ConfigError, SpecError
 from nasseg.search_spaces import get_space
 from nasseg.studies.proxy import proxy_config
-from nasseg.studies.study import study_defaults, study_settings
+from nasseg.studies.study import study_defaults, study_settings, study_task_type
+from nasseg.tasks import get_task
 from nasseg.training.recipe import to_analog
 
 OTHER: dict[str, Any] = {
@@ -190,9 +192,25 @@ def test_a_study_knows_its_hardware_by_its_content() -> None:
     assert study_settings(changed, space, "f")["analog"]["hardware"]["adc_bits"] == 6
     # As a study from before there were settings of the specification has them.
     assert "spec" not in plain["analog"]
-    assert "spec" not in study_defaults()["analog"]
+    assert "spec" not in study_defaults("segmentation")["analog"]
     same = LabelConfig(analog=AnalogConfig(epochs=4, spec=SpecConfig(adc_bits=8)))
     assert study_settings(same, space, "f") == plain
+
+
+def test_a_study_that_was_begun_with_an_older_decoder_keeps_it(tmp_path):
+    config = LabelConfig(out=str(tmp_path), data=DataConfig(crop=64))
+    space, task = get_space("unet_half"), get_task("instances")
+    now = study_settings(config, space, "f")["data"]["decoder"]
+    assert now == task.decoder
+    saved = to_dict(config)
+    del saved["train"]["keep"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(saved))
+    (tmp_path / "stages.json").write_text('{"data": {}}')
+    then = study_settings(config, space, "f")["data"]["decoder"]
+    assert then == study_defaults("instances")["data"]["decoder"] == task.as_before().decoder
+    assert study_task_type(config).masks_of_logits
+    assert "decoder" not in study_settings(LabelConfig(), space, "f")["data"]
+    assert "decoder" not in study_defaults("segmentation")["data"]
 
 
 @pytest.mark.parametrize(

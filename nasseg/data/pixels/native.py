@@ -288,6 +288,12 @@ class NativeData(ValidationSide):
         """Every validation image once, whole."""
         return self.loader("val", batch_size)
 
+    def training_sample(self, most: int, batch_size: int) -> WholeLoader:
+        """At most so many training images, evenly spaced over their ids, whole and unaugmented."""
+        images = self.images["train"]
+        rows = np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)
+        return WholeLoader([images[row] for row in rows], batch_size * self.crop**2)
+
     def calibration_loader(self, batch_size: int) -> CropLoader:
         """One crop of nearly every training image (a last partial batch is left out), unaugmented,
         the same ones every time."""

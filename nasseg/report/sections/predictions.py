@@ -19,7 +19,7 @@ from nasseg.report._classes import (
 from nasseg.report._fates import draw_fates, fate_heading, fate_key, fate_picture, fate_text
 from nasseg.report._overlay import png
 from nasseg.report._panels import COLUMNS, colour_key, draw_panels, panel_rows
-from nasseg.report.markup import Table, count_text, with_small
+from nasseg.report.markup import Table, count_text, in_words, with_small
 from nasseg.report.sections.base import Picture, Section
 from nasseg.tasks.matching import FALSE_POSITIVE, FATES
 from nasseg.text import number
@@ -88,6 +88,16 @@ def _fates(run: RunFiles) -> Table | None:
     return table
 
 
+def _decoder(run: RunFiles) -> str:
+    """The parameters by which instances are decoded; empty where there are none."""
+    best = run.best
+    if best is None or not best.decoder:
+        return ""
+    images = (best.decoder_fit or {}).get("images")
+    how = f"chosen on {count_text(images)} training images" if images else "the defaults"
+    return f"Instances are decoded with {in_words(best.decoder)} ({how})."
+
+
 def _all_fates(run: RunFiles) -> dict[str, int]:
     return {} if run.images is None else run.images.together().fates
 
@@ -121,7 +131,13 @@ class PredictionsSection(Section):
 
     def values(self, run: RunFiles) -> Mapping[str, Any]:
         """The pictures, with the meaning of their colours."""
-        return {"kinds": _kinds(run), "fates": _fates(run), **_outlined(run), **_panels(run)}
+        return {
+            "decoder": _decoder(run),
+            "kinds": _kinds(run),
+            "fates": _fates(run),
+            **_outlined(run),
+            **_panels(run),
+        }
 
 
 def _outlined(run: RunFiles) -> dict[str, Any]:

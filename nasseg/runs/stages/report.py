@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from nasseg.io import write_json
-from nasseg.records.best import Best
 from nasseg.records.folder import Timer
 from nasseg.runs.job import Job
 from nasseg.tasks import get_task
@@ -21,11 +20,10 @@ def run(job: Job, timer: Timer) -> None:
     job.folder.finish("report")
 
 
-def task_name(kind: str, best: Best) -> str:
+def task_name(job: Job) -> str:
     """Name of the task of a run, as the registry takes it."""
-    task = get_task(kind)
-    own = task.of_run(best.to_dict())
-    return kind if own is task else own.name
+    kind, own = job.config.data.kind, job.task_type()
+    return kind if type(own) is type(get_task(kind)) else own.name
 
 
 def summarise(job: Job) -> dict[str, Any]:
@@ -40,7 +38,7 @@ def summarise(job: Job) -> dict[str, Any]:
     if job.folder.done("search"):
         best = job.best
         summary |= {"arch_id": best.arch_id, "params": best.params}
-        summary |= {"task": task_name(job.config.data.kind, best)}
+        summary |= {"task": task_name(job)}
         summary |= {"macs": best.macs, "tiles": best.tiles, "monitor": best.monitor or "dice"}
     if job.folder.done("train"):
         summary["digital"] = stages["train"]["metrics"]

@@ -1,4 +1,7 @@
-"""Second stage: train the digital network. Writes ``digital.safetensors``."""
+"""Second stage: train the digital network, and fit how its answers are decoded.
+
+Writes ``digital.safetensors``, and the decoder into ``best.json``.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,20 @@ from nasseg.records.fates import write_fates
 from nasseg.records.folder import Timer
 from nasseg.runs.images import ScoredImages
 from nasseg.runs.job import Job
-from nasseg.tasks import get_task
+from nasseg.tasks import DecoderFit
 from nasseg.training import evaluate, save_weights
 from nasseg.training.pretrained import load_pretrained
 from nasseg.training.recipe import train_digital
 
 log = logging.getLogger(__name__)
 
+DECODER_IMAGES = 96
+"""Training images that parameters of the decoder are chosen on, at most."""
+
 
 def run(job: Job, timer: Timer) -> None:
+    # Of an attempt that ended before the stage did: training is scored by the defaults.
+    job.best = job.best.replace(decoder=None, decoder_fit=None)
     net = job.new_network()
     checkpoint = job.folder / "train.ckpt"
     if job.config.train.weights is not None and not checkpoint.exists():
@@ -46,22 +54,48 @@ def run(job: Job, timer: Timer) -> None:
         progress=job.progress,
     )
     save_weights(job.folder / "digital.safetensors", net, job.metadata())
+    # Before anything is measured, so that all results are of the same decoder.
+    _fit_decoder(job, net.eval())
     facts: dict[str, Any] = {"metrics": result.metrics}
     if job.data.report_side != "val":
         loader = job.data.report_loader(job.config.train.batch_size)
         facts |= {"metrics": evaluate(net, loader, job.task), "val": result.metrics}
-    _keep_images(job, net)
+    if (found := _score_images(job, net)) is not None:
+        facts["metrics"] = found
     job.folder.finish("train", **facts, best_epoch=result.epoch, epochs=result.epochs)
     checkpoint.unlink(missing_ok=True)
 
 
-def _keep_images(job: Job, net: nn.Module) -> None:
-    """Write the scores of every image, and pictures of some, for the report."""
-    data = job.data
-    if not (get_task(data.kind).scores_images and isinstance(data, NativeData)):
+def _fit_decoder(job: Job, net: nn.Module) -> None:
+    """Choose the parameters of the decoder on training images, for ``best.json``."""
+    task, data = job.task_type(job.data.kind), job.data
+    if not task.decoder:
         return
+    fit = DecoderFit(task.decoder)
+    if task.decoder_choices and isinstance(data, NativeData):
+        fit = task.fit_decoder(
+            net, data.training_sample(DECODER_IMAGES, job.config.train.batch_size)
+        )
+    how = None
+    if fit.images:
+        how = {"images": fit.images, "score": fit.score, "default_score": fit.default_score}
+        log.info("decoder: %s", ", ".join(f"{name} {v:g}" for name, v in fit.values.items()))
+    job.best = job.best.replace(decoder=dict(fit.values), decoder_fit=how)
+    job.best.write(job.folder / "best.json")
+
+
+def _score_images(job: Job, net: nn.Module) -> dict[str, float] | None:
+    """Write the scores of every image, and pictures of some, for the report.
+
+    Returns:
+        Metrics of all of them; None where the task scores no single images.
+    """
+    data = job.data
+    if not (job.task_type(data.kind).scores_images and isinstance(data, NativeData)):
+        return None
     loader = data.report_loader(job.config.train.batch_size)
-    _, images = job.task.evaluate_images(net.eval(), loader)
+    metrics, images = job.task.evaluate_images(net.eval(), loader)
     scored = ScoredImages(data, data.report_side, loader, images)
     scored.table.write(job.folder / "images.csv")
     write_fates(job.folder / "fates.npz", scored.pictures())
+    return dict(metrics)
