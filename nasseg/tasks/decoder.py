@@ -65,10 +65,11 @@ def _examples(
     found: list[tuple[npt.NDArray[np.float16], Ids]] = []
     with torch.no_grad():
         for image, ids in loader:
-            part = (..., *(_middle(length) for length in image.shape[2:]))
-            probability = task.probability(predict_whole(net, image[part].to(device)))
+            height, width = (_middle(length) for length in image.shape[2:])
+            part = image[:, :, height, width].to(device)
+            probability = task.probability(predict_whole(net, part))
             rows = probability.cpu().numpy().astype(np.float16)
-            true = ids[part][:, 0].cpu().numpy()
+            true = ids[:, 0, height, width].cpu().numpy()
             found += [(row, _numbered(own)) for row, own in zip(rows, true, strict=True)]
     return found
 
@@ -83,8 +84,8 @@ def _numbered(ids: npt.NDArray[Any]) -> Ids:
     there = np.zeros(int(ids.max(initial=0)) + 1, dtype=bool)
     there[ids] = True
     there[0] = False
-    number: Ids = np.where(there, np.cumsum(there), 0).astype(np.int32)
-    return number[ids]
+    numbered: Ids = np.where(there, np.cumsum(there), 0).astype(np.int32)[ids]
+    return numbered
 
 
 def descend(
@@ -117,7 +118,8 @@ def descend(
             # The default first, then what was chosen last: the first of the best is taken.
             order = dict.fromkeys((defaults[name], current[name], *values))
             scores = {value: cached({**current, name: value}) for value in order}
-            best = max(scores, key=lambda value, of=scores: float(of[value].mean()))
+            means = {value: float(found.mean()) for value, found in scores.items()}
+            best = max(means, key=means.__getitem__)
             better = clearly_better(scores[best], scores[defaults[name]])
             current[name] = best if better else defaults[name]
         if current == before:

@@ -120,7 +120,8 @@ def _from_peaks(
     basins: npt.NDArray[Any] = watershed(-height, peaks, mask=mask)
     top = np.full(count + 1, -np.inf)
     top[peaks] = height
-    return _joined(top, *_saddles(basins, height), rise)[basins]
+    ids: npt.NDArray[Any] = _joined(top, *_saddles(basins, height), rise)[basins]
+    return ids
 
 
 def _saddles(
