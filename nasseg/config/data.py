@@ -49,7 +49,9 @@ class DataConfig:
         shared=True,
         plugin=TASKS.group or "",
     )
-    """What is learned: ``segmentation`` (one foreground), ``semantic`` (a class for each pixel),
+    """What is learned: ``segmentation`` (one foreground; with ``crop`` single nuclei, the same as
+    ``instances``), ``instances_boundary``, ``instances_gradient``, ``instances_offset`` or
+    ``instances_star`` (single nuclei by another head), ``semantic`` (a class for each pixel),
     ``classification`` (a class for each image), or a 2D set of MedMNIST by its name
     (``breastmnist``)."""
     path: str | None = setting(

@@ -27,6 +27,10 @@ from nasseg.tasks.base import (
 # isort: off
 from nasseg.tasks.segmentation import Segmentation
 from nasseg.tasks.instances import Instances, InstanceTask
+from nasseg.tasks.boundary import BoundaryInstances
+from nasseg.tasks.gradient import GradientInstances
+from nasseg.tasks.offset import OffsetInstances
+from nasseg.tasks.star import StarInstances
 from nasseg.tasks.semantic import Semantic
 from nasseg.tasks.classification import Classification, Multilabel
 
@@ -34,14 +38,18 @@ from nasseg.tasks.classification import Classification, Multilabel
 
 __all__ = [
     "TASKS",
+    "BoundaryInstances",
     "Classification",
     "DecoderFit",
+    "GradientInstances",
     "ImageScores",
     "InstanceTask",
     "Instances",
     "Multilabel",
+    "OffsetInstances",
     "Segmentation",
     "Semantic",
+    "StarInstances",
     "Task",
     "TaskContext",
     "TaskData",

@@ -42,7 +42,6 @@ class InstanceTask(TaskType):
     """
 
     noun = "nuclei"
-    selectable = False
     scales = frozenset({"native"})
     labels = "instances"
     metrics: ClassVar[Mapping[str, str]] = {

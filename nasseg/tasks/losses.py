@@ -63,3 +63,111 @@ class SoftCrossEntropy(nn.Module):
         if weight is not None:
             weight = weight.to(logits.device)
         return F.cross_entropy(logits, target, weight=weight, label_smoothing=self.smoothing)
+
+
+def exclusive_loss() -> nn.Module:
+    """Dice and cross-entropy: logits (B, K, H, W) against shares of the classes (B, K, H, W); the
+    first class, the background, has no Dice."""
+    from monai.losses import DiceCELoss
+
+    loss: nn.Module = DiceCELoss(softmax=True, include_background=False)
+    return loss
+
+
+def vector_error(logits: Tensor, target: Tensor, reach: float) -> Tensor:
+    """Smooth absolute error of vectors, inside.
+
+    Args:
+        logits: (B, 3, H, W): foreground and vectors.
+        target: the same, 0 to 1; 0 and 1 are vectors of -``reach`` and ``reach``.
+        reach: largest component of a vector in units of the logits.
+    """
+    vectors = (2.0 * target[:, 1:] - 1.0) * reach
+    error = F.smooth_l1_loss(logits[:, 1:], vectors, reduction="none")
+    return _inside_mean(error, target[:, :1])
+
+
+class VectorLoss(nn.Module):
+    """The foreground's loss plus :func:`vector_error`."""
+
+    def __init__(self, reach: float) -> None:
+        super().__init__()
+        self._foreground = foreground_loss()
+        self._reach = reach
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits and targets (B, 3, H, W), 0 to 1, to a scalar."""
+        foreground: Tensor = self._foreground(logits[:, :1], target[:, :1])
+        return foreground + vector_error(logits, target, self._reach)
+
+
+COORDINATES = 4.0
+"""Factor on squared errors of coordinates: they run over 1 here, over 2 in HoVer-Net."""
+
+
+def coordinate_error(logits: Tensor, target: Tensor) -> Tensor:
+    """Squared errors of two coordinates and of their slopes, inside.
+
+    Args:
+        logits: (B, 3, H, W): foreground, vertical and horizontal coordinate.
+        target: the same, 0 to 1.
+    """
+    inside = target[:, :1]
+    error = logits[:, 1:].sigmoid() - target[:, 1:]
+    # Central differences over two pixels, each coordinate along its own axis.
+    vertical = error[:, :1, 2:] - error[:, :1, :-2]
+    horizontal = error[:, 1:, :, 2:] - error[:, 1:, :, :-2]
+    squares = (
+        2.0 * _inside_mean(error.square(), inside)
+        + _inside_mean(vertical.square(), inside[:, :, 1:-1])
+        + _inside_mean(horizontal.square(), inside[:, :, :, 1:-1])
+    )
+    return COORDINATES * squares
+
+
+class CoordinateLoss(nn.Module):
+    """The foreground's loss plus :func:`coordinate_error`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._foreground = foreground_loss()
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits and targets (B, 3, H, W), 0 to 1, to a scalar."""
+        foreground: Tensor = self._foreground(logits[:, :1], target[:, :1])
+        return foreground + coordinate_error(logits, target)
+
+
+def ray_error(logits: Tensor, target: Tensor, reach: float, unit: float) -> Tensor:
+    """Relative error of distances to the border, weighted by depth.
+
+    Args:
+        logits: (B, 2 + R, H, W): foreground, depth, rays.
+        target: the same, 0 to 1; distances are over ``reach``.
+        reach: longest distance in pixels.
+        unit: distance in pixels of a softplus of 1.
+    """
+    true = target[:, 2:] * reach
+    error = (F.softplus(logits[:, 2:]) * unit - true).abs() / (true + 4.0)
+    return _inside_mean(error, target[:, 1:2])
+
+
+class StarLoss(nn.Module):
+    """The loss of foreground and depth plus :func:`ray_error`."""
+
+    def __init__(self, reach: float, unit: float) -> None:
+        super().__init__()
+        self._pixels = InstanceLoss()
+        self._reach = reach
+        self._unit = unit
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits and targets (B, 2 + R, H, W) to a scalar."""
+        rays = ray_error(logits, target, self._reach, self._unit)
+        total: Tensor = self._pixels(logits[:, :2], target[:, :2]) + rays
+        return total
+
+
+def _inside_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean of (B, K, H, W) over channels, and over pixels by ``weights`` (B, 1, H, W)."""
+    return (values * weights).sum() / (values.shape[1] * weights.sum() + 1.0)

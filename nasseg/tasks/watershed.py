@@ -45,6 +45,22 @@ def depth_map(ids: Ids, full_depth: float = FULL_DEPTH) -> npt.NDArray[np.float3
     return depth
 
 
+def instance_centres(ids: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Centre of mass of each instance.
+
+    Args:
+        ids: instance ids (H, W).
+
+    Returns:
+        Row and column (N + 1, 2) of ids 0 to N; those of ids that have no pixel are 0.
+    """
+    flat, count = ids.ravel(), int(ids.max(initial=0)) + 1
+    size = np.maximum(np.bincount(flat, minlength=count), 1)
+    grids = np.indices(ids.shape)
+    sums = [np.bincount(flat, weights=grid.ravel(), minlength=count) for grid in grids]
+    return np.stack(sums, axis=1) / size[:, None]
+
+
 def split_instances(
     foreground: npt.NDArray[np.floating[Any]],
     depth: npt.NDArray[np.floating[Any]],
@@ -77,7 +93,24 @@ def split_instances(
     if not mask.any():
         return np.zeros(mask.shape, dtype=np.int32)
     smoothed = ndimage.gaussian_filter(depth, smooth) if smooth else np.asarray(depth)
-    ids = _from_peaks(smoothed, mask, rise) if rise else _from_cores(smoothed, mask, core)
+    ids = basins(smoothed, mask, rise) if rise else _from_cores(smoothed, mask, core)
+    return keep_certain(ids, foreground, confidence, min_pixels)
+
+
+def keep_certain(
+    ids: npt.NDArray[Any],
+    foreground: npt.NDArray[np.floating[Any]],
+    confidence: float,
+    min_pixels: float,
+) -> Ids:
+    """Drop instances that are small or unsure, and number the others from 1 without gaps.
+
+    Args:
+        ids: instance ids (H, W).
+        foreground: probability of nucleus (H, W), 0 to 1.
+        confidence: instances with a lower mean probability of nucleus are dropped; 0 = none.
+        min_pixels: smaller instances are dropped.
+    """
     sizes = np.bincount(ids.ravel())
     keep = sizes >= min_pixels
     if confidence:
@@ -105,33 +138,41 @@ def _from_cores(
     return ids
 
 
-def _from_peaks(
-    depth: npt.NDArray[np.floating[Any]], mask: npt.NDArray[np.bool_], rise: float
+def basins(
+    surface: npt.NDArray[np.floating[Any]], mask: npt.NDArray[np.bool_], rise: float
 ) -> npt.NDArray[Any]:
-    """Basins (H, W) of the maxima that stand ``rise`` above the saddle to a higher one.
+    """Part a surface into basins: of maxima that stand ``rise`` above the saddle to a higher one.
 
     The basins of all maxima, of which those of the others are joined to the neighbour across
     their highest saddle: what a watershed from the h-maxima gives, many times as fast as these
     are found by morphological reconstruction.
+
+    Args:
+        surface: (H, W), such as the depth; its maxima are inside nuclei.
+        mask: (H, W); pixels that are parted. Every connected part has a basin.
+        rise: height of a maximum above the highest saddle to a higher one.
+
+    Returns:
+        Numbers of the basins (H, W), 0 outside the mask.
     """
     # Lower than any pixel of the mask, so that each part of it has a maximum.
-    height = np.where(mask, depth, depth.min() - 1)
+    height = np.where(mask, surface, surface.min() - 1)
     peaks, count = ndimage.label(local_maxima(height, connectivity=1) & mask)
-    basins: npt.NDArray[Any] = watershed(-height, peaks, mask=mask)
+    parts: npt.NDArray[Any] = watershed(-height, peaks, mask=mask)
     top = np.full(count + 1, -np.inf)
     top[peaks] = height
-    ids: npt.NDArray[Any] = _joined(top, *_saddles(basins, height), rise)[basins]
+    ids: npt.NDArray[Any] = _joined(top, *_saddles(parts, height), rise)[parts]
     return ids
 
 
 def _saddles(
-    basins: npt.NDArray[Any], height: npt.NDArray[np.floating[Any]]
+    parts: npt.NDArray[Any], height: npt.NDArray[np.floating[Any]]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating[Any]]]:
     """Pairs (P, 2) of basins that touch, and the height (P,) of the pass between each; the highest
     first."""
     pairs, passes = [], []
     for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
-        a, b = basins[one], basins[other]
+        a, b = parts[one], parts[other]
         touch = (a != b) & (a > 0) & (b > 0)
         pairs.append(np.sort(np.stack([a[touch], b[touch]], axis=1), axis=1))
         passes.append(np.minimum(height[one][touch], height[other][touch]))

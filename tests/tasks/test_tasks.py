@@ -56,9 +56,9 @@ def test_classes_are_weighted_as_their_images_are_rare() -> None:
     assert loss.weight.tolist() == pytest.approx([2 / 3, 2.0])
 
 
-@pytest.mark.parametrize("task", ["instances", "multilabel", "nonsense"])
+@pytest.mark.parametrize("task", ["multilabel", "nonsense"])
 def test_a_task_that_data_or_settings_decide_is_not_chosen_by_name(task: str) -> None:
-    with pytest.raises(ConfigError, match=r"allowed: segmentation, semantic, classification, "):
+    with pytest.raises(ConfigError, match=r"allowed: segmentation, instances, .*semantic, classification, "):
         DataConfig(task=task)
 
 

@@ -33,7 +33,7 @@ class NativeImage:
     image: torch.Tensor
     """uint8 (C, H, W)."""
     target: torch.Tensor
-    """uint8 (K, H, W), as the task makes it."""
+    """uint8 (K, H, W), as the task makes it; K is 0 where targets are made of each view."""
     ids: Ids
     """The label (H, W): instances, or as the task reads it."""
     reference: torch.Tensor

@@ -162,7 +162,11 @@ def preprocess_native(
             )
         ids = pair.label(task.labels)
         image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pair.image, -1, 0)))
-        target = torch.from_numpy(task.targets(ids))
+        if task.directional:
+            # Made of each view by the loader.
+            target = torch.empty((0, *ids.shape), dtype=torch.uint8)
+        else:
+            target = torch.from_numpy(task.targets(ids))
         images[index] = NativeImage(image, target, ids, grid_points(image))
         if sum(item.nbytes for item in list(images.values())) > room:
             raise MemoryError

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from skimage.measure import label as connected
 from skimage.segmentation import relabel_sequential
 
 from nasseg.tasks import TaskType
@@ -29,7 +30,8 @@ def retarget(task: TaskType) -> Retarget | None:
     def make(labels: torch.Tensor) -> torch.Tensor:
         whole = [label[0].numpy().round().astype(np.int32) for label in labels]
         if task.labels == "instances":
-            whole = [renumbered(label) for label in whole]
+            # What a mirrored border shows twice has one number, but a centre of its own each time.
+            whole = [np.asarray(connected(label, connectivity=2), np.int32) for label in whole]
         made = [task.targets(label) for label in whole]
         return torch.from_numpy(np.stack(made)).float().div_(task.target_scale)
 
