@@ -58,7 +58,8 @@ def test_classes_are_weighted_as_their_images_are_rare() -> None:
 
 @pytest.mark.parametrize("task", ["multilabel", "nonsense"])
 def test_a_task_that_data_or_settings_decide_is_not_chosen_by_name(task: str) -> None:
-    with pytest.raises(ConfigError, match=r"allowed: segmentation, instances, .*semantic, classification, "):
+    allowed = r"allowed: segmentation, instances, .*semantic, classification, "
+    with pytest.raises(ConfigError, match=allowed):
         DataConfig(task=task)
 
 
