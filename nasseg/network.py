@@ -36,7 +36,8 @@ from nasseg.runs.aged import AgedChips, check_chips, check_trained, open_job
 from nasseg.runs.scoring import Evaluation, score
 from nasseg.tasks import TaskType
 from nasseg.tasks.class_metrics import predict_probabilities
-from nasseg.tasks.inference import predict_whole
+from nasseg.tasks.inference import predict_at_scale
+from nasseg.tasks.scale import LEAST_SIDE
 from nasseg.text import parse_time, time_name
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ __all__ = ["AgedNetwork", "Network", "Prediction", "load"]
 Array = npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
 
-LEAST_SIDE = 16
-"""Smallest height and width of an image in pixels."""
 BLOCK = 64_000_000
 """Pixels of the images that are in work at a time, over which chips are compared."""
 
@@ -289,7 +288,8 @@ class _Predictor:
         self, net: nn.Module, image: torch.Tensor, size: tuple[int, ...]
     ) -> npt.NDArray[np.float32]:
         """(K, H, W) at the size of the original image."""
-        logits = predict_whole(net.eval(), image.to(next(net.parameters()).device))
+        image = image.to(next(net.parameters()).device)
+        logits = predict_at_scale(net.eval(), image, self.task, self.config.data.diameter)
         if tuple(logits.shape[2:]) != tuple(size):
             logits = nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
         values: npt.NDArray[np.float32] = self.task.probability(logits)[0].cpu().numpy()

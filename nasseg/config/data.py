@@ -71,6 +71,12 @@ class DataConfig:
     zoom: float = setting(1.4, ge=1, le=4)
     """With ``crop``: half of the training crops are shown between 1 / ``zoom`` and ``zoom`` times
     as large."""
+    diameter: float = setting(0.0, ge=8, le=200, unit="pixels", zero="0")
+    """With ``crop``, of single nuclei: diameter of a typical nucleus that images are brought to, in
+    training by their labels, then by a first pass of the network at half their scale. The first
+    pass costs a quarter of one over the image, and the second one what the image as resized does;
+    costs that are reported are of one pass over the image as it is. 0 = images keep their own
+    scale."""
     rare_kinds: float = setting(0.0, ge=0, le=1)
     """With ``crop``: how much more often images of rare kinds (fluorescence, stained, grey bright
     field) are drawn. 0 = regardless of kinds, 0.5 = by the square root of the inverse share of a
@@ -133,6 +139,12 @@ class DataConfig:
             "data.crop",
             self.crop,
             f"32 to 4096 pixels for {self.task}",
+        )
+        check(
+            not self.diameter or (self.crop > 0 and task.labels == "instances"),
+            "data.diameter",
+            self.diameter,
+            f"0 for {self.task}{'' if self.crop else ' without data.crop'}",
         )
         check_only_for(self, "data.", task.settings or self.kind, self.task)
         check(self.fold < max(1, self.folds), "data.fold", self.fold, "0 or more, below data.folds")

@@ -16,6 +16,7 @@ from nasseg.data._types import Data, Side
 from nasseg.data.classes.load import assemble_classes, assemble_whole
 from nasseg.data.pixels.native import NativeData
 from nasseg.data.pixels.preprocess import Cache, NativeCache, preprocess, preprocess_native
+from nasseg.data.pixels.rescale import with_rescaled
 from nasseg.data.pixels.resized import SegmentationData
 from nasseg.data.pixels.scenes import Trace, group_scenes, trace_image
 from nasseg.data.pixels.split import split_groups
@@ -117,7 +118,9 @@ def _load(source: Source | ClassSource, config: DataConfig, whole: bool = False)
         _warn_of_leaks(source, cache.ids, traces, split)
     description = _describe(source, split, config)
     if isinstance(cache, NativeCache):
-        return _assemble_native(cache, split, description, config)
+        data = _assemble_native(cache, split, description, config)
+        # Of images that are all scored, none is trained on.
+        return data if whole else with_rescaled(data, config.max_cache_gb)
     return _assemble(cache, split, description, config, source.classes)
 
 
@@ -257,6 +260,7 @@ def _assemble_native(
         in_channels=config.channels,
         crop=config.crop,
         zoom=config.zoom,
+        diameter=config.diameter,
         rare_kinds=config.rare_kinds,
         train_ids=tuple(train),
         val_ids=tuple(val),

@@ -16,10 +16,11 @@ from nasseg.config import RunConfig
 from nasseg.data.read import SUFFIXES, read_image
 from nasseg.errors import ConfigError, DataError
 from nasseg.io import write_bytes
-from nasseg.network import BLOCK, LEAST_SIDE, Prediction, open_network
+from nasseg.network import BLOCK, Prediction, open_network
 from nasseg.predict._folders import images_in
 from nasseg.records.folder import read_run_config
 from nasseg.tasks import get_task
+from nasseg.tasks.scale import LEAST_SIDE
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from nasseg.data import ClassificationData, Data
-from nasseg.tasks import get_task
-from nasseg.tasks.inference import predict_whole
+from nasseg.tasks import TaskType
+from nasseg.tasks.inference import predict_at_scale
 
 PANELS = 6
 """Segmented images that are kept."""
@@ -25,9 +25,11 @@ Say = Callable[[nn.Module], Any]
 
 
 def panels(
-    data: Data, batch_size: int, device: torch.device, tta: bool = False
+    data: Data, kind: TaskType, batch_size: int, device: torch.device, tta: bool = False
 ) -> tuple[dict[str, Any], Say]:
     """Images and labels, and how a network is asked about them.
+
+    ``kind`` is the task, as the run decodes it.
 
     Returns:
         ``images`` uint8 (n, H, W, 3), ``labels`` and ``ids``; and a function from a network to
@@ -39,7 +41,7 @@ def panels(
     """
     if isinstance(data, ClassificationData):
         return _classified(data, batch_size, tta)
-    return _segmented(data, device)
+    return _segmented(data, kind, device)
 
 
 def _spread(count: int, most: int) -> list[int]:
@@ -47,18 +49,18 @@ def _spread(count: int, most: int) -> list[int]:
     return [int(i) for i in picked]
 
 
-def _segmented(data: Any, device: torch.device) -> tuple[dict[str, Any], Say]:
+def _segmented(data: Any, kind: TaskType, device: torch.device) -> tuple[dict[str, Any], Say]:
     picked = _spread(len(data.val_ids), PANELS)
     images = [data.shown("val", i).to(device) for i in picked]
     # Images of many sizes are shown by what is in their middle.
     side = min(PANEL_SIDE, *(min(image.shape[2:]) for image in images))
-    task = get_task(data.kind)
+    diameter = getattr(data, "diameter", 0.0)
 
     @torch.no_grad()
     def say(net: nn.Module) -> Any:
         found = []
         for image in images:
-            whole = task.picture(predict_whole(net, image))
+            whole = kind.picture(predict_at_scale(net, image, kind, diameter))
             found.append(_middle(whole[0].cpu().numpy(), side))
         return np.stack(found)
 

@@ -96,6 +96,9 @@ class TaskContext:
     """Names of the classes of the data."""
     class_counts: tuple[int, ...] = ()
     """Training images of each class."""
+    diameter: float = 0.0
+    """Diameter in pixels of a typical nucleus that images are brought to; 0: they keep their own
+    scale."""
     train: TrainOptions = field(default_factory=DefaultOptions)
     """Settings of the training."""
 
@@ -142,6 +145,8 @@ class Task:
     """(network in evaluation mode, loader) -> metrics by name."""
     evaluate_images: Callable[[nn.Module, Batches], tuple[Mapping[str, float], list[ImageScores]]]
     """The same, and the scores of each image; no images where the task scores none apart."""
+    fit_decoder: Callable[[nn.Module, Batches], DecoderFit]
+    """(network in evaluation mode, loader of training images) -> parameters of the decoder."""
 
 
 class TaskType(ABC):
@@ -268,6 +273,8 @@ class TaskType(ABC):
         context = TaskContext(
             classes=() if data is None else data.classes,
             class_counts=() if data is None else data.class_counts,
+            # Data of a plug-in may be of one scale, and know of no other.
+            diameter=getattr(data, "diameter", 0.0),
             train=DefaultOptions() if train is None else train,
         )
         self.check(context)
@@ -280,6 +287,7 @@ class TaskType(ABC):
             soft_loss=self.soft_loss,
             evaluate=partial(_without_gradients, self.evaluate, context),
             evaluate_images=partial(_without_gradients, self.evaluate_images, context),
+            fit_decoder=partial(_without_gradients, self.fit_decoder, context),
         )
 
     def check(self, context: TaskContext) -> None:  # noqa: B027 (most have nothing to check)
@@ -350,12 +358,13 @@ class TaskType(ABC):
         changed.decoder = {**defaults, **values}
         return changed
 
-    def fit_decoder(self, net: nn.Module, loader: Batches) -> DecoderFit:
+    def fit_decoder(self, net: nn.Module, loader: Batches, context: TaskContext) -> DecoderFit:
         """Choose the parameters of the decoder for a trained network; here they are the defaults.
 
         Args:
             net: on its device, in evaluation mode.
             loader: batches of training images and labels (B, 1, H, W), whole and unaugmented.
+            context: what the task is bound to.
         """
         return DecoderFit(dict(type(self).decoder))
 

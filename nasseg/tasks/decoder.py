@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from nasseg.tasks.base import Batches, DecoderFit, TaskType
-from nasseg.tasks.inference import predict_whole
+from nasseg.tasks.inference import predict_at_scale
 from nasseg.tasks.metrics import InstanceMetrics
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ SWEEPS = 2
 """Times that each parameter is chosen, at most, as the choice of one may change that of another."""
 
 
-def fit_decoder(task: TaskType, net: nn.Module, loader: Batches) -> DecoderFit:
+def fit_decoder(
+    task: TaskType, net: nn.Module, loader: Batches, diameter: float = 0.0
+) -> DecoderFit:
     """Choose the parameters of the decoder of a task of instances.
 
     Coordinate descent over ``task.decoder_choices`` from the defaults, by the mean over images of
@@ -38,11 +40,13 @@ def fit_decoder(task: TaskType, net: nn.Module, loader: Batches) -> DecoderFit:
         task: with any parameters; those that it has are not looked at.
         net: on its device, in evaluation mode.
         loader: batches of images and instance ids (B, 1, H, W); of large images the middle is used.
+        diameter: as in :func:`~nasseg.tasks.inference.predict_at_scale`; the first pass is decoded
+            by the defaults.
     """
     defaults = dict(type(task).decoder)
     if not task.decoder_choices:
         return DecoderFit(defaults)
-    examples = _examples(task, net, loader)
+    examples = _examples(task.with_decoder(defaults), net, loader, diameter)
     if not examples:
         return DecoderFit(defaults)
 
@@ -58,7 +62,7 @@ def fit_decoder(task: TaskType, net: nn.Module, loader: Batches) -> DecoderFit:
 
 
 def _examples(
-    task: TaskType, net: nn.Module, loader: Batches
+    task: TaskType, net: nn.Module, loader: Batches, diameter: float
 ) -> list[tuple[npt.NDArray[np.float16], Ids]]:
     """Probabilities (K, H, W) and instance ids (H, W) of each image."""
     device = next(net.parameters()).device
@@ -67,7 +71,7 @@ def _examples(
         for image, ids in loader:
             height, width = (_middle(length) for length in image.shape[2:])
             part = image[:, :, height, width].to(device)
-            probability = task.probability(predict_whole(net, part))
+            probability = task.probability(predict_at_scale(net, part, task, diameter))
             rows = probability.cpu().numpy().astype(np.float16)
             true = ids[:, 0, height, width].cpu().numpy()
             found += [(row, _numbered(own)) for row, own in zip(rows, true, strict=True)]

@@ -69,33 +69,34 @@ class InstanceTask(TaskType):
 
     def evaluate(self, net: nn.Module, loader: Batches, context: TaskContext) -> dict[str, float]:
         """Dice and IoU of the pixels of instances, and scores of the instances."""
-        return self._score(net, loader)[0]
+        return self._score(net, loader, context)[0]
 
     def evaluate_images(
         self, net: nn.Module, loader: Batches, context: TaskContext
     ) -> tuple[dict[str, float], list[ImageScores]]:
         """The same, and the scores and instances of each image."""
         predictions: list[npt.NDArray[Any]] = []
-        metrics, scores = self._score(net, loader, predictions.append)
+        metrics, scores = self._score(net, loader, context, predictions.append)
         return metrics, [ImageScores(*both) for both in zip(scores, predictions, strict=True)]
 
     def _score(
         self,
         net: nn.Module,
         loader: Batches,
+        context: TaskContext,
         on_image: Callable[[npt.NDArray[Any]], object] | None = None,
     ) -> tuple[dict[str, float], list[dict[str, float]]]:
         """Metrics, and those of each image; ``on_image`` is called with its instances."""
         import numpy as np
         import torch
 
-        from nasseg.tasks.inference import predict_whole
+        from nasseg.tasks.inference import predict_at_scale
         from nasseg.tasks.metrics import InstanceMetrics, SegmentationMetrics
 
         device = next(net.parameters()).device
         masks, instances = SegmentationMetrics(), InstanceMetrics()
         for image, ids in loader:
-            logits = predict_whole(net, image.to(device))
+            logits = predict_at_scale(net, image.to(device), self, context.diameter)
             probability = self.probability(logits).cpu().numpy()
             decoded = [self.decode(row) for row in probability]
             if self.masks_of_logits:
@@ -112,11 +113,11 @@ class InstanceTask(TaskType):
         ]
         return {**masks.compute(), **instances.compute()}, scores
 
-    def fit_decoder(self, net: nn.Module, loader: Batches) -> DecoderFit:
+    def fit_decoder(self, net: nn.Module, loader: Batches, context: TaskContext) -> DecoderFit:
         """Choose parameters by AP50 plus mean AP, each a mean over images."""
         from nasseg.tasks.decoder import fit_decoder
 
-        return fit_decoder(self, net, loader)
+        return fit_decoder(self, net, loader, context.diameter)
 
 
 @register_task("instances")

@@ -223,9 +223,9 @@ class TaskContract:
 
     def test_a_decoder_is_fitted_to_its_own_parameters(self, task: TaskType, bound: Task) -> None:
         net = _Answer(self.logits(task, bound)).eval()
-        fit = task.fit_decoder(net, self.batches(task))
+        fit = bound.fit_decoder(net, self.batches(task))
         assert set(fit.values) == set(task.decoder)
-        assert fit == task.fit_decoder(net, self.batches(task))
+        assert fit == bound.fit_decoder(net, self.batches(task))
         assert task.of_run({"decoder": fit.values}).decoder == fit.values
 
     def test_uncertainty_is_of_one_probability_a_pixel(

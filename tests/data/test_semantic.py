@@ -15,7 +15,7 @@ from PIL import Image
 from nasseg.data import SegmentationData
 from nasseg.data.pixels.augment import Augment
 from nasseg.runs.panels import panels
-from nasseg.tasks import task_for
+from nasseg.tasks import get_task, task_for
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_class_numbers_reach_the_batches(semantic: Path, caplog: pytest.LogCaptu
 
 def test_the_report_is_given_the_class_of_each_pixel(semantic: Path) -> None:
     data = load(semantic, "semantic", 24)
-    kept, say = panels(data, 4, torch.device("cpu"))
+    kept, say = panels(data, get_task("semantic"), 4, torch.device("cpu"))
     assert kept["pixel_classes"].tolist() == list(data.classes)
     net = torch.nn.Conv2d(3, 8, 1)
     torch.nn.init.zeros_(net.weight)

@@ -245,7 +245,7 @@ def test_panels_and_predictions_are_of_the_chips_of_the_drift_table(run):
     job = open_job(run, read_run_config(run), 86_400.0, progress=False)
     with np.load(run / "panels.npz", allow_pickle=False) as kept:
         shown = {name: kept[name] for name in kept}
-    arrays, ask = panels(job.data, job.config.train.batch_size, job.device)
+    arrays, ask = panels(job.data, job.task_type(), job.config.train.batch_size, job.device)
     assert np.array_equal(arrays["images"], shown["images"])
     for chip, net in AgedChips(job, 86_400.0):
         assert chip == 0

@@ -125,7 +125,7 @@ def test_a_decoder_is_fitted_where_its_defaults_are_not_the_best():
     target[0, ids == 2] = 0.65
     logits = torch.logit(torch.from_numpy(target)[None], eps=1e-4)
     loader = [(torch.zeros(1, 3, *ids.shape), torch.from_numpy(ids)[None, None])]
-    fit = task.fit_decoder(Oracle(logits), loader)
+    fit = task.bind().fit_decoder(Oracle(logits), loader)
     assert fit.values == {**task.decoder, "confidence": 0.0}
     assert fit.images == 1
     assert fit.score > fit.default_score
@@ -164,6 +164,7 @@ def test_large_images_are_fitted_on_by_their_middle(monkeypatch):
         get_task("instances"),
         torch.nn.Conv2d(3, 2, 1).eval(),
         [(torch.zeros(1, 3, *ids.shape), torch.from_numpy(ids)[None, None])],
+        0.0,
     )
     (probability, own), middle = found[0], ids[12:36, 24:48]
     assert probability.shape == (2, 24, 24)

@@ -17,7 +17,7 @@ from nasseg.data.pixels.augment import Augment
 from nasseg.data.pixels.kinds import image_kind
 from nasseg.data.pixels.resized import ValidationSide
 from nasseg.data.pixels.targets import Retarget, retarget
-from nasseg.tasks import get_task
+from nasseg.tasks import TaskType, get_task
 from nasseg.tasks.watershed import Ids
 
 REFERENCE = 64
@@ -48,6 +48,25 @@ class NativeImage:
     def nbytes(self) -> int:
         """Memory that it takes."""
         return self.image.numel() + self.target.numel() + self.ids.nbytes + self.reference.numel()
+
+
+def native_image(
+    image: torch.Tensor, ids: Ids, task: TaskType, reference: torch.Tensor | None = None
+) -> NativeImage:
+    """An image with the targets that a task makes of its label.
+
+    Args:
+        image: uint8 (C, H, W).
+        ids: label (H, W).
+        task: that it is for.
+        reference: points that its normalisation takes; None: its own.
+    """
+    if task.directional:
+        # Made of each view by the loader.
+        target = torch.empty((0, *ids.shape), dtype=torch.uint8)
+    else:
+        target = torch.from_numpy(task.targets(ids))
+    return NativeImage(image, target, ids, grid_points(image) if reference is None else reference)
 
 
 def grid_points(image: torch.Tensor) -> torch.Tensor:
@@ -244,6 +263,10 @@ class NativeData(ValidationSide):
     """Images of each side, in the order of its ids."""
     kind: str = "instances"
     """Name of the task that the data are for."""
+    diameter: float = 0.0
+    """Diameter in pixels of a typical nucleus that images are brought to; 0: none."""
+    rescaled: Sequence[NativeImage] = ()
+    """Training images brought to it, of which crops are; empty: crops are of ``images``."""
     zoom: float = 1.4
     """Half of the training crops are shown between 1 / ``zoom`` and ``zoom`` times as large."""
     rare_kinds: float = 0.0
@@ -269,7 +292,7 @@ class NativeData(ValidationSide):
         """
         task = get_task(self.kind)
         return CropLoader(
-            self.images["train"],
+            self.rescaled or self.images["train"],
             self.crop,
             batch_size,
             seed=seed,
@@ -297,7 +320,8 @@ class NativeData(ValidationSide):
     def calibration_loader(self, batch_size: int) -> CropLoader:
         """One crop of nearly every training image (a last partial batch is left out), unaugmented,
         the same ones every time."""
-        return CropLoader(self.images["train"], self.crop, batch_size, augment=False)
+        images = self.rescaled or self.images["train"]
+        return CropLoader(images, self.crop, batch_size, augment=False)
 
     def image(self, side: Side, index: int) -> npt.NDArray[np.uint8]:
         """One image for display: uint8 (H, W, C)."""

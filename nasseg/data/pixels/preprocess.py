@@ -13,16 +13,15 @@ from monai.transforms import Resize
 
 from nasseg.config import DataConfig
 from nasseg.data._plain import plain_tensors
-from nasseg.data.pixels.native import NativeImage, grid_points
+from nasseg.data.pixels.native import NativeImage, native_image
 from nasseg.data.pixels.targets import renumbered
 from nasseg.data.problems import Problems
 from nasseg.data.sources.base import Item, Pair, Source
 from nasseg.errors import DataError
 from nasseg.tasks import get_task
 from nasseg.tasks.base import LabelKind
+from nasseg.tasks.scale import LEAST_SIDE
 
-MIN_SIDE = 16
-"""Least height and width of an image at native scale: what every network accepts."""
 THREADS = 2
 """Files decoded at a time; decoders release the interpreter lock for part of the work."""
 
@@ -154,20 +153,15 @@ def preprocess_native(
     room = config.max_cache_gb * 1e9
 
     def one(index: int, pair: Pair) -> object:
-        if min(pair.image.shape[:2]) < MIN_SIDE:
+        if min(pair.image.shape[:2]) < LEAST_SIDE:
             height, width = pair.image.shape[:2]
             raise DataError(
-                f"is {height} x {width} pixels; {MIN_SIDE} x {MIN_SIDE} is the least at native "
-                "scale"
+                f"is {height} x {width} pixels; {LEAST_SIDE} x {LEAST_SIDE} is the least at "
+                "native scale"
             )
         ids = pair.label(task.labels)
         image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pair.image, -1, 0)))
-        if task.directional:
-            # Made of each view by the loader.
-            target = torch.empty((0, *ids.shape), dtype=torch.uint8)
-        else:
-            target = torch.from_numpy(task.targets(ids))
-        images[index] = NativeImage(image, target, ids, grid_points(image))
+        images[index] = native_image(image, ids, task)
         if sum(item.nbytes for item in list(images.values())) > room:
             raise MemoryError
         return trace(pair.image)

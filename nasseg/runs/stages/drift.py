@@ -76,7 +76,9 @@ def _sweep(job: Job, loader: Iterable[Any], images: Images, seed: int, timer: Ti
 
 def _panels(job: Job, images: Images, seed: int) -> None:
     """Keep what the digital network and the first chip, a day old, predict of a few images."""
-    kept, ask = panels(job.data, job.config.train.batch_size, job.device, job.config.train.tta)
+    train = job.config.train
+    kind = job.task_type(job.data.kind)
+    kept, ask = panels(job.data, kind, train.batch_size, job.device, train.tta)
     with Chips(job.analog_net, seed, images) as chips:
         chips.program(0)
         chips.drift(DAY)

@@ -73,7 +73,7 @@ def _fit_decoder(job: Job, net: nn.Module) -> None:
         return
     fit = DecoderFit(task.decoder)
     if task.decoder_choices and isinstance(data, NativeData):
-        fit = task.fit_decoder(
+        fit = job.task.fit_decoder(
             net, data.training_sample(DECODER_IMAGES, job.config.train.batch_size)
         )
     how = None
