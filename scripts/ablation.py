@@ -7,6 +7,11 @@ programmed chips. Rows are written as they come; the same command continues.
 
 makes the table and the picture of ``docs/results/ablation``; with ``--space unet_group`` and
 ``--only "the recipe" "no hardware-aware training"``, the rows of GroupNorm.
+
+    python scripts/ablation.py --like runs/nuc0 runs/nuc1 --metric ap50 --out runs/ablation_nuclei
+
+takes the digital networks of these runs, with their images, their recipe and their decoder, and
+compares the average precision of their nuclei.
 """
 
 from __future__ import annotations
@@ -16,6 +21,8 @@ import dataclasses
 import json
 import sys
 import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +32,12 @@ import torch
 from nasseg.cli import script_main
 from nasseg.config import AnalogConfig, DataConfig, DriftConfig, TrainConfig
 from nasseg.data import Data, load_data
+from nasseg.errors import RunError
 from nasseg.io import read_json, write_bytes, write_json, write_text
 from nasseg.records.bound import bind_settings
+from nasseg.records.folder import read_run_config
 from nasseg.report.style import BLUE, MUTED, new_figure, strip_axes, style, to_png
+from nasseg.runs.aged import open_job
 from nasseg.search_spaces import get_space
 from nasseg.statistics import DAY, MONTH, YEAR, spread, spread_text
 from nasseg.tasks import Task, task_for
@@ -73,6 +83,8 @@ VARIANTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
         {},
     ),
     ("BatchNorm statistics of the target weights", {"statistics_chips": 0}, {}),
+    ("last layer digital", {"digital_layers": "last"}, {}),
+    ("first and last layer digital", {"digital_layers": "first,last"}, {}),
     ("no drift compensation", {"compensation": "none"}, {}),
     ("compensation by column", {"compensation": "column"}, {}),
     ("half the epochs", {"epochs": 0.5}, {}),
@@ -87,8 +99,25 @@ VARIANTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
 )
 
 
-FREE = ("out", "only", "seeds", "threads")
+FREE = ("out", "only", "seeds", "threads", "metric")
 """Options that may change when a folder is continued."""
+METRICS = {"dice": "Dice", "ap50": "AP at IoU 0.5", "ap": "AP 0.5 to 0.95"}
+"""Metrics that variants may be compared by."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A digital network, and what its retraining is a variant of."""
+
+    seed: int
+    net: torch.nn.Module
+    digital: Mapping[str, float]
+    """Its metrics, and ``seconds`` of its training."""
+    data: Data
+    task: Task
+    train: TrainConfig
+    analog: AnalogConfig
+    drift: DriftConfig
 
 
 def main(words: list[str] | None = None) -> int:
@@ -98,6 +127,10 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--crop", type=int, default=0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--like", nargs="+", help="run folders; networks, images and recipe are theirs"
+    )
+    parser.add_argument("--metric", choices=METRICS, default="dice", help="of table and picture")
     parser.add_argument("--chips", type=int, default=10)
     parser.add_argument("--space", default="unet", help="unet, or unet_group (GroupNorm)")
     parser.add_argument("--epochs", type=int, default=40, help="digital epochs")
@@ -114,17 +147,60 @@ def run(options: argparse.Namespace) -> None:
     """Measure, then write the table and the picture."""
     measure_all(options)
     rows = Path(options.out) / "rows.csv"
-    sys.stdout.write(to_markdown(rows))
+    sys.stdout.write(to_markdown(rows, options.metric))
     if len(_whole(rows)) >= 2:
         with style():
-            write_bytes(Path(options.out) / "curves.png", to_png(draw(rows)))
+            write_bytes(Path(options.out) / "curves.png", to_png(draw(rows, options.metric)))
 
 
 def measure_all(options: argparse.Namespace) -> None:
     """Append the rows that ``rows.csv`` does not have."""
     out = Path(options.out)
     settings = {key: value for key, value in vars(options).items() if key not in FREE}
-    bind_settings(out, settings, "rows", defaults={"space": "unet"})
+    bind_settings(out, settings, "rows", defaults={"space": "unet", "like": None})
+    file = out / "rows.csv"
+
+    def missing(seed: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+        known = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["variant", "seed"])
+        done = set(known.variant[known.seed == seed])
+        return [v for v in VARIANTS if v[0] not in done and v[0] in (options.only or [v[0]])]
+
+    for start in _of_runs(options) if options.like else _trained_here(options, missing):
+        todo, seed, digital = missing(start.seed), start.seed, start.digital
+        if not todo:
+            continue
+        images = recalibration_loader(start.data, start.train, start.drift, seed)
+        for name, analog_changes, train_changes in todo:
+            found = put_on_chips(
+                start.net.eval(),
+                start.data,
+                start.task,
+                dataclasses.replace(start.train, **train_changes),
+                dataclasses.replace(start.analog, **_scaled(analog_changes, start.analog)),
+                start.drift,
+                seed=seed,
+                images=images,
+            )
+            facts = {"variant": name, "seed": seed, "digital": digital["dice"]}
+            facts["cost"] = found.seconds / digital["seconds"]
+            more = {f"digital_{key}": digital[key] for key in METRICS if key in digital}
+            more.pop("digital_dice", None)
+            rows = pd.DataFrame([{**facts, **row, **more} for row in found.rows])
+            known = pd.concat([pd.read_csv(file), rows]) if file.exists() else rows
+            write_text(file, known.to_csv(index=False))
+            day = rows[rows.time_s == DAY].groupby("recalibrated")[options.metric].mean()
+            sys.stderr.write(
+                f"seed {seed} {name}: {found.seconds:.0f} s, digital "
+                f"{digital[options.metric]:.4f}, 1 day {day[True]:.4f} recalibrated, "
+                f"{day[False]:.4f} not\n"
+            )
+
+
+def _trained_here(
+    options: argparse.Namespace, missing: Callable[[int], list[Any]]
+) -> Iterator[Start]:
+    """A small network for each seed that rows are missing of, trained here."""
+    out = Path(options.out)
     data = load_data(
         DataConfig(path=options.data, image_size=options.image_size, crop=options.crop)
     )
@@ -132,31 +208,36 @@ def measure_all(options: argparse.Namespace) -> None:
     train = TrainConfig(epochs=options.epochs, eval_every=options.epochs)
     base = AnalogConfig(epochs=options.analog_epochs, **json.loads(options.set))
     drift = DriftConfig(chips=options.chips, times=TIMES, recalibrate_images=128)
-    file = out / "rows.csv"
     for seed in options.seeds:
-        known = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["variant", "seed"])
-        done = set(known.variant[known.seed == seed])
-        todo = [v for v in VARIANTS if v[0] not in done and v[0] in (options.only or [v[0]])]
-        if not todo:
-            continue
-        net, digital = trained(options.space, data, task, train, seed, out / f"digital{seed}")
-        images = recalibration_loader(data, train, drift, seed)
-        for name, analog_changes, train_changes in todo:
-            own = dataclasses.replace(train, **train_changes)
-            analog = dataclasses.replace(base, **_scaled(analog_changes, base))
-            found = put_on_chips(
-                net.eval(), data, task, own, analog, drift, seed=seed, images=images
-            )
-            facts = {"variant": name, "seed": seed, "digital": digital["dice"]}
-            facts["cost"] = found.seconds / digital["seconds"]
-            rows = pd.DataFrame([{**facts, **row} for row in found.rows])
-            known = pd.concat([known, rows], ignore_index=True) if len(known) else rows
-            write_text(file, known.to_csv(index=False))
-            day = rows[rows.time_s == DAY].groupby("recalibrated").dice.mean()
-            sys.stderr.write(
-                f"seed {seed} {name}: {found.seconds:.0f} s, digital {digital['dice']:.4f}, 1 day "
-                f"{day[True]:.4f} recalibrated, {day[False]:.4f} not\n"
-            )
+        if missing(seed):
+            net, digital = trained(options.space, data, task, train, seed, out / f"digital{seed}")
+            yield Start(seed, net, digital, data, task, train, base, drift)
+
+
+def _of_runs(options: argparse.Namespace) -> Iterator[Start]:
+    """The digital networks of run folders, with their recipe.
+
+    Raises:
+        RunError: a run is not trained, or two have the same seed.
+    """
+    seeds: dict[int, str] = {}
+    for path in options.like:
+        config = read_run_config(path)
+        other = seeds.setdefault(config.seed, path)
+        if other != path:
+            raise RunError(f"{path}: {other} has seed {config.seed} too; runs must differ by it")
+        job = open_job(path, config, None, progress=False)
+        done = job.folder.stages["train"]
+        yield Start(
+            seed=config.seed,
+            net=job.digital,
+            digital={**done["metrics"], "seconds": done["seconds"]},
+            data=job.data,
+            task=job.task,
+            train=config.train,
+            analog=dataclasses.replace(config.analog, **json.loads(options.set)),
+            drift=dataclasses.replace(config.drift, chips=options.chips, times=TIMES),
+        )
 
 
 def trained(
@@ -185,7 +266,8 @@ def _scaled(changes: dict[str, Any], base: AnalogConfig) -> dict[str, Any]:
     changes = dict(changes)
     for key in ("epochs", "lr"):
         if isinstance(changes.get(key), float):
-            changes[key] = type(getattr(base, key))(getattr(base, key) * changes[key])
+            value = getattr(base, key)
+            changes[key] = type(value)(value * changes[key])
     return changes
 
 
@@ -203,12 +285,19 @@ def _whole(path: Path) -> list[str]:
     return [name for name, *_ in VARIANTS if seeds.get(name) == table.seed.nunique()]
 
 
-def draw(path: Path) -> Any:
-    """Dice over the digital network's against time, recalibrated: a panel for each variant that
+def _ratios(path: Path, metric: str) -> pd.DataFrame:
+    """The rows, with the ``ratio`` of a metric to that of the digital network, ``reference``."""
+    table = pd.read_csv(path)
+    # Rows name the digital Dice as they did when there was no other metric.
+    table["reference"] = table["digital" if metric == "dice" else f"digital_{metric}"]
+    return table.assign(ratio=table[metric] / table.reference)
+
+
+def draw(path: Path, metric: str = "dice") -> Any:
+    """A metric over the digital network's against time, recalibrated: a panel for each variant that
     all seeds were measured with, beside the recipe. Lines are means over seeds and chips, bands
     the 5th to the 95th percentile chip."""
-    table = pd.read_csv(path)
-    table["ratio"] = table.dice / table.digital
+    table = _ratios(path, metric)
     table = table[table.recalibrated]
     names = [name for name in _whole(path) if name != VARIANTS[0][0]]
     across = 5
@@ -241,11 +330,10 @@ def draw(path: Path) -> Any:
     return figure
 
 
-def to_markdown(path: Path) -> str:
-    """The table: Dice as multiples of the digital network's, mean and standard deviation over
+def to_markdown(path: Path, metric: str = "dice") -> str:
+    """The table: a metric as multiples of the digital network's, mean and standard deviation over
     seeds, and the mean over seeds of the 5th percentile chip."""
-    table = pd.read_csv(path)
-    table["ratio"] = table.dice / table.digital
+    table = _ratios(path, metric)
     states = [(time_s, recalibrated) for recalibrated in (True, False) for time_s in TIMES]
     rows = []
     for name in [name for name, *_ in VARIANTS if name in set(table.variant)]:
@@ -262,9 +350,10 @@ def to_markdown(path: Path) -> str:
             ]
         )
     titles = [f"{time_name(t)}{'' if r else ', uncal.'}" for t, r in states]
-    digital = table.groupby("seed").digital.first()
+    digital = table.groupby("seed").reference.first()
+    title = METRICS[metric]
     head = (
-        f"Dice over the Dice of the digital network ({spread_text(digital, 4)}), "
+        f"{title} over the {title} of the digital network ({spread_text(digital, 4)}), "
         f"{table.chip.nunique()} chips, {len(digital)} seeds.\n\n"
     )
     columns = ["", "seeds", *titles, "p05 chip, 1 day", "cost"]

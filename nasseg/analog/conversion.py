@@ -33,6 +33,27 @@ def _why_digital(name: str, module: nn.Module, excluded: Iterable[str]) -> str:
     return why_off_tiles(module)
 
 
+def digital_names(net: nn.Module, layers: Sequence[str]) -> list[str]:
+    """Return the names of the modules that stay digital.
+
+    Args:
+        net: a digital network.
+        layers: names of modules; ``first`` and ``last`` stand for the first and the last layer that
+            holds weights, unless a module is called so.
+
+    Raises:
+        UnknownName: the network has no such module.
+    """
+    known = {name for name, _ in net.named_modules() if name}
+    weighted = [name for name, *_ in weight_layers(net) if name]
+    ends = {"first": weighted[0], "last": weighted[-1]} if weighted else {}
+    names = [layer if layer in known else ends.get(layer, layer) for layer in layers]
+    for name in names:
+        if name not in known:
+            raise unknown_name("layer", name, known)
+    return list(dict.fromkeys(names))
+
+
 def convert(
     net: nn.Module,
     spec: AnalogSpec | None = None,
@@ -47,7 +68,8 @@ def convert(
     Args:
         net: a digital network; it is not changed.
         spec: the hardware; none = the ``pcm`` preset.
-        digital_layers: names of modules that stay digital, with all below them.
+        digital_layers: names of modules that stay digital, with all below them; see
+            :func:`digital_names`.
         example: an input (B, C, H, W) for counting; none = zeros with the channels of the first
             convolution (or the features of the first linear layer) at ``input_size``.
         input_size: height and width of that default, in pixels.
@@ -62,13 +84,8 @@ def convert(
         ConversionError: the network holds nothing that can be converted.
     """
     spec = spec or AnalogSpec.preset("pcm")
-    known = {name for name, _ in net.named_modules() if name}
-    for name in digital_layers:
-        if name not in known:
-            raise unknown_name("layer", name, known)
-    reasons = {
-        name: _why_digital(name, module, digital_layers) for name, module, _ in weight_layers(net)
-    }
+    kept = digital_names(net, digital_layers)
+    reasons = {name: _why_digital(name, module, kept) for name, module, _ in weight_layers(net)}
     if all(reasons.values()):
         found = "; ".join(f"{name or 'the network'}: {why}" for name, why in reasons.items())
         raise ConversionError(f"no layer can be put onto tiles ({found or 'it has no weights'})")

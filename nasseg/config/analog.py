@@ -74,8 +74,9 @@ class AnalogConfig:
         alias="digital_layers",
         metavar="auto|NAMES",
     )
-    """Layers kept digital: names with commas between, ``none``, or ``auto``: the fewest
-    multiply-accumulates that bring the network to ``target`` after a day."""
+    """Layers kept digital: names with commas between (``first`` and ``last`` are the first and the
+    last layer), ``none``, or ``auto``: the fewest multiply-accumulates that bring the network to
+    ``target`` after a day."""
     target: float = setting(0.995, gt=0, le=1)
     """For ``auto``: metric after a day, recalibrated, as a multiple of the digital network's."""
     sensitivity_chips: int = setting(3, ge=1)

@@ -1,6 +1,7 @@
 """Refresh plans, layers kept digital, noisier memories."""
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from nasseg.analog import (
     memory_noise,
     plan_refresh,
 )
+from nasseg.analog.conversion import digital_names
 from nasseg.analog.plan import ages
 from nasseg.config import AnalogConfig
 from nasseg.errors import ConfigError, UnknownName
@@ -162,6 +164,19 @@ def test_noise_scales_widen_the_spread_and_are_undone(analog, batches, closeness
     assert mean(0.0) > mean(1.0) > mean(3.0)
     again = evaluate_drift(analog, batches, closeness, times=(86_400.0,), chips=4).value.tolist()
     assert usual == again
+
+
+def test_first_and_last_are_the_ends_of_a_network_unless_a_module_is_called_so():
+    layers = OrderedDict(stem=nn.Conv2d(3, 4, 3), act=nn.ReLU(), head=nn.Conv2d(4, 1, 1))
+    net = nn.Sequential(layers)
+    assert digital_names(net, ["first", "last"]) == ["stem", "head"]
+    assert digital_names(net, ["last", "head"]) == ["head"]
+    with pytest.raises(UnknownName, match="layer"):
+        digital_names(net, ["middle"])
+    _, coverage = convert(net, digital_layers=["last"])
+    assert [layer.name for layer in coverage.layers if not layer.analog] == ["head"]
+    net.add_module("first", nn.Conv2d(1, 1, 1))
+    assert digital_names(net, ["first"]) == ["first"]
 
 
 def test_digital_layers_of_the_settings_are_names():

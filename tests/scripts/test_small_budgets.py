@@ -98,6 +98,25 @@ def test_an_ablation_measures_what_is_missing_and_compares_with_the_digital_netw
     assert " ± " in recipe[2]
 
 
+def test_an_ablation_starts_from_the_networks_and_the_recipe_of_runs(
+    load_script, runs, tmp_path, capsys
+):
+    script = load_script("ablation")
+    words = ["--like", *map(str, runs), "--chips", "1", "--out", str(tmp_path)]
+    assert script.main([*words, "--only", "the recipe", "last layer digital"]) == 0
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    digital = [read_json(run / "summary.json")["digital"]["dice"] for run in runs]
+    assert rows.groupby("seed").digital.first().tolist() == pytest.approx(digital)
+    _, *variants = table(capsys.readouterr().out)
+    assert [row[:2] for row in variants] == [["the recipe", "2"], ["last layer digital", "2"]]
+    # The recipe is that of the runs, seeds and chips too.
+    drift = pd.read_csv(runs[1] / "drift.csv")
+    own = drift[(drift.chip == 0) & (drift.time_s == DAY)]
+    found = rows[(rows.variant == "the recipe") & (rows.seed == 1) & (rows.time_s == DAY)]
+    assert sorted(found.dice) == pytest.approx(sorted(own.dice), abs=1e-4)
+    assert script.main(["--like", str(runs[0]), str(runs[0]), "--out", str(tmp_path / "two")]) == 2
+
+
 def test_rows_of_other_settings_are_refused(load_script, tmp_path, capsys):
     script = load_script("ablation")
     write_json(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nasseg.analog.conversion import digital_names
 from nasseg.io import write_json
 from nasseg.records.folder import Timer
 from nasseg.runs.calibration import MAX_IMAGES, keep_calibration
@@ -25,7 +26,7 @@ def run(job: Job, timer: Timer) -> None:
         on_epoch=timer.on_epoch,
         progress=job.progress,
     )
-    kept = list(job.config.analog.named_digital_layers)
+    kept = digital_names(job.digital, job.config.analog.named_digital_layers)
     if job.config.analog.digital_layers == "auto":
         analog, coverage, kept = keep_few_digital(job, analog, coverage)
     keep_calibration(job.folder.path, job.recalibration(analog, MAX_IMAGES))
