@@ -220,12 +220,12 @@ def _of_runs(options: argparse.Namespace) -> Iterator[Start]:
     Raises:
         RunError: a run is not trained, or two have the same seed.
     """
-    seeds: dict[int, str] = {}
-    for path in options.like:
-        config = read_run_config(path)
-        other = seeds.setdefault(config.seed, path)
-        if other != path:
-            raise RunError(f"{path}: {other} has seed {config.seed} too; runs must differ by it")
+    configs = {path: read_run_config(path) for path in options.like}
+    seeds = [configs[path].seed for path in options.like]
+    for path, seed in zip(options.like, seeds, strict=True):
+        if seeds.count(seed) > 1:
+            raise RunError(f"{path}: another run has seed {seed} too; runs must differ by it")
+    for path, config in configs.items():
         job = open_job(path, config, None, progress=False)
         done = job.folder.stages["train"]
         yield Start(

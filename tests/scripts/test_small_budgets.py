@@ -114,7 +114,8 @@ def test_an_ablation_starts_from_the_networks_and_the_recipe_of_runs(
     own = drift[(drift.chip == 0) & (drift.time_s == DAY)]
     found = rows[(rows.variant == "the recipe") & (rows.seed == 1) & (rows.time_s == DAY)]
     assert sorted(found.dice) == pytest.approx(sorted(own.dice), abs=1e-4)
-    assert script.main(["--like", str(runs[0]), str(runs[0]), "--out", str(tmp_path / "two")]) == 2
+    assert script.main(["--like", str(runs[0]), str(runs[0]), "--out", str(tmp_path / "two")]) == 1
+    assert "another run has seed 0 too" in capsys.readouterr().err
 
 
 def test_rows_of_other_settings_are_refused(load_script, tmp_path, capsys):
