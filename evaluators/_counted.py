@@ -73,7 +73,28 @@ def _operations(func: Any, args: Sequence[Any], result: Any) -> int:
     return 0
 
 
-def layer_table(net: nn.Module, input_shape: tuple[int, int, int, int]) -> LayerTable:
+def digital_part(net: nn.Module, layers: Sequence[str]) -> list[str]:
+    """Return the weight layers, in the order of the modules, that ``digital_layers`` keep digital.
+
+    Raises:
+        UnknownName: the network has no such module.
+    """
+    if not layers:
+        return []
+    # AIHWKit, which takes seconds to import, is needed only here.
+    from nasseg.analog.conversion import digital_names
+
+    kept = digital_names(net, layers)
+    return [
+        name
+        for name, *_ in weight_layers(net)
+        if any(name == item or name.startswith(f"{item}.") for item in kept)
+    ]
+
+
+def layer_table(
+    net: nn.Module, input_shape: tuple[int, int, int, int], digital_layers: Sequence[str] = ()
+) -> LayerTable:
     """The weight layers of a network, in the order in which they run first.
 
     Digital operations are counted with the layer that ran last before them. A layer that runs
@@ -82,10 +103,14 @@ def layer_table(net: nn.Module, input_shape: tuple[int, int, int, int]) -> Layer
     Args:
         net: A network on the meta device (any other works, and computes).
         input_shape: ``(1, C, H, W)``.
+        digital_layers: Names of the modules that are kept digital, with all below them; see
+            :func:`nasseg.analog.conversion.digital_names`.
 
     Raises:
         ArchError: the network has no weight layer, or none that runs.
+        UnknownName: ``digital_layers`` names no module of the network.
     """
+    digital = digital_part(net, digital_layers)
     kept: dict[str, dict[str, int]] = {}
     counter = _Counter()
     last: list[str] = []
@@ -117,6 +142,7 @@ def layer_table(net: nn.Module, input_shape: tuple[int, int, int, int]) -> Layer
                     "inputs": 0,
                     "operations": 0,
                     "digital_macs": 0,
+                    "digital": int(on_tiles and name in digital),
                 },
             )
             own["inputs"] += inputs[0].numel()

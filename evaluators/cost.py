@@ -9,8 +9,9 @@ the first of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -35,6 +36,9 @@ TILE_SHAPE = (512, 256)
 networks are trained and drift."""
 BLOCK = 1024
 """Architectures estimated at a time, so that a table stays in the processor's cache."""
+
+ENDS = {"first": 0, "last": -1}
+"""Words for the layers at either end of a network, and their index among its weight layers."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,10 @@ class CostEvaluator(Evaluator):
             ``ceil(C k k / rows) * ceil(D / columns)`` of them; biases stay digital.
         hardware: The chip; none = the ``hermes`` preset.
         input_size: Height and width in pixels of the image that energy and time are of.
+        digital_layers: Layers that are kept digital: ``first`` and ``last`` for those of each
+            network, or names of modules. Names that are not those of the first or the last layer
+            (:func:`split_places`) have every network built; one that lacks such a module raises
+            UnknownName.
 
     Raises:
         ConfigError: a channel count, a tile side or the image is below 1.
@@ -107,6 +115,7 @@ class CostEvaluator(Evaluator):
         tile_shape: tuple[int, int] | None = None,
         hardware: Hardware | None = None,
         input_size: tuple[int, int] = (64, 64),
+        digital_layers: Sequence[str] = (),
     ) -> None:
         if tile_shape is None:
             tile_shape = TILE_SHAPE if hardware is None else hardware.tile_shape
@@ -126,6 +135,7 @@ class CostEvaluator(Evaluator):
             tile_rows=tile_shape[0], tile_columns=tile_shape[1]
         )
         self.input_size = input_size
+        self.digital_layers = tuple(digital_layers)
         self._built: dict[tuple[bytes, int, int], Estimate] = {}
 
     def evaluate(self, archs: Sequence[Arch]) -> Scores:
@@ -158,8 +168,10 @@ class CostEvaluator(Evaluator):
         for start in range(0, max(len(X), 1), BLOCK):
             block = X[start : start + BLOCK]
             table = self.space.layer_table(block, self.in_channels, self.out_channels, size)
-            if table is None:
+            if table is None or self._places[1]:
                 return self._estimate_built(X, size)
+            if places := self._places[0]:
+                table = table.keep_digital(first="first" in places, last="last" in places)
             parts.append(estimate(table, self.hardware))
         return Estimate.join(parts)
 
@@ -192,7 +204,12 @@ class CostEvaluator(Evaluator):
             ArchError: no architecture of the space, or a network without weight layers.
         """
         net = self._build(network) if isinstance(network, Mapping) else network
-        return layer_costs(net, (1, self.in_channels, *self.input_size), self.hardware)
+        shape = (1, self.in_channels, *self.input_size)
+        return layer_costs(net, shape, self.hardware, self.digital_layers)
+
+    @cached_property
+    def _places(self) -> tuple[list[str], list[str]]:
+        return split_places(self.space, self.digital_layers)
 
     def _estimate_built(self, X: Matrix, size: tuple[int, int]) -> Estimate:
         """Of networks that are built; equal rows are built once, and remembered."""
@@ -202,7 +219,8 @@ class CostEvaluator(Evaluator):
         keys = [(key, *size) for key in row_keys(X)]
         new = _first_of_each(keys, self._built)
         for key, arch in zip(new, self._decode(X, new.values()), strict=True):
-            table = layer_table(self._build(arch), (1, self.in_channels, *size))
+            shape = (1, self.in_channels, *size)
+            table = layer_table(self._build(arch), shape, self.digital_layers)
             self._built[key] = estimate(table, self.hardware)
         nothing = estimate(Layers(0).table(), self.hardware)
         return Estimate.join([self._built[key] for key in keys] or [nothing])
@@ -212,23 +230,68 @@ class CostEvaluator(Evaluator):
         return self.space.decode(X[rows]) if rows else []
 
     def _build(self, arch: Arch) -> nn.Module:
-        import torch
-
-        def build() -> nn.Module:
-            return self.space.build(
+        return _build_on_meta(
+            lambda: self.space.build(
                 arch, in_channels=self.in_channels, out_channels=self.out_channels
             )
+        )
 
-        try:
-            with torch.device("meta"):
-                return build()
-        except (RuntimeError, NotImplementedError):
-            # An initialisation that reads values cannot run without them.
-            return build().to("meta")
+
+def _build_on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    import torch
+
+    try:
+        with torch.device("meta"):
+            return build()
+    except (RuntimeError, NotImplementedError):
+        # An initialisation that reads values cannot run without them.
+        return build().to("meta")
+
+
+def split_places(space: SearchSpace, layers: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divide digital layers into those with a place in every network of a space, and others.
+
+    A population is estimated by formula where all have a place.
+
+    Args:
+        space: The search space.
+        layers: ``first``, ``last``, or names of modules, such as ``head.0``.
+
+    Returns:
+        ``first`` and ``last``, each if it is among the layers, under this or under its module's
+        name; and the names of all others.
+    """
+    places = [layer for layer in dict.fromkeys(layers) if layer in ENDS]
+    names = [layer for layer in dict.fromkeys(layers) if layer not in ENDS]
+    if names and (slots := _slots(space)):
+        from nasseg._macs import weight_layers
+
+        net = _build_on_meta(lambda: space.build(space.default()))
+        weighted = [name for name, *_ in weight_layers(net)]
+        for name in list(names):
+            covered = [item for item in weighted if item == name or item.startswith(f"{name}.")]
+            # The part of the table must be called so too, and be the only one: then the module
+            # is at that end of every other network of the space.
+            named = [slot for slot in slots if f"{slot}.".startswith(f"{name}.")]
+            named += [slot for slot in slots if name.startswith(f"{slot}.")]
+            for place, index in ENDS.items():
+                if covered == [weighted[index]] and named == [slots[index]]:
+                    places.append(place)
+                    names.remove(name)
+                    break
+    return list(dict.fromkeys(places)), names
+
+
+def _slots(space: SearchSpace) -> tuple[str, ...]:
+    table = space.layer_table(space.encode([space.default()]))
+    return () if table is None else table.names
 
 
 def layer_costs(
-    net: nn.Module, input_shape: tuple[int, int, int, int], hardware: Hardware
+    net: nn.Module,
+    input_shape: tuple[int, int, int, int],
+    hardware: Hardware,
+    digital_layers: Sequence[str] = (),
 ) -> list[LayerCost]:
     """What every layer of a network that is built costs, in the order in which layers run.
 
@@ -236,21 +299,23 @@ def layer_costs(
         net: On any device; on meta nothing is computed.
         input_shape: ``(1, C, H, W)``.
         hardware: The chip.
+        digital_layers: Names of the modules that are kept digital, ``first`` or ``last``.
 
     Raises:
         ArchError: the network has no weight layers.
+        UnknownName: ``digital_layers`` names no module of the network.
     """
     from nasseg.evaluators._counted import layer_table
 
-    whole = layer_table(net, input_shape)
+    whole = layer_table(net, input_shape, digital_layers)
     table = whole.each()
     cost = estimate(table, hardware)
     energies = {part: getattr(cost, f"{part}_uj").tolist() for part in COMPONENTS}
     return [
         LayerCost(
             name=name,
-            rows=int(table.rows[0, i]),
-            columns=int(table.columns[0, i]),
+            rows=int(table.rows[0, i]) if cost.tiles[i] else 0,
+            columns=int(table.columns[0, i]) if cost.tiles[i] else 0,
             positions=int(table.positions[0, i]),
             macs=int(cost.macs[i]),
             tiles=int(cost.tiles[i]),

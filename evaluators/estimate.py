@@ -27,7 +27,8 @@ digital unit is one more stage::
     interval = max(max(ceil(P / replication)) cycles cycle_ns, operations / operations_per_ns)
 
 ``operations`` are the additions of partial sums, branches and skips, pooling, interpolation and
-GroupNorm.
+GroupNorm, and the multiply-accumulates of layers off the crossbars: those kept digital, and those
+that have no analog layer. A layer kept digital costs nothing else but its traffic.
 """
 
 from __future__ import annotations
@@ -108,27 +109,29 @@ def estimate(table: LayerTable, hardware: Hardware) -> Estimate:
     wide = _blocks(columns, hardware.tile_columns)
     each = high * wide
     weights = rows * columns
-    runs = count * table.positions
-    tiles = _sum(count * each)
+    on_tiles = count - table.digital
+    runs = on_tiles * table.positions
+    tiles = _sum(on_tiles * each)
     read = runs * columns
     outputs = _sum(read)
     conversions = _sum(read * high)
-    used = _sum(count * weights)
+    used = _sum(on_tiles * weights)
     macs = _sum(runs * weights)
     mvms = _sum(runs * each)
     drives = _sum(runs * rows * wide)
-    digital_macs = _sum(table.digital_macs)
+    digital_runs = table.digital * table.positions
+    digital_macs = _sum(table.digital_macs) + _sum(digital_runs * weights)
     operations = _sum(table.operations) + digital_macs + conversions - outputs
-    moved = _sum(table.inputs) + outputs
+    moved = _sum(table.inputs) + outputs + _sum(digital_runs * columns)
     shared = _blocks(table.positions, hardware.replication)
-    turns = _sum(count * shared)
-    longest = np.max(np.where(count > 0, shared, 0), axis=0, initial=0)
+    turns = _sum(on_tiles * shared)
+    longest = np.max(np.where(on_tiles > 0, shared, 0), axis=0, initial=0)
 
     cycles, cells = hardware.cycles, hardware.cells_per_weight
     digital_ns = operations / hardware.operations_per_ns
     capacity = tiles * (hardware.tile_rows * hardware.tile_columns)
     return Estimate(
-        params=used + _sum(count * table.other),
+        params=_sum(count * (weights + table.other)),
         macs=macs + digital_macs,
         tiles=tiles * hardware.replication,
         utilisation=used / np.maximum(capacity, 1),

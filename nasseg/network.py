@@ -493,6 +493,8 @@ class Network(_Predictor):
     def cost(self, chip: str = "hermes", size: int | tuple[int, int] = 256) -> Estimate:
         """Estimate energy and time of one image on a crossbar chip.
 
+        Layers that the run keeps digital (``analog.digital_layers``) are not on crossbars.
+
         Args:
             chip: name of a chip, or a YAML file (``nasseg cost --help`` lists the names).
             size: height and width of the image in pixels.
@@ -514,6 +516,7 @@ class Network(_Predictor):
             out_channels=self._job.out_channels,
             hardware=Hardware.load(chip),
             input_size=sides,
+            digital_layers=self._job.folder.digital_layers,
         ).estimate([self.arch])
 
 

@@ -7,7 +7,7 @@ The formulas mirror ``networks/blocks.py``; tests hold the two together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,8 @@ class LayerTable:
     pooling, interpolation, GroupNorm. Bias, BatchNorm and ReLU are not among them."""
     digital_macs: Counts
     """Multiply-accumulates of layers that have no place on a crossbar; 0 in our own spaces."""
+    digital: Counts
+    """Layers of ``count`` that could lie on crossbars and are kept digital."""
 
     def __len__(self) -> int:
         return int(self.rows.shape[1])
@@ -62,6 +64,20 @@ class LayerTable:
     def macs(self) -> Counts:
         """Multiply-accumulates of one image, ``(n,)``."""
         return _total(self.count * self.positions * self.rows * self.columns + self.digital_macs)
+
+    def keep_digital(self, *, first: bool = False, last: bool = False) -> LayerTable:
+        """Return the table with the first or the last layer of every network kept digital.
+
+        Of a slot of several layers it is one of them.
+        """
+        kept, networks = self.digital.copy(), np.arange(len(self))
+        there = self.count > 0
+        if first:
+            kept[np.argmax(there, axis=0), networks] += 1
+        if last:
+            kept[len(there) - 1 - np.argmax(there[::-1], axis=0), networks] += 1
+        # The only layer of a network is its first and its last one.
+        return replace(self, digital=np.minimum(kept, self.count))
 
     def each(self) -> LayerTable:
         """The layers of one network as networks of one layer each.
@@ -99,11 +115,12 @@ class Layers:
         inputs: ArrayLike = 0,
         operations: ArrayLike = 0,
         digital_macs: ArrayLike = 0,
+        digital: ArrayLike = 0,
     ) -> None:
         """One more slot; arguments as the fields of :class:`LayerTable`, ``(n,)`` or scalars."""
         self._names.append(name)
         self._slots.append(
-            (rows, columns, positions, count, other, inputs, operations, digital_macs)
+            (rows, columns, positions, count, other, inputs, operations, digital_macs, digital)
         )
 
     def conv_bn(
@@ -132,7 +149,7 @@ class Layers:
 
     def table(self) -> LayerTable:
         """The table of what was added."""
-        stacked = np.empty((8, len(self._slots), self.n), dtype=np.int64)
+        stacked = np.empty((9, len(self._slots), self.n), dtype=np.int64)
         for s, slot in enumerate(self._slots):
             for k, values in enumerate(slot):
                 stacked[k, s] = values

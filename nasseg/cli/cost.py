@@ -31,6 +31,7 @@ def _cost(given: Given, words: list[str]) -> int:
         subject.out_channels,
         hardware=chip,
         input_size=(subject.image_size, subject.image_size),
+        digital_layers=subject.digital_layers,
     )
     layers = evaluator.layer_costs(subject.arch)
     say(describe_cost(subject, evaluator, layers))
@@ -49,6 +50,16 @@ def _png(name: str, value: str) -> str:
     return value
 
 
+def _layers(name: str, value: str) -> tuple[str, ...]:
+    from nasseg.config import AnalogConfig
+
+    if value == "auto" or not value.strip(" ,"):
+        raise ConfigError(
+            f"{name} is {value!r}; allowed: none, first, last, or names with commas between"
+        )
+    return AnalogConfig(digital_layers=value).named_digital_layers
+
+
 @dataclass(frozen=True)
 class Subject:
     """An architecture to estimate, with its input and output."""
@@ -59,6 +70,8 @@ class Subject:
     out_channels: int
     image_size: int
     """Height and width of the image in pixels."""
+    digital_layers: tuple[str, ...] = ()
+    """Layers that are kept digital."""
 
 
 def read_subject(source: str, given: Given) -> Subject:
@@ -80,6 +93,7 @@ def read_subject(source: str, given: Given) -> Subject:
         "channels": 3,
         "out_channels": 1,
         "image_size": 256,
+        "digital_layers": (),
     }
     if reference_arch(source) is None and path.is_dir():
         defaults |= _of_run(path)
@@ -96,12 +110,17 @@ def read_subject(source: str, given: Given) -> Subject:
     except ValueError as error:
         raise ConfigError(f"{path}: {error} (--space names the search space)") from None
     return Subject(
-        space, arch, settings["channels"], settings["out_channels"], settings["image_size"]
+        space,
+        arch,
+        settings["channels"],
+        settings["out_channels"],
+        settings["image_size"],
+        settings["digital_layers"],
     )
 
 
 def _of_run(folder: Path) -> dict[str, Any]:
-    from nasseg.records.folder import read_run_config
+    from nasseg.records.folder import RunFolder, read_run_config
 
     config = read_run_config(folder)
     return {
@@ -109,6 +128,7 @@ def _of_run(folder: Path) -> dict[str, Any]:
         "channels": config.data.channels,
         "out_channels": _out_channels(folder / "best.json", config.data.kind),
         "image_size": config.data.size,
+        "digital_layers": RunFolder(config, readonly=True).digital_layers,
     }
 
 
@@ -135,7 +155,7 @@ def describe_cost(subject: Subject, evaluator: CostEvaluator, layers: Sequence[L
             head,
             _chip(evaluator.hardware),
             "",
-            _totals(evaluator.estimate([subject.arch])),
+            _totals(evaluator.estimate([subject.arch]), layers),
             "",
             format_layers(layers),
             "",
@@ -152,7 +172,7 @@ def _chip(chip: Hardware) -> str:
     )
 
 
-def _totals(cost: Estimate) -> str:
+def _totals(cost: Estimate, layers: Sequence[LayerCost]) -> str:
     from nasseg.evaluators.estimate import COMPONENTS
 
     energy = float(cost.energy_uj[0])
@@ -160,9 +180,13 @@ def _totals(cost: Estimate) -> str:
     # A chip may be given without energies, for the sake of its times.
     shares = ", ".join(f"{part} {value / (energy or 1):.0%}" for part, value in parts)
     latency, interval = float(cost.latency_us[0]), float(cost.interval_us[0])
+    digital = [layer for layer in layers if not layer.tiles]
+    share = sum(layer.macs for layer in digital) / cost.macs[0]
+    count = f"{len(digital)} layer{'s' * (len(digital) > 1)}"
     rows = (
         ("parameters", f"{cost.params[0]:,}"),
         ("MACs", f"{cost.macs[0]:,}"),
+        *([("digital", f"{count}, {share:.2%} of the MACs")] if digital else ()),
         ("crossbars", f"{cost.tiles[0]:,}, of whose weights {cost.utilisation[0]:.1%} are used"),
         ("products", f"{cost.mvms[0]:,} of a crossbar with a vector"),
         ("energy", f"{_figure(energy)} uJ an image ({shares})"),
@@ -231,6 +255,13 @@ COMMAND = Command(
             "CHIP",
             "hermes, hermes_1phase, isaac, or a YAML file.",
             default="hermes",
+        ),
+        Flag(
+            "digital_layers",
+            "NAMES",
+            "Layers kept digital: first, last, or names of modules with commas between; or "
+            "none. [none; a run's own]",
+            _layers,
         ),
         Flag("figure", "FILE.png", "Also draw the energy of every layer.", _png),
     ),

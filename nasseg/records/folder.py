@@ -161,6 +161,13 @@ class RunFolder:
         """Whether a stage was finished."""
         return bool(self.stages.get(stage, {}).get("done"))
 
+    @property
+    def digital_layers(self) -> tuple[str, ...]:
+        """Names of the layers kept digital: those that the analog stage recorded, before it those
+        that the settings name."""
+        kept = self.stages.get("analog", {}).get("digital_layers")
+        return self.config.analog.named_digital_layers if kept is None else tuple(kept)
+
     def unbind(self) -> None:
         """Let other settings be chosen: what was begun with these is nothing yet."""
         self.stages.pop("data", None)

@@ -175,7 +175,7 @@ class Job:
             channels=config.data.channels,
             size=config.data.size,
             seed=config.seed,
-            digital_layers=self.folder.stages.get("analog", {}).get("digital_layers"),
+            digital_layers=self.folder.digital_layers,
             spec=self.spec,
         )
         load_weights(self.folder / "analog.safetensors", analog)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from nasseg.cli import main
-from nasseg.config import DataConfig, RunConfig, SearchConfig, to_dict
+from nasseg.config import AnalogConfig, DataConfig, RunConfig, SearchConfig, to_dict
 from nasseg.evaluators import CostEvaluator, Hardware
 from nasseg.report import cost_png
 from nasseg.search_spaces import get_space
@@ -63,6 +63,55 @@ def test_a_run_brings_its_own_settings(tmp_path, capsys):
     assert "one image of 32 x 32, 1 to 1 channels" in capsys.readouterr().out
 
 
+def test_digital_layers_are_marked_and_cost_no_crossbars(arch_file, capsys):
+    words = ["cost", str(arch_file), "--space", "unet_half", "--image-size", "64"]
+    assert main(words) == 0
+    before = capsys.readouterr().out
+    assert "digital  " not in before.split("\n\n")[1]
+    assert main([*words, "--digital-layers", "last"]) == 0
+    out = capsys.readouterr().out
+    assert total(out, "crossbars") == total(before, "crossbars") - 1
+    assert total(out, "energy") < total(before, "energy")
+    assert total(out, "digital") == 1
+    rows = out.split("\n\n")[2].splitlines()
+    assert [row.split()[:2] for row in rows if " digital " in row][1:] == [["head.0", "digital"]]
+
+
+def test_the_head_of_the_nuclei_network_is_cheap_if_digital(capsys):
+    file = Path(__file__).parents[2] / "docs" / "nuclei_arch.json"
+    words = ["cost", str(file), "--space", "unet_half", "--out-channels", "2"]
+    assert main(words) == 0
+    assert total(capsys.readouterr().out, "energy") == 2683
+    assert main([*words, "--digital-layers", "head.0"]) == 0
+    out = capsys.readouterr().out
+    assert total(out, "energy") == 2530
+    head = next(line for line in out.splitlines() if line.startswith("head.0"))
+    # 128 x 128 positions of 16 x 8 multiply-accumulates, 0.3 pJ each; 16 + 8 bytes, 5 pJ each.
+    assert head.split()[6:] == ["2.6", "0", "0", "0", "0", "0.629", "1.97", "32.768"]
+
+
+def test_a_run_brings_its_digital_layers(tmp_path, capsys):
+    config = RunConfig(
+        data=DataConfig(image_size=48),
+        search=SearchConfig(space="unet_half"),
+        analog=AnalogConfig(digital_layers="stem.0"),
+    )
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
+    (tmp_path / "best.json").write_text(json.dumps({"arch": ARCH, "arch_id": "x"}))
+
+    def kept(*words: str) -> list[str]:
+        assert main(["cost", str(tmp_path), *words]) == 0
+        rows = capsys.readouterr().out.split("\n\n")[2].splitlines()[1:]
+        return [row.split()[0] for row in rows if row.split()[1] == "digital"]
+
+    assert kept() == ["stem.0"]
+    assert kept("--digital-layers", "none") == []
+    assert kept("--digital-layers", "first, last") == ["stem.0", "head.0"]
+    stages = {"analog": {"digital_layers": ["head.0"], "done": True}}
+    (tmp_path / "stages.json").write_text(json.dumps(stages))
+    assert kept() == ["head.0"]
+
+
 def test_the_picture_is_written(arch_file, tmp_path, capsys):
     file = tmp_path / "cost.png"
     words = ["cost", str(arch_file), "--space", "unet_half", "--image-size", "32"]
@@ -83,6 +132,8 @@ def test_the_picture_is_written(arch_file, tmp_path, capsys):
         (["{arch}", "--hardware", "hermse"], "did you mean 'hermes'", 1),
         (["{arch}", "--hardware", "none.yaml"], "none.yaml cannot be read as YAML", 2),
         (["{arch}", "--figure", "cost.jpg"], "allowed: a name that ends in .png", 2),
+        (["{arch}", "--digital-layers", "auto"], "'auto'; allowed: none, first, last, or", 2),
+        (["{arch}", "--space", "unet_half", "--digital-layers", "haed"], "mean 'head'", 1),
         (["{arch}", "more"], "unexpected 'more'", 2),
     ],
 )

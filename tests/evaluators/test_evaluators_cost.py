@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from torch import nn
 
-from nasseg.errors import ArchError, ConfigError
+from nasseg.errors import ArchError, ConfigError, UnknownName
 from nasseg.evaluators import CostEvaluator, Hardware
 from nasseg.evaluators._counted import layer_table
-from nasseg.evaluators.cost import Cost, count_macs, count_network
+from nasseg.evaluators.cost import Cost, count_macs, count_network, split_places
 from nasseg.evaluators.estimate import estimate
 from nasseg.search_spaces import UNetSpace, get_space, list_spaces
+from nasseg.search_spaces.layers import Layers
 
 
 class WithoutFormula(UNetSpace):
@@ -98,6 +99,71 @@ def test_formulas_give_what_is_counted_on_networks_that_are_built(
         expected = getattr(counted, column.name)
         # The same floats: both multiply the same whole numbers by the same constants.
         np.testing.assert_array_equal(getattr(by_formula, column.name), expected, column.name)
+
+
+# Places by formula are those of the modules, in every space and at random architectures.
+@pytest.mark.parametrize("name", [name for name in list_spaces() if name != "reference"])
+@pytest.mark.parametrize("layers", [("first",), ("last",), ("first", "last")])
+def test_digital_layers_by_formula_are_those_of_networks_that_are_built(name, layers, monkeypatch):
+    monkeypatch.setattr(nn.functional, "batch_norm", lambda x, *rest: x)
+    space = get_space(name)
+    size = (47, 61)
+    evaluator = CostEvaluator(space, input_size=size, digital_layers=layers)
+    X = shallow(space, evaluator, 4)
+    by_formula = evaluator.estimate_matrix(X)
+    counted = evaluator._estimate_built(X, size)
+    for column in dataclasses.fields(by_formula):
+        expected = getattr(counted, column.name)
+        np.testing.assert_array_equal(getattr(by_formula, column.name), expected, column.name)
+    on_tiles = CostEvaluator(space, input_size=size).estimate_matrix(X)
+    assert by_formula.params.tolist() == on_tiles.params.tolist()
+    assert by_formula.macs.tolist() == on_tiles.macs.tolist()
+    assert (by_formula.tiles < on_tiles.tiles).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "places", "others"),
+    [
+        ("unet", ["last", "first", "last"], ["last", "first"], []),
+        ("unet", ["stem.0", "head"], ["first", "last"], []),
+        ("unet_half", ["head", "last"], ["last"], []),
+        # The head of some networks of this space has two layers.
+        ("cells", ["head", "stem"], ["first"], ["head"]),
+        ("unet", ["encoder.0", "nothing", "last"], ["last"], ["encoder.0", "nothing"]),
+        ("reference", ["last", "head"], ["last"], ["head"]),
+    ],
+)
+def test_names_of_layers_at_either_end_have_a_place(name, layers, places, others):
+    assert split_places(get_space(name), layers) == (places, others)
+
+
+def test_layers_named_in_the_middle_are_counted_on_networks_that_are_built():
+    space = get_space("unet")
+    arch = space.repair({**space.default(), "M": 2})
+    evaluator = CostEvaluator(space, digital_layers=("encoder.0", "last"))
+    cost, layers = evaluator.estimate([arch]), evaluator.layer_costs(arch)
+    kept = [layer.name for layer in layers if not layer.tiles]
+    assert all(name.startswith("encoder.0.") for name in kept[:-1])
+    assert len(kept) > 1
+    assert kept[-1] == layers[-1].name
+    assert cost.tiles[0] == sum(layer.tiles for layer in layers)
+    assert cost.energy_uj[0] == pytest.approx(sum(layer.energy_uj for layer in layers))
+    with pytest.raises(UnknownName, match="no layer named 'haed'; did you mean 'head'"):
+        CostEvaluator(space, digital_layers=("haed",)).estimate([arch])
+
+
+def test_of_a_slot_of_several_layers_one_is_kept_digital():
+    layers = Layers(2)
+    # The second network has no second slot.
+    layers.add("stem", 9, 4, 36, 1)
+    layers.add("stage", 36, 4, 36, np.array([3, 0]), other=np.array([8, 0]))
+    table = layers.table()
+    assert table.keep_digital(last=True).digital.tolist() == [[0, 1], [1, 0]]
+    assert table.keep_digital(first=True, last=True).digital.tolist() == [[1, 1], [1, 0]]
+    chip = Hardware.preset("hermes")
+    whole, kept = estimate(table, chip), estimate(table.keep_digital(last=True), chip)
+    assert (whole.tiles - kept.tiles).tolist() == [1, 1]
+    assert kept.params.tolist() == whole.params.tolist() == [36 + 3 * (144 + 8), 36]
 
 
 @pytest.mark.parametrize(("name", "preset"), [("unet", "pcm"), ("unet_half", "hermes")])

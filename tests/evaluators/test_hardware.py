@@ -90,6 +90,31 @@ def test_a_convolution_is_estimated_as_by_hand():
     assert cost.energy_uj[0] == pytest.approx(sum(getattr(cost, f"{p}_uj")[0] for p in COMPONENTS))
 
 
+def test_a_layer_kept_digital_is_estimated_as_by_hand():
+    net = nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), nn.ReLU(), nn.Conv2d(5, 3, 1)).to("meta")
+    shape = (1, 2, 6, 6)
+    cost = estimate(layer_table(net, shape, ["last"]), SMALL)
+    alone = estimate(layer_table(net[:1], shape), SMALL)
+    macs = 36 * 5 * 3
+    assert cost.params[0] == alone.params[0] + 5 * 3 + 3
+    assert cost.macs[0] == alone.macs[0] + macs
+    for same in ("tiles", "mvms", "utilisation", "array_uj", "dac_uj", "adc_uj", "tile_uj"):
+        assert getattr(cost, same)[0] == getattr(alone, same)[0], same
+    assert cost.digital_uj[0] == pytest.approx(alone.digital_uj[0] + macs * 0.25e-6)
+    assert cost.traffic_uj[0] == pytest.approx(alone.traffic_uj[0] + 36 * (5 + 3) * 2e-6)
+    assert cost.latency_us[0] == pytest.approx(alone.latency_us[0] + macs / 2 * 1e-3)
+    first, last = layer_costs(net, shape, SMALL, ["last"])
+    assert (first.tiles, first.rows, first.macs) == (6, 18, 36 * 90)
+    assert (last.tiles, last.mvms, last.rows, last.columns, last.macs) == (0, 0, 0, 0, macs)
+
+
+def test_a_network_that_is_all_digital_has_no_crossbars():
+    net = nn.Sequential(nn.Conv2d(2, 5, 1)).to("meta")
+    cost = estimate(layer_table(net, (1, 2, 6, 6), ["first", "last"]), SMALL)
+    assert (cost.tiles[0], cost.mvms[0], cost.utilisation[0]) == (0, 0, 0)
+    assert cost.interval_us[0] == cost.latency_us[0] == pytest.approx(360 / 2 * 1e-3)
+
+
 @pytest.mark.parametrize(
     ("module", "operations"),
     [

@@ -184,6 +184,18 @@ def test_a_network_tells_what_it_is(runs):
         net.cost("hermes", 8)
 
 
+def test_layers_that_a_run_keeps_digital_cost_no_crossbars(runs, tmp_path):
+    shutil.copytree(runs / "finished", tmp_path / "run")
+    before = nasseg.load(tmp_path / "run").cost("hermes", 64)
+    stages = json.loads((tmp_path / "run" / "stages.json").read_text())
+    stages["analog"]["digital_layers"] = ["head"]
+    (tmp_path / "run" / "stages.json").write_text(json.dumps(stages))
+    cost = nasseg.load(tmp_path / "run").cost("hermes", 64)
+    assert cost.tiles[0] == before.tiles[0] - 1
+    assert cost.macs[0] == before.macs[0]
+    assert cost.energy_uj[0] < before.energy_uj[0]
+
+
 def test_ages_and_chips_are_checked(runs):
     net = nasseg.load(runs / "finished")
     with pytest.raises(ConfigError, match="age is 'soon'"):

@@ -16,7 +16,7 @@ from nasseg.cli._flags import split_flags
 from nasseg.cli._settings import read_config
 from nasseg.config import RunConfig, SearchConfig, to_dict
 from nasseg.errors import ConfigError, RunError
-from nasseg.evaluators import Scores, XGBoostEvaluator
+from nasseg.evaluators import CostEvaluator, Scores, XGBoostEvaluator
 from nasseg.records.folder import RunFolder
 from nasseg.records.front_table import format_front, some_of
 from nasseg.records.pareto import front_csv, read_front
@@ -156,6 +156,24 @@ def test_a_search_writes_its_front_and_takes_the_knee(run: tuple[Path, str]) -> 
     assert set(best["reference"]) == {"day1", "params", "avm"}
     assert len(best["history"]) == 2 * 4
     assert all(entry["hypervolume"] >= 0 for entry in best["history"])
+
+
+@pytest.mark.parametrize(("named", "kept"), [("head", ("last",)), ("encoder.0", ())])
+def test_energies_of_a_search_are_those_of_the_digital_layers(
+    named: str, kept: tuple[str, ...], run: tuple[Path, str], tmp_path: Path
+) -> None:
+    words = ["search", "--out", str(tmp_path), "--maximize", "day1", "--minimize", "energy_uj"]
+    words += ["--image-size", "16", "--quiet", "--data.synthetic_train=8", "--threads=1"]
+    words += ["--data.synthetic_val=4", "--search.surrogate", str(run[0].parent / "surrogate")]
+    words += ["--search.runs=1", "--search.population_size=8", "--search.nb_iter=1"]
+    assert main([*words, "--analog.digital_layers", named]) == 0
+    front = read_front(tmp_path)
+    assert front is not None
+    space = get_space("unet")
+    evaluator = CostEvaluator(space, input_size=(16, 16), digital_layers=kept)
+    archs = [space.canonical(row.arch) for row in front.rows]
+    expected = evaluator.estimate(archs).energy_uj
+    assert [row.scores["energy_uj"] for row in front.rows] == pytest.approx(expected.tolist())
 
 
 def test_the_front_is_printed(run: tuple[Path, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from nasseg.training.recipe import to_analog
 
 if TYPE_CHECKING:
     from nasseg.search.darts.result import DartsResult
+
+log = logging.getLogger(__name__)
 
 PROPOSED = "proposed.csv"
 """Architectures that a supernet proposed to measure."""
@@ -171,16 +174,25 @@ def _darts(job: Job, timer: Timer) -> DartsResult:
 
 def _evolve(job: Job) -> dict[str, Any]:
     from nasseg.evaluators import CostEvaluator, Hardware, load_surrogate
+    from nasseg.evaluators.cost import split_places
     from nasseg.search import front_csv, search
 
     surrogate = load_surrogate(job.config.search.surrogate, job.space)
     hardware, size = job.config.search.hardware, job.config.data.size
+    places, others = split_places(job.space, job.config.analog.named_digital_layers)
+    if others:
+        log.warning(
+            "search: energy, time and crossbars of %s (analog.digital_layers) are counted as on "
+            "crossbars: only the first and the last layer have a place in every architecture",
+            ", ".join(others),
+        )
     cost = CostEvaluator(
         job.space,
         job.data.in_channels,
         job.task.out_channels,
         hardware=None if hardware is None else Hardware.load(hardware),
         input_size=(size, size),
+        digital_layers=places,
     )
     found = search(
         job.space,
