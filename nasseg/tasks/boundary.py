@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nasseg.tasks.base import TaskContext, register_task
-from nasseg.tasks.instances import InstanceTask
+from nasseg.tasks.instances import CONFIDENCES, SMALLEST, THRESHOLDS, InstanceTask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,11 +33,11 @@ class BoundaryInstances(InstanceTask):
         "min_pixels": 25,
     }
     decoder_choices: ClassVar[Mapping[str, tuple[float, ...]]] = {
-        "threshold": (0.35, 0.4, 0.45, 0.5),
+        "threshold": THRESHOLDS,
         "rise": (0.05, 0.1, 0.15, 0.2, 0.3),
         "smooth": (0.7, 1.0, 1.5),
-        "confidence": (0.0, 0.6, 0.7, 0.75, 0.8, 0.85),
-        "min_pixels": (15, 25, 35),
+        "confidence": CONFIDENCES,
+        "min_pixels": SMALLEST,
     }
 
     def targets(self, label: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

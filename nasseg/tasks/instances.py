@@ -30,6 +30,12 @@ DECODER_BEFORE: Mapping[str, float] = {
     "min_pixels": 25,
 }
 """Parameters of the decoder of versions that did not store them."""
+THRESHOLDS = (0.35, 0.4, 0.45, 0.5)
+"""Probabilities, one of which is that from which a pixel is nucleus: choices of every head."""
+CONFIDENCES = (0.0, 0.6, 0.7, 0.75, 0.8, 0.85)
+"""Mean probabilities, below one of which an instance is dropped."""
+SMALLEST = (15, 25, 35)
+"""Sizes in pixels, below one of which an instance is dropped."""
 
 
 class InstanceTask(TaskType):
@@ -135,11 +141,11 @@ class Instances(InstanceTask):
         "min_pixels": 25,
     }
     decoder_choices: ClassVar[Mapping[str, tuple[float, ...]]] = {
-        "threshold": (0.35, 0.4, 0.45, 0.5),
+        "threshold": THRESHOLDS,
         "rise": (0.06, 0.08, 0.1, 0.12, 0.15),
         "smooth": (0.7, 1.0, 1.5),
-        "confidence": (0.0, 0.6, 0.7, 0.75, 0.8, 0.85),
-        "min_pixels": (15, 25, 35),
+        "confidence": CONFIDENCES,
+        "min_pixels": SMALLEST,
     }
 
     def targets(self, label: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

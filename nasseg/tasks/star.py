@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nasseg.tasks.base import TaskContext, register_task
-from nasseg.tasks.instances import InstanceTask
+from nasseg.tasks.instances import CONFIDENCES, SMALLEST, InstanceTask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,8 +47,8 @@ class StarInstances(InstanceTask):
         "peak": (0.2, 0.3, 0.35, 0.4, 0.5),
         "smooth": (1.0, 1.5, 2.0),
         "overlap": (0.3, 0.4, 0.5, 0.6),
-        "confidence": (0.0, 0.6, 0.7, 0.8),
-        "min_pixels": (15, 25, 35),
+        "confidence": CONFIDENCES,
+        "min_pixels": SMALLEST,
     }
 
     def targets(self, label: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
