@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasseg.tasks.scale import median_diameter, scale_factor, scaled_size
+from nasseg.tasks.watershed import MIN_PIXELS
 
 if TYPE_CHECKING:
     from nasseg.tasks.base import TaskType
@@ -63,15 +64,25 @@ def predict_at_scale(net: nn.Module, image: Tensor, task: TaskType, diameter: fl
         return predict_whole(net, image)
     size = (int(image.shape[2]), int(image.shape[3]))
     small = resized(image, scaled_size(size, FIRST_PASS))
+    coarse = _coarse(task)
     probability = task.probability(predict_whole(net, small)).detach().cpu().numpy()
     found = []
     for row, answer in enumerate(probability):
-        factor = scale_factor(diameter, median_diameter(task.decode(answer)) / FIRST_PASS)
+        found_size = median_diameter(coarse.decode(answer), MIN_PIXELS * FIRST_PASS**2)
+        factor = scale_factor(diameter, found_size / FIRST_PASS)
         logits = predict_whole(net, resized(image[row : row + 1], scaled_size(size, factor)))
         if tuple(logits.shape[2:]) != size:
             logits = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
         found.append(logits)
     return torch.cat(found)
+
+
+def _coarse(task: TaskType) -> TaskType:
+    """The task with its decoder for the first pass, in which nuclei have fewer pixels."""
+    if "min_pixels" not in task.decoder:
+        return task
+    least = task.decoder["min_pixels"] * FIRST_PASS**2
+    return task.with_decoder({**task.decoder, "min_pixels": least})
 
 
 def resized(image: Tensor, size: tuple[int, int]) -> Tensor:

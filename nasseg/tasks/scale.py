@@ -18,21 +18,21 @@ by less than that from 30 pixels; a factor beyond is more likely an error of the
 larger one costs its square in products and memory."""
 
 
-def median_diameter(ids: Ids) -> float:
+def median_diameter(ids: Ids, min_pixels: float = MIN_PIXELS) -> float:
     """Diameter in pixels of a typical nucleus of a label.
 
     The median over nuclei, weighted by area, of the diameter of a circle of the same area. By area,
-    as fragments and specks are many but cover little. Nuclei below
-    :data:`~nasseg.tasks.watershed.MIN_PIXELS` do not count.
+    as fragments and specks are many but cover little.
 
     Args:
         ids: instances (H, W), numbered from 1, background 0.
+        min_pixels: smaller ones do not count.
 
     Returns:
         0 where there are none.
     """
     areas = np.bincount(ids.ravel())[1:]
-    areas = np.sort(areas[areas >= MIN_PIXELS])
+    areas = np.sort(areas[areas >= min_pixels])
     if not len(areas):
         return 0.0
     covered = np.cumsum(areas)

@@ -153,3 +153,17 @@ def test_logits_at_scale_are_those_of_the_resized_image():
     )
     back = functional.interpolate(net(small), ids.shape, mode="bilinear", align_corners=False)
     assert torch.equal(logits, back)
+
+
+def test_nuclei_that_are_small_at_half_scale_are_still_measured():
+    """A nucleus of 8 pixels has 13 at half scale, fewer than the least of a prediction."""
+    image, ids = picture(0.4)
+    net = Threshold()
+    predict_at_scale(net, image, TASK, 20.0)
+    assert median_diameter(ids) < 9
+    assert net.seen[1][2] == pytest.approx(image.shape[2] * 20.0 / median_diameter(ids), rel=0.2)
+
+
+def test_the_least_size_of_a_nucleus_is_an_argument():
+    assert median_diameter(squares(4), 25) == 0.0
+    assert median_diameter(squares(4), 6) == pytest.approx(2 * math.sqrt(16 / math.pi))
