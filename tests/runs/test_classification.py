@@ -84,7 +84,7 @@ def test_the_space_follows_from_the_task_unless_it_is_named():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--task", "classificatoin"], "allowed: segmentation, semantic, classification"),
+        (["--task", "classificatoin"], "semantic, classification, or a MedMNIST set"),
         (["--task", "classification", "--crop", "64"], "crop is 64"),
         (["--task", "classification", "--search.space", "unet"], "allowed are "),
         (["--data.augment", "strong"], "data.augment is 'strong'"),

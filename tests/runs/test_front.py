@@ -386,7 +386,7 @@ def test_a_network_carries_the_chips_of_one_loop_at_a_time(runs):
 
 @pytest.mark.parametrize(
     ("name", "answer"),
-    [("classification", "predict_probabilities"), ("finished", "predict_whole")],
+    [("classification", "predict_probabilities"), ("finished", "predict_at_scale")],
 )
 def test_an_interrupted_prediction_leaves_the_network_as_it_was(runs, monkeypatch, name, answer):
     aged = nasseg.load(runs / name).age("1 day", chips=2, recalibrate=False)
