@@ -20,7 +20,8 @@ OVERLAP = 0.125
 """Share of a window that it has in common with the next one."""
 FIRST_PASS = 0.5
 """Scale of the pass that the size of nuclei is estimated from. It costs a quarter of one at full
-scale, and on DSB2018 the second pass then scores as well (mAP 0.754; 0.757 after one at 0.7)."""
+scale, and on DSB2018 the second pass then scores nearly as well: AP at IoU 0.5 is 0.754, after one
+at 0.7 it is 0.757 (one network, 49 images)."""
 
 
 def predict_whole(net: nn.Module, image: Tensor) -> Tensor:

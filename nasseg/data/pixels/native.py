@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -133,7 +133,8 @@ class CropLoader:
         weights = np.array([np.sqrt(item.size[0] * item.size[1]) for item in images])
         if rare_kinds:
             kinds = [image_kind(item.image.permute(1, 2, 0).numpy()) for item in images]
-            weights *= np.array([kinds.count(kind) for kind in kinds]) ** -rare_kinds
+            counts = Counter(kinds)
+            weights *= np.array([counts[kind] for kind in kinds]) ** -rare_kinds
         self._shares = np.cumsum(weights / weights.sum())
 
     @property
