@@ -27,6 +27,7 @@ from nasseg.search_spaces.unet import (
     GroupNormUNetSpace,
     HalfGroupNormUNetSpace,
     HalfUNetSpace,
+    QuarterUNetSpace,
     UNetSpace,
 )
 
@@ -112,3 +113,4 @@ register_space("unet", UNetSpace)
 register_space("unet_group", GroupNormUNetSpace)
 register_space("unet_half", HalfUNetSpace)
 register_space("unet_half_group", HalfGroupNormUNetSpace)
+register_space("unet_quarter", QuarterUNetSpace)

@@ -96,7 +96,7 @@ class UNetSpace(SearchSpace):
     base_hyperparameters = _hyperparameters()
     signed = frozenset(h.name for h in base_hyperparameters)
     stride = 1
-    """Of the stem: 2 works at half the resolution of the image."""
+    """Of the stem: 2 works at half the resolution of the image, 4 at a quarter."""
     norm_operations = 0
     """Digital operations an element of the normalisation: none where scales are fixed."""
 
@@ -301,6 +301,17 @@ class HalfUNetSpace(UNetSpace):
 
     base_name = "unet_half"
     stride = 2
+
+
+class QuarterUNetSpace(UNetSpace):
+    """The ``unet`` space at a quarter of the resolution inside, as ``unet_half`` is at half of it.
+
+    Products with a crossbar are what costs energy, and their number goes with the positions of a
+    map: a stem of 7 x 7 pixels and few wide stages suit it.
+    """
+
+    base_name = "unet_quarter"
+    stride = 4
 
 
 class GroupNormUNetSpace(UNetSpace):

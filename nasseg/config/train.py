@@ -26,10 +26,13 @@ class TrainConfig:
     """Passes over the training images."""
     batch_size: int = setting(32, ge=1)
     """Images a step."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """``adamw``, or ``muon``: orthogonalised momentum for weights of layers (Jordan et al. 2024;
+    arXiv:2502.16982), AdamW for all else. The retraining on tiles is always AdamW's."""
     lr: float = setting(2e-3, gt=0, lt=math.inf)
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
     weight_decay: float = setting(1e-2, ge=0)
-    """Decoupled weight decay of AdamW."""
+    """Decoupled weight decay."""
     warmup: float = setting(0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly; then it falls as a cosine."""
     ema_decay: float = setting(0.99, ge=0, lt=1)

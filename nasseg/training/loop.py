@@ -248,7 +248,12 @@ class _State:
         }
         self.total_steps = steps * config.epochs
         self.optimizer = make_optimizer(
-            net, config.lr, config.weight_decay, freezing.parameters, config.unfreeze_lr
+            net,
+            config.lr,
+            config.weight_decay,
+            freezing.parameters,
+            config.unfreeze_lr,
+            config.optimizer,
         )
         self.average = (
             WeightAverage(named_tensors(net), config.ema_decay) if config.ema_decay else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,72 @@ from torch import nn
 
 from nasseg.analog.fused import fused_layers
 
+MOMENTUM = 0.95
+"""Of :class:`Muon`, Nesterov's."""
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the iteration that makes a matrix nearly orthogonal, of Jordan et al."""
+ITERATIONS = 5
+"""Times that it is applied."""
+ADAMW_RMS = 0.2
+"""Root mean square of a step of AdamW over its learning rate, to which those of :class:`Muon` are
+brought, so that one learning rate serves both (Liu et al., arXiv:2502.16982)."""
+
+
+class Muon(torch.optim.AdamW):
+    """Orthogonalised momentum for matrices and kernels of convolutions, AdamW for all else.
+
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon, scaled and decayed as by Liu et
+    al. 2025, arXiv:2502.16982. A kernel (outputs, inputs, k, k) is a matrix of so many rows.
+    ``torch.optim.Muon`` takes no kernels, and orthogonalises in bfloat16, which takes three times
+    as long as this on a CPU.
+
+    Args:
+        groups: of parameters; those of a group with ``matrices`` set are orthogonalised.
+        lr: learning rate.
+        weight_decay: decoupled weight decay.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> Any:  # type: ignore[override]
+        """One step; gradients of matrices are none afterwards."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for group in self.param_groups:
+            if group.get("matrices"):
+                for parameter in group["params"]:
+                    self._turn(parameter, group["lr"], group["weight_decay"])
+        # It leaves parameters without a gradient as they are.
+        super().step()
+        return loss
+
+    def _turn(self, parameter: torch.Tensor, lr: float, weight_decay: float) -> None:
+        gradient = parameter.grad
+        if gradient is None:
+            return
+        state = self.state[parameter]
+        if not state:
+            # AdamW asks for the step of every state that it loads.
+            state["step"] = torch.tensor(0.0)
+            state["momentum"] = torch.zeros_like(parameter)
+        momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        update = orthogonal(gradient.lerp(momentum, MOMENTUM).flatten(1))
+        size = ADAMW_RMS * math.sqrt(max(update.shape))
+        parameter.mul_(1 - lr * weight_decay)
+        parameter.add_(update.view_as(parameter), alpha=-lr * size)
+        parameter.grad = None
+
+
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """Return a matrix (N, M) with its singular values brought near to 1, 0.7 to 1.2."""
+    a, b, c = NEWTON_SCHULZ
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    # The Frobenius norm is no less than the largest singular value.
+    x = x / (x.norm() + 1e-7)
+    for _ in range(ITERATIONS):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.T if tall else x
+
 
 def make_optimizer(
     net: nn.Module,
@@ -19,8 +85,10 @@ def make_optimizer(
     weight_decay: float,
     slow: Sequence[nn.Parameter] = (),
     slow_factor: float = 1.0,
+    name: str = "adamw",
 ) -> torch.optim.Optimizer:
-    """AdamW; on an analog network wrapped by AIHWKit's, which clips and remaps the tiles.
+    """AdamW or :class:`Muon`; on an analog network AdamW, wrapped by AIHWKit's, which clips and
+    remaps the tiles.
 
     Biases, BatchNorm and other vectors are not decayed. Groups of the parameters in ``slow`` have
     ``slow_factor`` under ``lr_factor``, by which whoever sets learning rates multiplies theirs.
@@ -34,7 +102,8 @@ def make_optimizer(
         # AIHWKit's contexts are among them although they hold no value: through them the wrapped
         # optimiser finds the tiles whose weights it clips and remaps after each step.
         trained = [p for p in own if p.requires_grad]
-        groups.append({"params": [p for p in trained if p.dim() >= 2], **more})
+        matrices = [p for p in trained if p.dim() >= 2]
+        groups.append({"params": matrices, "matrices": True, **more})
         plain = [p for p in trained if p.dim() < 2]
         groups.append({"params": plain, "weight_decay": 0.0, **more})
     groups = [group for group in groups if group["params"]]
@@ -47,6 +116,8 @@ def make_optimizer(
     if any(True for _ in fused_layers(net)):
         optimizer = AnalogOptimizer(torch.optim.AdamW, groups, **settings)
         optimizer.regroup_param_groups(net)
+    elif name == "muon":
+        optimizer = Muon(groups, **settings)
     else:
         optimizer = torch.optim.AdamW(groups, **settings)
     result: torch.optim.Optimizer = optimizer

@@ -197,6 +197,7 @@ def train_analog(
         train,
         epochs=config.epochs,
         lr=config.lr,
+        optimizer="adamw",
         patience=0,
         # The tiles' weights are new to the hardware, all of them: none stay frozen.
         weights=None,

@@ -58,8 +58,8 @@ class NASSegNet(nn.Module):
         arch: canonical architecture.
         widths: channels of its stages.
         in_channels, out_channels: of image and logits.
-        stride: 1, or 2: the stem halves the resolution, and the head gives four logits a position,
-            which PixelShuffle spreads over the pixels.
+        stride: 1, or 2 or 4: by so much the stem divides the resolution, and the head gives
+            stride^2 logits a position, which PixelShuffle spreads over the pixels.
 
     Attributes:
         arch, arch_id, space: set by ``build``.

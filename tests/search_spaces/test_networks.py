@@ -175,8 +175,9 @@ def test_a_small_network_learns_a_disc(upsample: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(16, 16), (18, 40), (21, 17)])
-def test_the_deepest_half_resolution_network_takes_the_smallest_images(size) -> None:
-    space = get_space("unet_half")
+@pytest.mark.parametrize("name", ["unet_half", "unet_quarter"])
+def test_the_deepest_network_at_low_resolution_takes_the_smallest_images(name, size) -> None:
+    space = get_space(name)
     deep = {"M": 5, "R5": 1, "convblock5": 1, "widenfact5": 1.25, "B5": 1, "out_channel0": 8}
     net = space.build({**space.default(), **deep}, in_channels=1, out_channels=2).eval()
     assert net(torch.randn(1, 1, *size)).shape == (1, 2, *size)

@@ -28,7 +28,7 @@ class TestUNetSpace(SearchSpaceContract):
         return get_space("unet")
 
 
-@pytest.mark.parametrize("name", ["unet_half", "unet_group", "unet_half_group"])
+@pytest.mark.parametrize("name", ["unet_half", "unet_quarter", "unet_group", "unet_half_group"])
 class TestUNetVariants(SearchSpaceContract):
     networks_checked = 2
 
@@ -97,7 +97,7 @@ def test_size_agrees_with_a_count_by_hand(name: str) -> None:
 
 
 def test_registry_lists_and_names_the_nearest() -> None:
-    unets = ["unet", "unet_group", "unet_half", "unet_half_group"]
+    unets = ["unet", "unet_group", "unet_half", "unet_half_group", "unet_quarter"]
     assert list_spaces() == ["basicunet", "cells", "reference", "resnet", *unets]
     assert list_spaces("*net*") == ["basicunet", "resnet", *unets]
     assert list_spaces("r*") == ["reference", "resnet"]

@@ -1,6 +1,7 @@
 """Training continues bit for bit, keeps what it says it keeps, and refuses what it cannot do."""
 
 import copy
+import dataclasses
 import itertools
 import json
 
@@ -20,7 +21,7 @@ from nasseg.tasks import get_task
 from nasseg.tasks.metrics import SegmentationMetrics
 from nasseg.training import evaluate, fit, load_weights, save_weights
 from nasseg.training.checkpoint import load_checkpoint, save_checkpoint
-from nasseg.training.optim import make_optimizer, warmup_cosine
+from nasseg.training.optim import make_optimizer, orthogonal, warmup_cosine
 from nasseg.training.recipe import initialise, scores_from_drift, train_analog
 
 TASK = get_task("segmentation").bind()
@@ -62,18 +63,23 @@ def train(net, data, **changes):
     )
 
 
-@pytest.mark.parametrize("kind", ["digital", "analog"])
+@pytest.mark.parametrize(
+    ("kind", "optimizer"), [("digital", "adamw"), ("digital", "muon"), ("analog", "adamw")]
+)
 @pytest.mark.parametrize("keep", ["best", "last"])
-def test_interrupted_training_equals_uninterrupted_bit_for_bit(data, tmp_path, kind, keep):
+def test_interrupted_training_equals_uninterrupted_bit_for_bit(
+    data, tmp_path, kind, optimizer, keep
+):
     make = tiny if kind == "digital" else lambda: analog_of(data)
+    how = {"keep": keep, "config": dataclasses.replace(CONFIG, optimizer=optimizer)}
     whole = make()
-    expected = train(whole, data, keep=keep)
+    expected = train(whole, data, **how)
     path = tmp_path / "train.ckpt"
-    train(make(), data, keep=keep, checkpoint=path, stop_after=1)
+    train(make(), data, **how, checkpoint=path, stop_after=1)
     # Evaluation falls between the stops, and draws noise that training must not notice.
-    train(make(), data, keep=keep, checkpoint=path, stop_after=3)
+    train(make(), data, **how, checkpoint=path, stop_after=3)
     resumed = make()
-    result = train(resumed, data, keep=keep, checkpoint=path)
+    result = train(resumed, data, **how, checkpoint=path)
     assert result.history == expected.history
     assert result.metrics == expected.metrics
     ours, theirs = named_tensors(resumed), named_tensors(whole)
@@ -209,6 +215,35 @@ def test_adamw_leaves_layouts_that_one_pass_does_not_know_to_torch():
     net = nn.Conv2d(3, 4, 3)
     net.weight.data = net.weight.data.contiguous(memory_format=torch.channels_last)
     assert make_optimizer(net, lr=1e-3, weight_decay=0.1).param_groups[0]["fused"] is None
+
+
+@pytest.mark.parametrize("shape", [(4, 36), (40, 9), (7, 7)])
+def test_singular_values_of_a_step_of_muon_are_near_to_one(shape):
+    values = torch.linalg.svdvals(
+        orthogonal(torch.randn(shape, generator=torch.Generator().manual_seed(1)))
+    )
+    assert 0.6 < values.min() <= values.max() < 1.3
+
+
+def test_muon_turns_kernels_and_leaves_vectors_to_adamw():
+    torch.manual_seed(0)
+    net = tiny()
+    other = copy.deepcopy(net)
+    ours = make_optimizer(net, lr=1e-2, weight_decay=0.0, name="muon")
+    theirs = make_optimizer(other, lr=1e-2, weight_decay=0.0)
+    for a, b in zip(net.parameters(), other.parameters(), strict=True):
+        a.grad = torch.randn(a.shape)
+        b.grad = a.grad.clone()
+    before = [p.detach().clone() for p in net.parameters()]
+    ours.step()
+    theirs.step()
+    for a, b, start in zip(net.parameters(), other.parameters(), before, strict=True):
+        if a.dim() < 2:
+            assert torch.equal(a, b)
+            continue
+        step = (a.detach() - start).flatten(1) / (0.2e-2 * max(start.flatten(1).shape) ** 0.5)
+        assert torch.linalg.svdvals(step).min() > 0.6
+        assert torch.linalg.svdvals(step).max() < 1.3
 
 
 def test_vectors_are_not_decayed():

@@ -27,6 +27,7 @@ def budget(run: RunFiles) -> list[tuple[str, str]]:
     ]
     size, crop = setting("data.image_size"), setting("data.crop")
     scale = f"crops of {crop} x {crop} pixels" if crop else f"{size} x {size} pixels"
+    optimizer = "Muon" if setting("train.optimizer") == "muon" else "AdamW"
     source = summary.get("data") or setting("data.path") or "synthetic nuclei"
     facts = [
         ("seed", str(setting("seed"))),
@@ -42,7 +43,7 @@ def budget(run: RunFiles) -> list[tuple[str, str]]:
         (
             "digital training",
             f"{setting('train.epochs')} epochs, batch {setting('train.batch_size')}, "
-            f"AdamW, peak learning rate {setting('train.lr')}",
+            f"{optimizer}, peak learning rate {setting('train.lr')}",
         ),
         (
             "hardware-aware retraining",
