@@ -16,10 +16,12 @@ from nasseg.config.train import TrainConfig
 from nasseg.tasks import get_task
 
 NATIVE_SCALE: dict[str, Any] = {
-    "train.epochs": 320,
-    "train.batch_size": 16,
-    "train.eval_every": 40,
-    "analog.epochs": 40,
+    "train.epochs": 180,
+    "train.batch_size": 8,
+    "train.optimizer": "muon",
+    "train.warmup": 0.05,
+    "train.eval_every": 45,
+    "analog.epochs": 20,
     "analog.lr": 5e-4,
     "analog.input_quantile": 0.9995,
     "analog.digital_layers": "last",

@@ -142,7 +142,7 @@ class Instances(InstanceTask):
     }
     decoder_choices: ClassVar[Mapping[str, tuple[float, ...]]] = {
         "threshold": THRESHOLDS,
-        "rise": (0.06, 0.08, 0.1, 0.12, 0.15),
+        "rise": (0.06, 0.08, 0.1, 0.12, 0.15, 0.2),
         "smooth": (0.7, 1.0, 1.5),
         "confidence": CONFIDENCES,
         "min_pixels": SMALLEST,

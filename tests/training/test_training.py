@@ -241,7 +241,7 @@ def test_muon_turns_kernels_and_leaves_vectors_to_adamw():
         if a.dim() < 2:
             assert torch.equal(a, b)
             continue
-        step = (a.detach() - start).flatten(1) / (0.2e-2 * max(start.flatten(1).shape) ** 0.5)
+        step = (a.detach() - start).flatten(1) / (0.5e-2 * max(start.flatten(1).shape) ** 0.5)
         assert torch.linalg.svdvals(step).min() > 0.6
         assert torch.linalg.svdvals(step).max() < 1.3
 
