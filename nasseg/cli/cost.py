@@ -72,6 +72,8 @@ class Subject:
     """Height and width of the image in pixels."""
     digital_layers: tuple[str, ...] = ()
     """Layers that are kept digital."""
+    passes: float | None = None
+    """Products that an image of the run takes over those of one pass, where it takes two."""
 
 
 def read_subject(source: str, given: Given) -> Subject:
@@ -95,8 +97,10 @@ def read_subject(source: str, given: Given) -> Subject:
         "image_size": 256,
         "digital_layers": (),
     }
+    passes = None
     if reference_arch(source) is None and path.is_dir():
         defaults |= _of_run(path)
+        passes = defaults.pop("passes")
         path = path / "best.json"
         if not path.exists():
             raise ConfigError(f"{path} is missing; run the search stage first")
@@ -116,6 +120,7 @@ def read_subject(source: str, given: Given) -> Subject:
         settings["out_channels"],
         settings["image_size"],
         settings["digital_layers"],
+        passes,
     )
 
 
@@ -123,12 +128,14 @@ def _of_run(folder: Path) -> dict[str, Any]:
     from nasseg.records.folder import RunFolder, read_run_config
 
     config = read_run_config(folder)
+    opened = RunFolder(config, readonly=True)
     return {
         "space": config.search.space,
         "channels": config.data.channels,
         "out_channels": _out_channels(folder / "best.json", config.data.kind),
         "image_size": config.data.size,
-        "digital_layers": RunFolder(config, readonly=True).digital_layers,
+        "digital_layers": opened.digital_layers,
+        "passes": opened.stages.get("train", {}).get("passes"),
     }
 
 
@@ -155,7 +162,7 @@ def describe_cost(subject: Subject, evaluator: CostEvaluator, layers: Sequence[L
             head,
             _chip(evaluator.hardware),
             "",
-            _totals(evaluator.estimate([subject.arch]), layers),
+            _totals(evaluator.estimate([subject.arch]), layers, subject.passes),
             "",
             format_layers(layers),
             "",
@@ -172,7 +179,7 @@ def _chip(chip: Hardware) -> str:
     )
 
 
-def _totals(cost: Estimate, layers: Sequence[LayerCost]) -> str:
+def _totals(cost: Estimate, layers: Sequence[LayerCost], passes: float | None) -> str:
     from nasseg.evaluators.estimate import COMPONENTS
 
     energy = float(cost.energy_uj[0])
@@ -190,6 +197,7 @@ def _totals(cost: Estimate, layers: Sequence[LayerCost]) -> str:
         ("crossbars", f"{cost.tiles[0]:,}, of whose weights {cost.utilisation[0]:.1%} are used"),
         ("products", f"{cost.mvms[0]:,} of a crossbar with a vector"),
         ("energy", f"{_figure(energy)} uJ an image ({shares})"),
+        *([("two passes", _of_both(passes, energy))] if passes else ()),
         ("efficiency", f"{2e-6 * cost.macs[0] / energy:.3g} TOPS/W" if energy else "unknown"),
         ("latency", f"{_figure(latency)} us, layer after layer"),
         (
@@ -198,6 +206,11 @@ def _totals(cost: Estimate, layers: Sequence[LayerCost]) -> str:
         ),
     )
     return "\n".join(f"{name:12}{text}" for name, text in rows)
+
+
+def _of_both(passes: float, energy: float) -> str:
+    whole = _figure(passes * energy)
+    return f"{passes:.2f} times that, {whole} uJ, for an image of the run (data.diameter)"
 
 
 def format_layers(layers: Sequence[LayerCost]) -> str:

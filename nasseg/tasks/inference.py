@@ -12,7 +12,7 @@ from nasseg.tasks.scale import median_diameter, scale_factor, scaled_size
 from nasseg.tasks.watershed import MIN_PIXELS
 
 if TYPE_CHECKING:
-    from nasseg.tasks.base import TaskType
+    from nasseg.tasks.base import Batches, TaskType
 
 WINDOW = 1024
 """Side in pixels above which an image is evaluated in overlapping windows."""
@@ -64,18 +64,46 @@ def predict_at_scale(net: nn.Module, image: Tensor, task: TaskType, diameter: fl
     if not diameter:
         return predict_whole(net, image)
     size = (int(image.shape[2]), int(image.shape[3]))
-    small = resized(image, scaled_size(size, FIRST_PASS))
-    coarse = _coarse(task)
-    probability = task.probability(predict_whole(net, small)).detach().cpu().numpy()
     found = []
-    for row, answer in enumerate(probability):
-        found_size = median_diameter(coarse.decode(answer), MIN_PIXELS * FIRST_PASS**2)
-        factor = scale_factor(diameter, found_size / FIRST_PASS)
+    for row, factor in enumerate(scale_factors(net, image, task, diameter)):
         logits = predict_whole(net, resized(image[row : row + 1], scaled_size(size, factor)))
         if tuple(logits.shape[2:]) != size:
             logits = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
         found.append(logits)
     return torch.cat(found)
+
+
+def scale_factors(net: nn.Module, image: Tensor, task: TaskType, diameter: float) -> list[float]:
+    """Factors by which images are resized, from a first pass over them.
+
+    Arguments are those of :func:`predict_at_scale`, ``diameter`` above 0.
+    """
+    small = resized(image, scaled_size(tuple(image.shape[2:]), FIRST_PASS))
+    coarse = _coarse(task)
+    probability = task.probability(predict_whole(net, small)).detach().cpu().numpy()
+    sizes = [median_diameter(coarse.decode(row), MIN_PIXELS * FIRST_PASS**2) for row in probability]
+    return [scale_factor(diameter, size / FIRST_PASS) for size in sizes]
+
+
+def mean_passes(net: nn.Module, loader: Batches, task: TaskType, diameter: float) -> float:
+    """Products of both passes over those of one over an image as it is, mean over images.
+
+    Energy and time of an image are so many times those of one of its size.
+
+    Args:
+        net: in evaluation mode.
+        loader: batches of images (B, C, H, W) and anything.
+        task: of instances.
+        diameter: that images are brought to, above 0.
+    """
+    device = next(net.parameters()).device
+    with torch.no_grad():
+        factors = [
+            factor
+            for image, _ in loader
+            for factor in scale_factors(net, image.to(device), task, diameter)
+        ]
+    return FIRST_PASS**2 + sum(factor**2 for factor in factors) / max(1, len(factors))
 
 
 def _coarse(task: TaskType) -> TaskType:

@@ -27,10 +27,10 @@ at IoU 0.5 0.792 after 160 epochs, with 0.2 0.785), and one learning rate serves
 class Muon(torch.optim.AdamW):
     """Orthogonalised momentum for matrices and kernels of convolutions, AdamW for all else.
 
-    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon, with steps of one size for
-    matrices of any shape, and decayed, as by Liu et al. 2025, arXiv:2502.16982. A kernel (outputs, inputs, k, k) is a matrix of so many rows.
-    ``torch.optim.Muon`` takes no kernels, and orthogonalises in bfloat16, which takes three times
-    as long as this on a CPU.
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon, with decay, and steps of one
+    size for matrices of any shape, as by Liu et al. 2025, arXiv:2502.16982. A kernel (outputs,
+    inputs, k, k) is a matrix of so many rows. ``torch.optim.Muon`` takes no kernels, and
+    orthogonalises in bfloat16, which takes three times as long as this on a CPU.
 
     Args:
         groups: of parameters; those of a group with ``matrices`` set are orthogonalised.

@@ -60,7 +60,12 @@ def test_a_run_brings_its_own_settings(tmp_path, capsys):
     assert main(["cost", str(run)]) == 0
     assert "one image of 48 x 48, 1 to 1 channels" in capsys.readouterr().out
     assert main(["cost", str(run), "--image-size", "32"]) == 0
-    assert "one image of 32 x 32, 1 to 1 channels" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "one image of 32 x 32, 1 to 1 channels" in out
+    assert "two passes" not in out
+    (run / "stages.json").write_text(json.dumps({"train": {"done": True, "passes": 1.5}}))
+    assert main(["cost", str(run), "--image-size", "32"]) == 0
+    assert "two passes  1.50 times that, " in capsys.readouterr().out
 
 
 def test_digital_layers_are_marked_and_cost_no_crossbars(arch_file, capsys):
@@ -78,7 +83,7 @@ def test_digital_layers_are_marked_and_cost_no_crossbars(arch_file, capsys):
 
 
 def test_the_head_of_the_nuclei_network_is_cheap_if_digital(capsys):
-    file = Path(__file__).parents[2] / "docs" / "nuclei_arch.json"
+    file = Path(__file__).parents[2] / "docs" / "nuclei_half.json"
     words = ["cost", str(file), "--space", "unet_half", "--out-channels", "2"]
     assert main(words) == 0
     assert total(capsys.readouterr().out, "energy") == 2683

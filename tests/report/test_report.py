@@ -502,7 +502,7 @@ def test_svg_colours_follow_the_page(written: Path) -> None:
 @pytest.mark.parametrize("crop", [0, 128])
 def test_the_command_of_a_run_makes_its_settings_again(run: Path, crop: int) -> None:
     """Also those that are the default elsewhere and not where images keep their scale."""
-    values = {"data.crop": crop, "data.path": "my nuclei", "analog.lr": 2e-3, "train.epochs": 320}
+    values = {"data.crop": crop, "data.path": "my nuclei", "analog.lr": 2e-3, "train.epochs": 180}
     config = build_config(RunConfig, values, {})
     (run / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
     words = shlex.split(command_words(load_run(run)))

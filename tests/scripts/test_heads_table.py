@@ -27,14 +27,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         noise = rng.integers(0, 30, (32, 32, 3)) + 150 * (ids > 0)[..., None]
         imsave(root / f"data/images/{number}.png", noise.astype(np.uint8), check_contrast=False)
         imsave(root / f"data/labels/{number}.png", ids, check_contrast=False)
-    shutil.copy(DOCS / "nuclei_arch.json", root)
+    shutil.copy(DOCS / "nuclei_quarter.json", root)
     text = (DOCS / "heads.yaml").read_text(encoding="utf-8")
     for long, short in (
         ("crop: 128", "crop: 32"),
-        ("epochs: 80", "epochs: 1"),
-        ("batch_size: 8", "batch_size: 2"),
-        ("epochs: 10", "epochs: 1"),
-        ("chips: 5", "chips: 1"),
+        ("epochs: 60", "batch_size: 2\n  epochs: 1"),
+        ("epochs: 8", "epochs: 1"),
+        ("chips: 3", "chips: 1"),
     ):
         assert long in text
         text = text.replace(long, short, 1)

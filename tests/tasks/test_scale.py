@@ -8,7 +8,13 @@ import torch
 from torch.nn import functional
 
 from nasseg.tasks import get_task
-from nasseg.tasks.inference import FIRST_PASS, predict_at_scale, predict_whole
+from nasseg.tasks.inference import (
+    FIRST_PASS,
+    mean_passes,
+    predict_at_scale,
+    predict_whole,
+    scale_factors,
+)
 from nasseg.tasks.matching import match_counts
 from nasseg.tasks.scale import (
     LEAST_FACTOR,
@@ -104,6 +110,11 @@ def test_every_image_of_a_batch_has_a_scale_of_its_own():
     assert net.seen[2][2] == pytest.approx(360, rel=0.08)
     for row, image in enumerate((near, far)):
         assert torch.equal(together[row : row + 1], predict_at_scale(net, image, TASK, 30.0))
+    factors = scale_factors(net, torch.cat([near, far]), TASK, 30.0)
+    assert factors == pytest.approx([0.75, 1.5], rel=0.08)
+    batches = [(near, None), (far, None)]
+    passes = FIRST_PASS**2 + (factors[0] ** 2 + factors[1] ** 2) / 2
+    assert mean_passes(net, batches, TASK, 30.0) == pytest.approx(passes)
 
 
 def test_an_image_without_nuclei_is_seen_at_its_own_scale():

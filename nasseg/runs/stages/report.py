@@ -42,6 +42,8 @@ def summarise(job: Job) -> dict[str, Any]:
         summary |= {"macs": best.macs, "tiles": best.tiles, "monitor": best.monitor or "dice"}
     if job.folder.done("train"):
         summary["digital"] = stages["train"]["metrics"]
+        if "passes" in stages["train"]:
+            summary["passes"] = stages["train"]["passes"]
     if job.folder.done("drift") and (table := job.chips).rows:
         summary["chips"] = len(table.chips)
         summary["analog"] = table.summary()

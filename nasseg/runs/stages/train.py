@@ -17,6 +17,7 @@ from nasseg.records.folder import Timer
 from nasseg.runs.images import ScoredImages
 from nasseg.runs.job import Job
 from nasseg.tasks import DecoderFit
+from nasseg.tasks.inference import mean_passes
 from nasseg.training import evaluate, save_weights
 from nasseg.training.pretrained import load_pretrained
 from nasseg.training.recipe import train_digital
@@ -62,6 +63,14 @@ def run(job: Job, timer: Timer) -> None:
         facts |= {"metrics": evaluate(net, loader, job.task), "val": result.metrics}
     if (found := _score_images(job, net)) is not None:
         facts["metrics"] = found
+    if (diameter := job.config.data.diameter) > 0:
+        loader = job.data.report_loader(job.config.train.batch_size)
+        facts["passes"] = mean_passes(net.eval(), loader, job.task_type(), diameter)
+        log.info(
+            "an image takes %.2f times the products of one pass over it: data.diameter is %g",
+            facts["passes"],
+            diameter,
+        )
     job.folder.finish("train", **facts, best_epoch=result.epoch, epochs=result.epochs)
     checkpoint.unlink(missing_ok=True)
 
