@@ -3,9 +3,9 @@
     python scripts/baseline.py --like runs/nuc0 --out runs/baseline0.json
 
 Takes data, budget and seed from the run folder, makes a ``monai.networks.nets.UNet`` with about as
-many parameters as the run's network, trains it with the same loop, and evaluates it on the same
-images. The files are the ``baseline*.json`` of ``docs/results/dsb_native``, and the second row of
-its first table.
+many parameters as the run's network, trains it with the same loop, fits its decoder on the same
+training images, and evaluates it on the same images. The files are the ``baseline*.json`` of
+``docs/results/dsb_native``, and the second row of its first table.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from nasseg.cli import script_main
 from nasseg.data import load_data
 from nasseg.io import read_json, write_json
 from nasseg.records.folder import read_run_config
-from nasseg.tasks import task_for
+from nasseg.tasks import get_task, task_for
+from nasseg.training import evaluate
 from nasseg.training.measure import train_network
+from nasseg.training.recipe import fit_decoder
 
 
 class Padded(nn.Module):
@@ -97,6 +99,10 @@ def run(like: str, out: Path) -> None:
         checkpoint=checkpoint,
         progress=True,
     )
+    kind = get_task(data.kind)
+    kind = kind.with_decoder(fit_decoder(kind, found.net, data, config.train).values)
+    loader = data.report_loader(config.train.batch_size)
+    metrics = evaluate(found.net, loader, kind.bind(data, config.train))
     write_json(
         out,
         {
@@ -105,7 +111,7 @@ def run(like: str, out: Path) -> None:
             "seed": config.seed,
             "epochs": found.epochs,
             "seconds": round(found.seconds, 1),
-            "digital": dict(found.metrics),
+            "digital": metrics,
         },
     )
     checkpoint.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from nasseg.errors import RunError
 from nasseg.io import read_json, write_bytes, write_text
 from nasseg.records.drift import DriftTable
 from nasseg.records.folder import read_run_config
+from nasseg.records.images import ImageTable, KindScores
 from nasseg.records.run_files import RunFiles, load_run
 from nasseg.report import command_words
 from nasseg.report.sections.drift import draw_drift
@@ -39,6 +40,8 @@ TITLES = {
     "iou_pooled": "pooled IoU",
     "ap50": "AP at IoU 0.5",
     "ap": "AP 0.5 to 0.95",
+    "pq": "PQ",
+    "count_error": "count error",
 }
 
 
@@ -77,8 +80,13 @@ def collect(options: argparse.Namespace) -> None:
             "```\n",
             _digital(summaries, [read_json(path) for path in options.baseline]),
             "",
-            _analog(tables, digital),
-            "",
+            *_kinds([run.images for run in runs if run.images is not None]),
+            *(
+                part
+                for metric in ("dice", "ap50")
+                if all(metric in table.metrics for table in tables.values())
+                for part in (_analog(tables, digital, metric), "")
+            ),
             _cost([summary["seconds"] for summary in summaries]),
             "",
             "![drift](drift.png)",
@@ -124,43 +132,59 @@ def _digital(summaries: Sequence[Mapping[str, Any]], baselines: Sequence[Any]) -
     return head + markdown_table(rows, columns)
 
 
-def _analog(tables: Tables, digital: Mapping[int, Mapping[str, float]]) -> str:
-    """The chips, a row for each state and time."""
-    precise = any("ap50" in table.metrics for table in tables.values())
+def _kinds(tables: Sequence[ImageTable]) -> list[str]:
+    """The digital networks by kind of image, means over seeds; nothing where there is one kind."""
+    found: dict[str, list[KindScores]] = {}
+    for table in tables:
+        for scores in table.by_kind():
+            found.setdefault(scores.kind, []).append(scores)
+    if len(found) < 2:
+        return []
+    names = [
+        name for name in TITLES if all(name in s.scores for own in found.values() for s in own)
+    ]
+    rows = [
+        [kind, str(own[0].images), *(spread_text(s.scores[name] for s in own) for name in names)]
+        for kind, own in found.items()
+    ]
+    columns = ["images", "", *(TITLES[name] for name in names)]
+    return ["Digital, by kind of image.\n\n" + markdown_table(rows, columns), ""]
+
+
+def _analog(tables: Tables, digital: Mapping[int, Mapping[str, float]], metric: str) -> str:
+    """The chips by one metric, a row for each state and time."""
     alone = len(tables) == 1
     rows = []
     for recalibrated, state in STATES:
         for time_s in sorted({time_s for table in tables.values() for time_s in table.times}):
-            dice, ratios, ap50 = [], [], []
+            values, ratios = [], []
             for seed, table in tables.items():
-                chips = table.values("dice", recalibrated=recalibrated, time_s=time_s)
+                chips = table.values(metric, recalibrated=recalibrated, time_s=time_s)
                 if not chips:
                     continue
-                dice.append(chips)
+                values.append(chips)
                 # Of a network that found nothing, there is no multiple.
-                ratios.append([value / (digital[seed]["dice"] or math.nan) for value in chips])
-                ap50.append(table.values("ap50", recalibrated=recalibrated, time_s=time_s))
-            if not dice:
+                ratios.append([value / (digital[seed][metric] or math.nan) for value in chips])
+            if not values:
                 continue
-            few = "" if len(dice) == len(tables) else f" ({len(dice)} of {len(tables)} seeds)"
+            few = "" if len(values) == len(tables) else f" ({len(values)} of {len(tables)} seeds)"
             rows.append(
                 [
                     f"{time_name(time_s)}, {state}{few}",
-                    spread_text(dice[0] if alone else map(fmean, dice)),
+                    spread_text(values[0] if alone else map(fmean, values)),
                     spread_text(ratios[0] if alone else map(fmean, ratios), 4),
                     spread_text((spread(chips).p05 for chips in ratios), 4),
                     number(min(map(min, ratios)), 4),
-                    *([spread_text(ap50[0] if alone else map(fmean, ap50))] if precise else ()),
                 ]
             )
-    columns = ["", "Dice", "x digital", "p05 chip x digital", "worst chip x digital"]
+    title = TITLES[metric]
     head = (
-        f"Analog, {min(len(table.chips) for table in tables.values())} chips a seed: Dice, its "
-        "multiple of the digital network's, the same of the 5th percentile chip and of the worst"
-        f"{'; average precision at IoU 0.5' if precise else ''}. ± is over "
-        f"{'chips' if alone else 'seeds'}.\n\n"
+        f"Analog, {min(len(table.chips) for table in tables.values())} chips a seed: {title}, its "
+        "multiple of the digital network's, the same of the 5th percentile chip and of the worst. "
+        f"± is over {'chips' if alone else 'seeds'}.\n\n"
     )
-    return head + markdown_table(rows, [*columns, *([TITLES["ap50"]] if precise else ())])
+    columns = ["", title, "x digital", "p05 chip x digital", "worst chip x digital"]
+    return head + markdown_table(rows, columns)
 
 
 def _cost(seconds: Sequence[Mapping[str, float]]) -> str:

@@ -25,10 +25,10 @@ from nasseg.analog.chips import all_tiles
 from nasseg.analog.noise import derive_seed, seeded
 from nasseg.analog.rpu_config import set_weight_noise
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig, analog_spec
-from nasseg.data import Data, EpochLoader, Side
+from nasseg.data import Data, EpochLoader, NativeData, Side
 from nasseg.errors import ConfigError
 from nasseg.statistics import DAY, MONTH, ages, spread, values_at
-from nasseg.tasks import Task, get_task, task_for
+from nasseg.tasks import DecoderFit, Task, TaskType, get_task, task_for
 from nasseg.training.loop import FitResult, Keep, fit
 
 # Branches of a run's seed: what is drawn under one is independent of the others.
@@ -37,6 +37,9 @@ SEED_SENSITIVITY, SEED_PLAN = 15, 16
 STATISTICS_IMAGES = 1024
 """Most training images that the BatchNorm statistics of the retrained network are averaged over.
 With each of ``analog.statistics_chips`` chips, a large set takes longer than its retraining."""
+
+DECODER_IMAGES = 96
+"""Training images that parameters of the decoder are chosen on, at most."""
 
 
 def initialise(build: Callable[[int], nn.Module], seed: int, device: torch.device) -> nn.Module:
@@ -117,6 +120,18 @@ def train_digital(
         keep=kept_weights(config, scored or data.report_side),
         progress=progress,
     )
+
+
+def fit_decoder(task: TaskType, net: nn.Module, data: Data, config: TrainConfig) -> DecoderFit:
+    """Choose the parameters by which a trained network's answers are decoded, on training images.
+
+    Returns:
+        Those of the task where it has no others to choose from, or images are resized.
+    """
+    if not (task.decoder_choices and isinstance(data, NativeData)):
+        return DecoderFit(task.decoder)
+    sample = data.training_sample(DECODER_IMAGES, config.batch_size)
+    return task.bind(data, config).fit_decoder(net, sample)
 
 
 def to_analog(

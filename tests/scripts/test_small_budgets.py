@@ -182,7 +182,7 @@ def test_runs_are_collected_into_one_table_over_seeds(load_script, runs, tmp_pat
         assert float(rows[f"1 year, {state}"][4]) == pytest.approx(ratio.min(), abs=2e-4)
     assert (tmp_path / "drift.png").stat().st_size > 0
     # A network that found nothing has no multiple.
-    nothing = script._analog({0: script.load_run(runs[0]).drift}, {0: {"dice": 0.0}})
+    nothing = script._analog({0: script.load_run(runs[0]).drift}, {0: {"dice": 0.0}}, "dice")
     assert [row[2:] for row in table(nothing)[1:]] == [["- ± -", "-", "-"]] * 4
     # Of one run, the spread is over its chips.
     assert script.main([str(runs[0]), "--out", str(tmp_path / "one")]) == 0

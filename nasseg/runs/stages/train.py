@@ -16,16 +16,12 @@ from nasseg.records.fates import write_fates
 from nasseg.records.folder import Timer
 from nasseg.runs.images import ScoredImages
 from nasseg.runs.job import Job
-from nasseg.tasks import DecoderFit
 from nasseg.tasks.inference import mean_passes
 from nasseg.training import evaluate, save_weights
 from nasseg.training.pretrained import load_pretrained
-from nasseg.training.recipe import train_digital
+from nasseg.training.recipe import fit_decoder, train_digital
 
 log = logging.getLogger(__name__)
-
-DECODER_IMAGES = 96
-"""Training images that parameters of the decoder are chosen on, at most."""
 
 
 def run(job: Job, timer: Timer) -> None:
@@ -77,14 +73,10 @@ def run(job: Job, timer: Timer) -> None:
 
 def _fit_decoder(job: Job, net: nn.Module) -> None:
     """Choose the parameters of the decoder on training images, for ``best.json``."""
-    task, data = job.task_type(job.data.kind), job.data
+    task = job.task_type(job.data.kind)
     if not task.decoder:
         return
-    fit = DecoderFit(task.decoder)
-    if task.decoder_choices and isinstance(data, NativeData):
-        fit = job.task.fit_decoder(
-            net, data.training_sample(DECODER_IMAGES, job.config.train.batch_size)
-        )
+    fit = fit_decoder(task, net, job.data, job.config.train)
     how = None
     if fit.images:
         how = {"images": fit.images, "score": fit.score, "default_score": fit.default_score}
