@@ -13,12 +13,11 @@ from nasseg.config.identity import differences, flatten, to_dict
 from nasseg.config.label import LabelConfig
 from nasseg.config.run import NATIVE_SCALE, RunConfig
 from nasseg.config.search import SearchConfig, default_space, named_space
-from nasseg.config.train import METRICS, TrainConfig
+from nasseg.config.train import TrainConfig
 
 __all__ = [
     "DRIFT_TIMES",
     "MEDMNIST_SETS",
-    "METRICS",
     "NATIVE_SCALE",
     "AnalogConfig",
     "DataConfig",

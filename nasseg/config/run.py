@@ -43,13 +43,14 @@ DEVICE = {
 
 
 def check_kind(data: DataConfig, train: TrainConfig, analog: AnalogConfig) -> None:
-    """Refuse settings of another kind of task than that which is learned.
+    """Refuse settings of another kind of task than that which is learned, and its metrics.
 
     Raises:
         ConfigError: there is one.
     """
     for section, prefix in ((train, "train."), (analog, "analog.")):
         check_only_for(section, prefix, get_task(data.kind).settings or data.kind, data.task)
+    get_task(data.kind).monitored(train.monitor)
 
 
 @dataclass(frozen=True)

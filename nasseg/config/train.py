@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import math
-import typing
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from nasseg._fields import check_fields
 from nasseg.config._setting import check, setting
-
-Metric = Literal["auto", "accuracy", "balanced_accuracy", "auc", "f1"]
-METRICS: tuple[str, ...] = typing.get_args(Metric)
-"""Metrics that classification may be selected and scored by."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +44,11 @@ class TrainConfig:
     """Epochs between evaluations on the validation images; the last epoch is always one."""
     amp: bool = True
     """Mixed precision on CUDA; without effect on a CPU."""
-    monitor: Metric = setting("auto", only_for="classification")
-    """Classification: the metric that scores architectures, and weights where ``keep`` selects
-    them; auto = accuracy (the AUC where an image has several classes)."""
+    monitor: str = setting("auto", metavar="METRIC")
+    """The metric that scores architectures, and weights where ``keep`` selects them: one of the
+    task, of which more is better (``dice``, for single nuclei ``ap50``, for classification
+    ``balanced_accuracy``, ``auc``, ``f1``). auto = Dice or accuracy (the AUC where an image has
+    several classes)."""
     class_weights: Literal["none", "balanced"] = setting(
         "none", only_for="classification", alias="class_weights", metavar="none|balanced"
     )

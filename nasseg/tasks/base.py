@@ -295,7 +295,22 @@ class TaskType(ABC):
 
     def selected_by(self, context: TaskContext) -> str:
         """The metric that the training selects weights by."""
-        return self.monitor
+        return self.monitored(context.train.monitor)
+
+    def monitored(self, name: str) -> str:
+        """The metric that ``train.monitor`` names.
+
+        Raises:
+            ConfigError: the task has no such metric, or it is an error.
+        """
+        if name == "auto":
+            return self.monitor
+        allowed = [key for key in self.metrics if key not in self.lower_is_better]
+        if name not in allowed:
+            raise ConfigError(
+                f"train.monitor is {name!r}; allowed for {self.name}: auto, {', '.join(allowed)}"
+            )
+        return name
 
     def facts(self, data: TaskData) -> dict[str, Any]:
         """What ``best.json`` keeps, so that predictions need no data."""

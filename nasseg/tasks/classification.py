@@ -42,11 +42,6 @@ class Classification(TaskType):
     several = False
     """True if an image may have several classes, or none."""
 
-    def selected_by(self, context: TaskContext) -> str:
-        """``train.monitor``, if it is not ``auto``."""
-        chosen = context.train.monitor
-        return self.monitor if chosen == "auto" else chosen
-
     def loss(self, context: TaskContext) -> nn.Module:
         """Cross-entropy, with weights and smoothing as the training has them."""
         from nasseg.tasks.losses import SoftCrossEntropy

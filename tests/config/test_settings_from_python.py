@@ -23,6 +23,7 @@ from nasseg.config import (
     settings,
 )
 from nasseg.errors import ConfigError
+from nasseg.tasks import get_task
 
 LEAVES = [
     (config, leaf) for config in (RunConfig, LabelConfig) for leaf in settings(config).values()
@@ -156,3 +157,17 @@ def test_the_modules_of_analog_do_not_hide_its_functions() -> None:
 def test_annotations_of_a_config_are_resolved_once():
     # A search for settings makes configs by the dozen.
     assert field_types(RunConfig) is field_types(RunConfig)
+
+
+def test_a_run_is_scored_by_a_metric_of_its_task():
+    crops = DataConfig(crop=64)
+    config = RunConfig(data=crops, train=TrainConfig(monitor="ap50"))
+    assert get_task(config.data.kind).bind(None, config.train).monitor == "ap50"
+    assert get_task("instances").bind().monitor == "dice"
+    for data, monitor, allowed in (
+        (crops, "count_error", "dice, iou, iou_pooled, ap50, ap, pq, sq, rq$"),
+        (DataConfig(), "ap50", "auto, dice, iou, iou_pooled$"),
+        (DataConfig(task="classification"), "dice", "auto, accuracy, auc, balanced_accuracy, f1$"),
+    ):
+        with pytest.raises(ConfigError, match=rf"train\.monitor is '{monitor}'; .*{allowed}"):
+            RunConfig(data=data, train=TrainConfig(monitor=monitor))
