@@ -27,7 +27,7 @@ class Diagram:
     """From the deepest level on."""
     stride: int = 1
     """Pixels of the image a pixel of the stem."""
-    skip: str | None | tuple[str | None, ...] = None
+    skip: str | tuple[str | None, ...] | None = None
     """How a map of the encoder joins that of the decoder of its level; None: it does not. One for
     all boxes of the decoder, or one for each."""
     caption: str = ""

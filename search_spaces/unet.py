@@ -29,8 +29,8 @@ STAGES = (1, 2, 3, 4, 5)
 DEPTHS = (2, 3, 4, 5)
 MAX_WIDTH = 160
 """Channels of a stage are capped here, so that five widening stages stay trainable."""
-_BLOCKS = {1: "basic", 2: "bottleneck"}
-_UPSAMPLING = {"transposed": "1x1 + pixel shuffle", "bilinear": "1x1 + bilinear"}
+BLOCKS = {1: "basic", 2: "bottleneck"}
+UPSAMPLING = {"transposed": "1x1 + pixel shuffle", "bilinear": "1x1 + bilinear"}
 
 
 def _hyperparameters() -> tuple[Hyperparameter, ...]:
@@ -109,7 +109,7 @@ class UNetSpace(SearchSpace):
         encoder = [Stage("stem", (f"{kernel}x{kernel}",), int(arch["out_channel0"]), 0)]
         for i, (width, level) in enumerate(zip(widths, levels, strict=True), start=1):
             count, branches = int(arch[f"R{i}"]), int(arch[f"B{i}"])
-            lines = [f"{count} x {_BLOCKS.get(int(arch[f'convblock{i}']), '?')}"]
+            lines = [f"{count} x {BLOCKS.get(int(arch[f'convblock{i}']), '?')}"]
             if branches > 1:
                 lines.append(f"{branches} branches")
             encoder.append(Stage(f"stage {i}", tuple(lines), width, level))
@@ -121,7 +121,7 @@ class UNetSpace(SearchSpace):
             decoder.append(
                 Stage("decoder", (f"{arch['dec_depth']} x {size}x{size}",), width, level)
             )
-        upsample = _UPSAMPLING.get(arch["upsample"], arch["upsample"])
+        upsample = UPSAMPLING.get(arch["upsample"], arch["upsample"])
         return Diagram(
             tuple(encoder),
             tuple(decoder),
