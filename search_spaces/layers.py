@@ -242,6 +242,7 @@ def decoder_level(
         there: True for networks that have the level.
         skipped: Channels of the encoder's map that joins; None: as many as ``outputs``.
     """
+    count = there.astype(np.int64)
     norm = layers.norm_operations
     transposed = upsample == "transposed"
     added, joined = skip == "add", skip == "concat"
@@ -256,20 +257,20 @@ def decoder_level(
         inputs,
         outputs * np.where(transposed, 4, 1),
         low,
-        there,
+        count,
         other=2 * outputs,
-        inputs=there * inputs * low,
-        operations=there * work,
+        inputs=count * inputs * low,
+        operations=count * work,
     )
     if skipped is not None:  # A 1x1 convolution makes the channels equal that are added.
-        projected = there & added & (skipped != outputs)
+        projected = count * (added & (skipped != outputs))
         layers.conv_bn(
             f"skip{stage}", skipped, outputs, high, projected, projected * skipped * high
         )
     taps = kernel**2
     read = outputs + np.where(joined, beside, 0)
-    layers.conv_bn(f"decoder{stage}.first", read * taps, outputs, high, there, there * read * high)
-    rest = there * (depth - 1)
+    layers.conv_bn(f"decoder{stage}.first", read * taps, outputs, high, count, count * read * high)
+    rest = count * (depth - 1)
     layers.conv_bn(f"decoder{stage}.rest", outputs * taps, outputs, high, rest, rest * maps)
 
 

@@ -87,9 +87,9 @@ class ChipUNetSpace(SearchSpace):
 
     - ``stride0``: side, in pixels of the image, of a position of the finest map. The head gives the
       logits of ``stride0`` x ``stride0`` pixels a position, which PixelShuffle spreads.
-    - ``stem``: "conv" is a ``kernel0`` x ``kernel0`` convolution of stride ``stride0``. "fold" turns
-      the pixels of a position into channels (PixelUnshuffle), which a 3x3 convolution reads; with
-      ``stride0`` 1 it is the same network as "conv" with ``kernel0`` 3.
+    - ``stem``: "conv" is a ``kernel0`` x ``kernel0`` convolution of stride ``stride0``. "fold"
+      turns the pixels of a position into channels (PixelUnshuffle), which a 3x3 convolution reads;
+      with ``stride0`` 1 it is the same network as "conv" with ``kernel0`` 3.
     - ``out_channel0``: channels of the stem.
     - ``norm``: "batch" or "group", which needs no recalibration, but statistics of every image.
     - ``M``: stages; each after the first halves the resolution. ``R<i>``: residual blocks of stage
