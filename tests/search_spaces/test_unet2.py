@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.networks import FULL, train_one_step
 
+from nasseg.analog import AnalogSpec, convert
 from nasseg.evaluators import CostEvaluator
 from nasseg.report.sections.architecture import draw_diagram
 from nasseg.search_spaces import SearchSpace, get_space
@@ -123,6 +124,18 @@ def test_a_fold_reads_every_pixel_of_three_by_three_positions() -> None:
     read = torch.zeros(64, 64, dtype=torch.bool)
     read[12:24, 12:24] = True
     assert torch.equal(image.grad[0, 0] != 0, read)
+
+
+def test_a_chip_network_lies_on_as_many_crossbars_as_the_formula_counts() -> None:
+    spec = AnalogSpec.preset("pcm")
+    arch = chip_arch(stem="fold", stride0=2, skip1="add", dec_width=0.5, norm="group", kernel3=5)
+    analog, coverage = convert(SPACE.build(arch, 2, 1), spec)
+    coverage.require(min_mac_fraction=1.0)
+    tile = (spec.tile_rows, spec.tile_cols)
+    cost = CostEvaluator(SPACE, 2, 1, tile).estimate([arch])
+    assert coverage.tiles == cost.tiles[0]
+    with torch.no_grad():
+        assert analog.eval()(torch.rand(1, 2, *ODD)).shape == (1, 1, *ODD)
 
 
 def test_the_drawing_of_a_chip_network_names_the_skip_of_every_level() -> None:
