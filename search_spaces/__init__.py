@@ -30,12 +30,14 @@ from nasseg.search_spaces.unet import (
     QuarterUNetSpace,
     UNetSpace,
 )
+from nasseg.search_spaces.unet2 import ChipUNetSpace
 
 __all__ = [
     "MIN_INPUT",
     "Arch",
     "BasicUNetSpace",
     "CellsSpace",
+    "ChipUNetSpace",
     "Condition",
     "Diagram",
     "Hyperparameter",
@@ -110,6 +112,7 @@ register_space("cells", CellsSpace)
 register_space("reference", ReferenceSpace)
 register_space("resnet", ResNetSpace)
 register_space("unet", UNetSpace)
+register_space("unet2", ChipUNetSpace)
 register_space("unet_group", GroupNormUNetSpace)
 register_space("unet_half", HalfUNetSpace)
 register_space("unet_half_group", HalfGroupNormUNetSpace)

@@ -27,9 +27,15 @@ class Diagram:
     """From the deepest level on."""
     stride: int = 1
     """Pixels of the image a pixel of the stem."""
-    skip: str | None = None
-    """How a map of the encoder joins that of the decoder of its level; None: it does not."""
+    skip: str | tuple[str | None, ...] | None = None
+    """How a map of the encoder joins that of the decoder of its level; None: it does not. One for
+    all boxes of the decoder, or one for each."""
     caption: str = ""
     """One line below the drawing."""
     output: str = "mask"
     """Name of what the network gives."""
+
+    @property
+    def skips(self) -> tuple[str | None, ...]:
+        """``skip`` of every box of the decoder."""
+        return self.skip if isinstance(self.skip, tuple) else (self.skip,) * len(self.decoder)

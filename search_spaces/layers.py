@@ -94,10 +94,11 @@ class LayerTable:
 class Layers:
     """Collects the slots of a population of ``n``.
 
-    ``norm_operations`` is what an element of the networks' normalisation costs digitally.
+    ``norm_operations`` is what an element of the networks' normalisation costs digitally, ``(n,)``
+    or one number for all.
     """
 
-    def __init__(self, n: int, norm_operations: int = 0) -> None:
+    def __init__(self, n: int, norm_operations: Counts | int = 0) -> None:
         self.n = n
         self.norm_operations = norm_operations
         self._names: list[str] = []
@@ -134,7 +135,7 @@ class Layers:
         operations: Counts | int = 0,
     ) -> None:
         """A convolution without bias, and the normalisation after it."""
-        if self.norm_operations:
+        if np.any(self.norm_operations):
             operations = operations + self.norm_operations * count * columns * positions
         self.add(
             name,
@@ -166,6 +167,7 @@ def residual_stage(
     blocks: Counts,
     area: Counts | int,
     area_before: Counts | int | None = None,
+    kernel: Counts | int = 3,
 ) -> None:
     """Add ``blocks`` residual blocks; ``blocks`` and ``branches`` are 0 where there is no stage.
 
@@ -178,6 +180,7 @@ def residual_stage(
         blocks: Residual blocks.
         area: Positions of the stage's map.
         area_before: Positions of the map before, where the first block has a stride; none = equal.
+        kernel: Size of the convolutions that are not 1x1.
     """
     strided = area_before is not None
     before: Any = area if area_before is None else area_before
@@ -185,7 +188,8 @@ def residual_stage(
     inner = np.maximum(4, outputs // 2)
     # Channels that the middle of a block works with, and the convolution in front of them.
     middle = np.where(bottleneck, inner, outputs)
-    front = np.where(bottleneck, 1, 9)
+    taps = kernel**2
+    front = np.where(bottleneck, 1, taps)
     first = branches * (blocks > 0)
     rest = branches * (blocks - 1)
     every = branches * blocks
@@ -200,13 +204,74 @@ def residual_stage(
     if strided:  # A bottleneck's first one reads the map before the stride.
         read = read + np.where(bottleneck, first * middle * (before - area), 0)
     # Every branch is added to the shortcut.
-    layers.conv_bn(f"{name}.middle", 9 * middle, middle, area, every, read, every * outputs * area)
+    layers.conv_bn(
+        f"{name}.middle", taps * middle, middle, area, every, read, every * outputs * area
+    )
     back: Any = np.where(bottleneck, every, 0)
     layers.conv_bn(f"{name}.back", inner, outputs, area, back, back * inner * area)
     projected = (blocks > 0) & ((inputs != outputs) | strided)
     layers.conv_bn(
         f"{name}.shortcut", inputs, outputs, area, projected, projected * inputs * before
     )
+
+
+def decoder_level(
+    layers: Layers,
+    stage: int,
+    inputs: Counts,
+    outputs: Counts,
+    skip: NDArray[np.str_],
+    upsample: NDArray[np.str_],
+    kernel: Counts,
+    depth: Counts,
+    low: Counts,
+    high: Counts,
+    there: NDArray[np.bool_],
+    skipped: Counts | None = None,
+) -> None:
+    """Add the pooling that leads to a stage, and the decoder level that undoes it.
+
+    Args:
+        layers: Where to.
+        stage: The stage whose resolution the level doubles.
+        inputs, outputs: Channels before and after.
+        skip: "add" or "concat" where the encoder's map joins; anything else: it does not.
+        upsample: "transposed" or "bilinear".
+        kernel, depth: Size and number of the convolutions after it.
+        low, high: Positions of the map before and after.
+        there: True for networks that have the level.
+        skipped: Channels of the encoder's map that joins; None: as many as ``outputs``.
+    """
+    count = there.astype(np.int64)
+    norm = layers.norm_operations
+    transposed = upsample == "transposed"
+    added, joined = skip == "add", skip == "concat"
+    beside = outputs if skipped is None else skipped
+    maps = outputs * high
+    work: Any = np.where(transposed, norm, norm + INTERPOLATION_OPERATIONS) * maps
+    # The addition, and four numbers compared for one of the pooled map.
+    work = work + np.where(added, maps, 0) + 4 * beside * low
+    # The 1x1 convolution comes before the upsampling.
+    layers.add(
+        f"up{stage}",
+        inputs,
+        outputs * np.where(transposed, 4, 1),
+        low,
+        count,
+        other=2 * outputs,
+        inputs=count * inputs * low,
+        operations=count * work,
+    )
+    if skipped is not None:  # A 1x1 convolution makes the channels equal that are added.
+        projected = count * (added & (skipped != outputs))
+        layers.conv_bn(
+            f"skip{stage}", skipped, outputs, high, projected, projected * skipped * high
+        )
+    taps = kernel**2
+    read = outputs + np.where(joined, beside, 0)
+    layers.conv_bn(f"decoder{stage}.first", read * taps, outputs, high, count, count * read * high)
+    rest = count * (depth - 1)
+    layers.conv_bn(f"decoder{stage}.rest", outputs * taps, outputs, high, rest, rest * maps)
 
 
 def _total(slots: Counts) -> Counts:

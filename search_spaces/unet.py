@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from nasseg.search_spaces.diagram import Diagram, Stage
 from nasseg.search_spaces.hyperparameters import Condition, Hyperparameter, at_least
 from nasseg.search_spaces.layers import (
     GROUP_NORM_OPERATIONS,
-    INTERPOLATION_OPERATIONS,
     Counts,
     Layers,
     LayerTable,
+    decoder_level,
     residual_stage,
     stage_sequence,
 )
@@ -29,8 +29,8 @@ STAGES = (1, 2, 3, 4, 5)
 DEPTHS = (2, 3, 4, 5)
 MAX_WIDTH = 160
 """Channels of a stage are capped here, so that five widening stages stay trainable."""
-_BLOCKS = {1: "basic", 2: "bottleneck"}
-_UPSAMPLING = {"transposed": "1x1 + pixel shuffle", "bilinear": "1x1 + bilinear"}
+BLOCKS = {1: "basic", 2: "bottleneck"}
+UPSAMPLING = {"transposed": "1x1 + pixel shuffle", "bilinear": "1x1 + bilinear"}
 
 
 def _hyperparameters() -> tuple[Hyperparameter, ...]:
@@ -109,7 +109,7 @@ class UNetSpace(SearchSpace):
         encoder = [Stage("stem", (f"{kernel}x{kernel}",), int(arch["out_channel0"]), 0)]
         for i, (width, level) in enumerate(zip(widths, levels, strict=True), start=1):
             count, branches = int(arch[f"R{i}"]), int(arch[f"B{i}"])
-            lines = [f"{count} x {_BLOCKS.get(int(arch[f'convblock{i}']), '?')}"]
+            lines = [f"{count} x {BLOCKS.get(int(arch[f'convblock{i}']), '?')}"]
             if branches > 1:
                 lines.append(f"{branches} branches")
             encoder.append(Stage(f"stage {i}", tuple(lines), width, level))
@@ -121,7 +121,7 @@ class UNetSpace(SearchSpace):
             decoder.append(
                 Stage("decoder", (f"{arch['dec_depth']} x {size}x{size}",), width, level)
             )
-        upsample = _UPSAMPLING.get(arch["upsample"], arch["upsample"])
+        upsample = UPSAMPLING.get(arch["upsample"], arch["upsample"])
         return Diagram(
             tuple(encoder),
             tuple(decoder),
@@ -138,12 +138,11 @@ class UNetSpace(SearchSpace):
     def _layers(
         self, columns: Columns, in_channels: int, out_channels: int, input_size: tuple[int, int]
     ) -> LayerTable:
-        widths, stages = _widths(columns), columns["M"]
+        widths, stages = encoder_widths(columns), columns["M"]
         isotropic = columns["topology"] == "isotropic"
-        areas = self._areas(np.where(isotropic, 2, stages), input_size)
-        norm = self.norm_operations
+        areas = map_areas(np.where(isotropic, 2, stages), self.stride, input_size)
         before = columns["out_channel0"]
-        layers = Layers(len(stages), norm)
+        layers = Layers(len(stages), self.norm_operations)
         pixels = areas[0] * self.stride**2
         layers.conv_bn(
             "stem", in_channels * columns["kernel0"] ** 2, before, areas[0], 1, in_channels * pixels
@@ -163,51 +162,25 @@ class UNetSpace(SearchSpace):
                 area,
             )
             before = width
-        taps = columns["dec_kernel"] ** 2
-        transposed = columns["upsample"] == "transposed"
-        joining = columns["skip"]
         for i in STAGES[1:]:
-            # The decoder level that brings stage i back to the resolution of stage i - 1; its
-            # 1x1 convolution comes before the upsampling.
-            there = (i <= stages) & ~(isotropic & (i > 2))
-            low, high = areas[i - 1], areas[i - 2]
-            width, before = widths[i - 1], widths[i - 2]
-            outputs = before * high
-            work: Any = np.where(transposed, norm, norm + INTERPOLATION_OPERATIONS) * outputs
-            work = work + np.where(joining == "add", outputs, 0)
-            # And the pooling that led to stage i: four numbers compared for one.
-            work = work + 4 * before * low
-            layers.add(
-                f"up{i}",
-                width,
-                before * np.where(transposed, 4, 1),
-                low,
-                there,
-                other=2 * before,
-                inputs=there * width * low,
-                operations=there * work,
-            )
-            joined = before * np.where(joining == "concat", 2, 1)
-            layers.conv_bn(
-                f"decoder{i}.first", joined * taps, before, high, there, there * joined * high
-            )
-            rest = there * (columns["dec_depth"] - 1)
-            layers.conv_bn(
-                f"decoder{i}.rest", before * taps, before, high, rest, rest * before * high
+            decoder_level(
+                layers,
+                i,
+                widths[i - 1],
+                widths[i - 2],
+                columns["skip"],
+                columns["upsample"],
+                columns["dec_kernel"],
+                columns["dec_depth"],
+                areas[i - 1],
+                areas[i - 2],
+                (i <= stages) & ~(isotropic & (i > 2)),
             )
         logits = out_channels * self.stride**2
         layers.add(
             "head", widths[0], logits, areas[0], 1, other=logits, inputs=widths[0] * areas[0]
         )
         return layers.table()
-
-    def _areas(self, levels: Counts, input_size: tuple[int, int]) -> list[Counts]:
-        """Positions of the map of every level, (n,) each, with the padding of the network."""
-        factor = self.stride * 2 ** (levels - 1)
-        inside = np.ones_like(levels)
-        for size in input_size:
-            inside = inside * np.maximum(-(-size // factor), MIN_BOTTOM) * factor // self.stride
-        return [inside >> (2 * level) for level in range(len(STAGES))]
 
     def _network_signature(self, columns: Columns) -> list[NDArray[Any]]:
         isotropic = columns["topology"] == "isotropic"
@@ -218,7 +191,7 @@ class UNetSpace(SearchSpace):
             columns["upsample"] == "transposed",
         ]
         numbers = [columns[k] for k in ("out_channel0", "kernel0", "dec_kernel", "dec_depth")]
-        return [*numbers, *words, *stage_sequence(columns, _widths(columns), halves)]
+        return [*numbers, *words, *stage_sequence(columns, encoder_widths(columns), halves)]
 
     def _describe(self, columns: Columns) -> Columns:
         """Blocks, branches and convolutions one after another of the encoder, widths of its first
@@ -233,38 +206,22 @@ class UNetSpace(SearchSpace):
         - ``decoder_view``, ``fine_view``: field of view, in pixels, of the convolutions of the last
           decoder level, and of all at the stem's resolution.
         """
-        widths, stages = _widths(columns), columns["M"]
+        widths, stages = encoder_widths(columns), columns["M"]
         isotropic = columns["topology"] == "isotropic"
         halvings = np.where(isotropic, 1, stages - 1)
         alone = columns["skip"] == "none"
-        blocks = branches = convolutions = 0 * stages
-        view = 1.0 + (columns["kernel0"] - 1.0)
-        total_width = np.zeros(len(stages))
         before = columns["out_channel0"]
-        bottom = narrowest = np.log2(before)
+        narrowest = np.log2(before)
         projected = 0 * stages
         for i, width in zip(STAGES, widths, strict=True):
             there = i <= stages
-            level = np.minimum(i - 1, halvings)
-            bottom = np.where(there, np.log2(width) - 2 * level, bottom)
             # A stage begins with the pooled map of the one before; then it widens.
-            passed = np.log2(before) - 2 * level
+            passed = np.log2(before) - 2 * np.minimum(i - 1, halvings)
             narrowest = np.where(there & alone, np.minimum(narrowest, passed), narrowest)
             # The shortcut around a block that widens is a convolution itself.
             way = there & (alone | (i == 1)) & (width != before)
             projected = projected + way
             before = width
-            # Pixels of the image between neighbours of the stage's map.
-            jump = self.stride * 2.0 ** np.where(isotropic, min(i - 1, 1), i - 1)
-            basic = columns[f"convblock{i}"] == 1
-            repeats = np.where(there, columns[f"R{i}"], 0)
-            pooled = there & (i > 1) & ~(isotropic & (i > 2))
-            view = view + np.where(pooled, jump / 2, 0.0)
-            view = view + repeats * np.where(basic, 2, 1) * 2 * jump
-            blocks = blocks + repeats
-            branches = branches + repeats * columns[f"B{i}"]
-            convolutions = convolutions + repeats * np.where(basic, 2, 3)
-            total_width = total_width + repeats * width
         depth = columns["dec_depth"]
         decoder_view = 1 + self.stride * depth * (columns["dec_kernel"] - 1)
         first = (
@@ -273,17 +230,11 @@ class UNetSpace(SearchSpace):
             + self.stride * columns["R1"] * np.where(columns["convblock1"] == 1, 4, 2)
         )
         return {
-            "blocks": blocks,
-            "branches": branches / blocks,
-            "convolutions": convolutions,
-            "width_first": widths[0],
-            "width_last": widths[-1],
-            "width_mean": total_width / blocks,
-            "field_of_view": np.log(view),
+            **describe_encoder(columns, widths, halvings, self.stride, columns["kernel0"]),
             "halvings": halvings,
             "unskipped": np.where(alone, halvings, 0),
             "narrowest": narrowest,
-            "bottom": bottom,
+            "bottom": np.log2(widths[-1]) - 2 * halvings,
             # The stem, the head and the last level; without skips all levels, and the ways up.
             "unresidual": 2 + projected + np.where(alone, halvings * (1 + depth), depth),
             "decoder_view": decoder_view,
@@ -340,15 +291,84 @@ class HalfGroupNormUNetSpace(GroupNormUNetSpace):
 def stage_widths(arch: Mapping[str, Any]) -> list[int]:
     """Channels of the M encoder stages: multiples of 4, rounded up, at most ``MAX_WIDTH``."""
     columns = {name: np.array([value]) for name, value in arch.items()}
-    return [int(w[0]) for w in _widths(columns)[: arch["M"]]]
+    return [int(w[0]) for w in encoder_widths(columns)[: arch["M"]]]
 
 
-def _widths(columns: Columns) -> list[NDArray[Any]]:
-    """Channels of every stage, (n,) each; of stages that are not there, those of the last one."""
-    widths: list[NDArray[Any]] = []
+def describe_encoder(
+    columns: Columns,
+    widths: Sequence[Counts],
+    halvings: Counts,
+    stride: Counts | int,
+    stem: Counts,
+    kernels: Sequence[Counts | int] = (3,) * len(STAGES),
+) -> Columns:
+    """Features of residual stages, (n,) each: blocks, branches, convolutions one after another,
+    widths, and the logarithm of the field of view of the deepest map in pixels.
+
+    Args:
+        columns: ``M``, the number of stages, and ``convblock<i>``, ``B<i>`` and ``R<i>`` of each.
+        widths: Channels of each stage, (n,) each.
+        halvings: Number of poolings; stage i + 1 begins with the i-th.
+        stride: Pixels of the image a position of the finest map.
+        stem: Field of view of the stem in pixels.
+        kernels: Size of the convolutions of each stage that are not 1x1.
+    """
+    stages = columns["M"]
+    blocks = branches = convolutions = 0 * stages
+    view = 1.0 * stem
+    total_width = np.zeros(len(stages))
+    for i, width, kernel in zip(STAGES, widths, kernels, strict=True):
+        there = i <= stages
+        # Pixels of the image between neighbours of the stage's map.
+        jump = stride * 2.0 ** np.minimum(i - 1, halvings)
+        basic = columns[f"convblock{i}"] == 1
+        repeats = np.where(there, columns[f"R{i}"], 0)
+        pooled = there & (i > 1) & (i - 1 <= halvings)
+        view = view + np.where(pooled, jump / 2, 0.0)
+        view = view + repeats * np.where(basic, 2, 1) * (kernel - 1) * jump
+        blocks = blocks + repeats
+        branches = branches + repeats * columns[f"B{i}"]
+        convolutions = convolutions + repeats * np.where(basic, 2, 3)
+        total_width = total_width + repeats * width
+    return {
+        "blocks": blocks,
+        "branches": branches / blocks,
+        "convolutions": convolutions,
+        "width_first": widths[0],
+        "width_last": widths[-1],
+        "width_mean": total_width / blocks,
+        "field_of_view": np.log(view),
+    }
+
+
+def map_areas(
+    levels: Counts, stride: Counts | int, input_size: tuple[int, int]
+) -> list[NDArray[np.int64]]:
+    """Positions of the map of every level, (n,) each, with the padding of the network.
+
+    Args:
+        levels: Resolutions of the encoder, (n,).
+        stride: Pixels of the image a position of the finest map.
+        input_size: Height and width of the image in pixels.
+    """
+    factor = stride * 2 ** (levels - 1)
+    inside = np.ones_like(levels)
+    for size in input_size:
+        inside = inside * np.maximum(-(-size // factor), MIN_BOTTOM) * factor // stride
+    return [inside >> (2 * level) for level in range(len(STAGES))]
+
+
+def encoder_widths(
+    columns: Columns, multiple: int = 4, most: int = MAX_WIDTH
+) -> list[NDArray[np.int64]]:
+    """Channels of every stage, (n,) each; of stages that are not there, those of the last one.
+
+    Rounded up to a ``multiple``, at most ``most``.
+    """
+    widths: list[NDArray[np.int64]] = []
     exact = columns["out_channel0"].astype(np.float64)
     for i in STAGES:
         factor = columns[f"widenfact{i}"].astype(np.float64)
         exact = exact * np.where(factor > 0, factor, 1.0)
-        widths.append(np.minimum(MAX_WIDTH, 4 * np.ceil(exact / 4)).astype(np.int64))
+        widths.append(np.minimum(most, multiple * np.ceil(exact / multiple)).astype(np.int64))
     return widths

@@ -70,8 +70,9 @@ def convert(
         spec: the hardware; none = the ``pcm`` preset.
         digital_layers: names of modules that stay digital, with all below them; see
             :func:`digital_names`.
-        example: an input (B, C, H, W) for counting; none = zeros with the channels of the first
-            convolution (or the features of the first linear layer) at ``input_size``.
+        example: an input (B, C, H, W) for counting; none = zeros at ``input_size``, with as many
+            channels as the network's attribute ``in_channels``, or else its first convolution (or
+            with the features of its first linear layer).
         input_size: height and width of that default, in pixels.
         seed: seed of the noise that the layers draw.
 
@@ -134,7 +135,10 @@ def convert(
 def _example(net: nn.Module, size: tuple[int, int], device: torch.device) -> Tensor:
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
-            return torch.zeros((1, module.in_channels, *size), device=device)
+            # A network may fold pixels into channels before its first convolution.
+            declared = getattr(net, "in_channels", None)
+            channels = declared if isinstance(declared, int) else module.in_channels
+            return torch.zeros((1, channels, *size), device=device)
         if isinstance(module, nn.Linear):
             return torch.zeros((1, module.in_features), device=device)
     raise ConversionError(

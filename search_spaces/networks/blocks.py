@@ -42,15 +42,23 @@ class ResidualBlock(nn.Module):
         convblock: 1 = basic (3x3, 3x3), 2 = bottleneck (1x1, 3x3, 1x1, half the channels inside).
         branches: number of branches, each with weights of its own. The shortcut is the identity
             where shapes allow, else a 1x1 convolution with BatchNorm.
+        stride: of the first 3x3 convolution.
+        kernel: size that takes the place of 3x3.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, convblock: int, branches: int, stride: int = 1
+        self,
+        in_channels: int,
+        out_channels: int,
+        convblock: int,
+        branches: int,
+        stride: int = 1,
+        kernel: int = 3,
     ) -> None:
         super().__init__()
         make = _bottleneck if convblock == BOTTLENECK else _basic
         self.branches = nn.ModuleList(
-            make(in_channels, out_channels, stride) for _ in range(branches)
+            make(in_channels, out_channels, stride, kernel) for _ in range(branches)
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
@@ -65,23 +73,30 @@ class ResidualBlock(nn.Module):
         return out
 
 
-def _basic(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+def _basic(in_channels: int, out_channels: int, stride: int, kernel: int) -> nn.Sequential:
     return nn.Sequential(
-        *conv_bn_relu(in_channels, out_channels, 3, stride), *conv_bn(out_channels, out_channels)
+        *conv_bn_relu(in_channels, out_channels, kernel, stride),
+        *conv_bn(out_channels, out_channels, kernel),
     )
 
 
-def _bottleneck(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+def _bottleneck(in_channels: int, out_channels: int, stride: int, kernel: int) -> nn.Sequential:
     inner = max(4, out_channels // 2)
     return nn.Sequential(
         *conv_bn_relu(in_channels, inner, 1),
-        *conv_bn_relu(inner, inner, 3, stride),
+        *conv_bn_relu(inner, inner, kernel, stride),
         *conv_bn(inner, out_channels, 1),
     )
 
 
 def residual_stage(
-    in_channels: int, out_channels: int, convblock: int, branches: int, blocks: int, stride: int = 1
+    in_channels: int,
+    out_channels: int,
+    convblock: int,
+    branches: int,
+    blocks: int,
+    stride: int = 1,
+    kernel: int = 3,
 ) -> nn.Sequential:
     """``blocks`` residual blocks; the first one changes channels and resolution."""
     return nn.Sequential(
@@ -92,6 +107,7 @@ def residual_stage(
                 convblock,
                 branches,
                 stride if k == 0 else 1,
+                kernel,
             )
             for k in range(blocks)
         )

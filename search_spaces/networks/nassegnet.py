@@ -1,4 +1,4 @@
-"""The segmentation network of the ``unet`` space."""
+"""The segmentation networks of the ``unet`` space, and what others have in common with them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nasseg.search_spaces.constants import MIN_BOTTOM
 from nasseg.search_spaces.networks.blocks import (
     Upsample,
     check_input,
+    conv_bn,
     conv_bn_relu,
     initialise,
     residual_stage,
@@ -22,16 +23,35 @@ from nasseg.search_spaces.networks.blocks import (
 class DecoderLevel(nn.Module):
     """Upsample, join the encoder's map of that size, convolve.
 
-    (B, Cin, H, W) and the skip (B, C, 2H, 2W) to (B, C, 2H, 2W).
+    (B, Cin, H, W) and the skip (B, Cskip, 2H, 2W) to (B, C, 2H, 2W). Where the skip is added and
+    Cskip is not C, it passes a 1x1 convolution with BatchNorm.
+
+    Args:
+        in_channels, channels: Cin and C.
+        skip: "none", "add" or "concat".
+        upsample: as in :class:`Upsample`.
+        kernel, depth: size and number of the convolutions.
+        skip_channels: Cskip; None: C.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, skip: str, upsample: str, kernel: int, depth: int
+        self,
+        in_channels: int,
+        channels: int,
+        skip: str,
+        upsample: str,
+        kernel: int,
+        depth: int,
+        skip_channels: int | None = None,
     ) -> None:
         super().__init__()
+        skip_channels = channels if skip_channels is None else skip_channels
         self.skip = skip
         self.up = Upsample(in_channels, channels, upsample)
-        joined = 2 * channels if skip == "concat" else channels
+        self.project: nn.Module = nn.Identity()
+        if skip == "add" and skip_channels != channels:
+            self.project = conv_bn(skip_channels, channels, 1)
+        joined = channels + skip_channels if skip == "concat" else channels
         self.convs = nn.Sequential(
             *(conv_bn_relu(joined if k == 0 else channels, channels, kernel) for k in range(depth))
         )
@@ -41,29 +61,27 @@ class DecoderLevel(nn.Module):
         if self.skip == "concat":
             x = torch.cat([x, skip], dim=1)
         elif self.skip == "add":
-            x = x + skip
+            x = x + self.project(skip)
         out: Tensor = self.convs(x)
         return out
 
 
-class NASSegNet(nn.Module):
-    """Encoder-decoder of one architecture of the ``unet`` space.
+class EncoderDecoder(nn.Module):
+    """Stem, levels of an encoder with pooling between them, levels of a decoder, head.
 
     (B, in_channels, H, W) to logits (B, out_channels, H, W), for any H, W >= 16. Where H or W does
     not divide by the total downsampling, the input is padded by reflection and the output cropped.
 
-    Build it with ``get_space("unet").build(arch)``, which checks the architecture first.
-
     Args:
-        arch: canonical architecture.
-        widths: channels of its stages.
-        in_channels, out_channels: of image and logits.
-        stride: 1, or 2 or 4: by so much the stem divides the resolution, and the head gives
-            stride^2 logits a position, which PixelShuffle spreads over the pixels.
+        in_channels: of the image.
+        stem: from the image to the finest map.
+        encoder: a module for each resolution, the finest first.
+        decoder: a :class:`DecoderLevel` for each halving, the deepest first.
+        head: from the finest map to the logits of all pixels.
+        factor: total downsampling of the deepest map.
 
     Attributes:
         arch, arch_id, space: set by ``build``.
-        factor: total downsampling of the deepest stage.
     """
 
     arch: dict[str, Any]
@@ -72,56 +90,21 @@ class NASSegNet(nn.Module):
 
     def __init__(
         self,
-        arch: Mapping[str, Any],
-        widths: Sequence[int],
         in_channels: int,
-        out_channels: int,
-        stride: int = 1,
+        stem: nn.Module,
+        encoder: Sequence[nn.Module],
+        decoder: Sequence[DecoderLevel],
+        head: nn.Module,
+        factor: int,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
-        stages = range(1, arch["M"] + 1)
-        # Stages that share a resolution form a level; there is a pooling between levels.
-        levels = (
-            [[1], list(stages)[1:]] if arch["topology"] == "isotropic" else [[i] for i in stages]
-        )
-        self.factor = stride * 2 ** (len(levels) - 1)
-
-        width = arch["out_channel0"]
-        self.stem = conv_bn_relu(in_channels, width, arch["kernel0"], stride)
-        self.encoder = nn.ModuleList()
-        for level in levels:
-            parts = []
-            for i in level:
-                parts.append(
-                    residual_stage(
-                        width,
-                        widths[i - 1],
-                        arch[f"convblock{i}"],
-                        arch[f"B{i}"],
-                        arch[f"R{i}"],
-                    )
-                )
-                width = widths[i - 1]
-            self.encoder.append(nn.Sequential(*parts))
+        self.factor = factor
+        self.stem = stem
+        self.encoder = nn.ModuleList(encoder)
         self.pool = nn.MaxPool2d(2)
-        self.decoder = nn.ModuleList()
-        for level in reversed(levels[:-1]):
-            channels = widths[level[-1] - 1]
-            self.decoder.append(
-                DecoderLevel(
-                    width,
-                    channels,
-                    arch["skip"],
-                    arch["upsample"],
-                    arch["dec_kernel"],
-                    arch["dec_depth"],
-                )
-            )
-            width = channels
-        self.head: nn.Module = nn.Conv2d(width, out_channels * stride**2, 1)
-        if stride > 1:
-            self.head = nn.Sequential(self.head, nn.PixelShuffle(stride))
+        self.decoder = nn.ModuleList(decoder)
+        self.head = head
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -147,6 +130,70 @@ class NASSegNet(nn.Module):
             x = level(x, skips.pop())
         logits: Tensor = self.head(x)
         return logits[..., top : top + height, left : left + width]
+
+
+class NASSegNet(EncoderDecoder):
+    """Encoder-decoder of one architecture of the ``unet`` space.
+
+    Build it with ``get_space("unet").build(arch)``, which checks the architecture first.
+
+    Args:
+        arch: canonical architecture.
+        widths: channels of its stages.
+        in_channels, out_channels: of image and logits.
+        stride: 1, or 2 or 4: by so much the stem divides the resolution, and the head gives
+            stride^2 logits a position, which PixelShuffle spreads over the pixels.
+    """
+
+    def __init__(
+        self,
+        arch: Mapping[str, Any],
+        widths: Sequence[int],
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+    ) -> None:
+        stages = range(1, arch["M"] + 1)
+        # Stages that share a resolution form a level; there is a pooling between levels.
+        levels = (
+            [[1], list(stages)[1:]] if arch["topology"] == "isotropic" else [[i] for i in stages]
+        )
+        width = arch["out_channel0"]
+        stem = conv_bn_relu(in_channels, width, arch["kernel0"], stride)
+        encoder = []
+        for level in levels:
+            parts = []
+            for i in level:
+                parts.append(
+                    residual_stage(
+                        width,
+                        widths[i - 1],
+                        arch[f"convblock{i}"],
+                        arch[f"B{i}"],
+                        arch[f"R{i}"],
+                    )
+                )
+                width = widths[i - 1]
+            encoder.append(nn.Sequential(*parts))
+        decoder = []
+        for level in reversed(levels[:-1]):
+            channels = widths[level[-1] - 1]
+            decoder.append(
+                DecoderLevel(
+                    width,
+                    channels,
+                    arch["skip"],
+                    arch["upsample"],
+                    arch["dec_kernel"],
+                    arch["dec_depth"],
+                )
+            )
+            width = channels
+        head: nn.Module = nn.Conv2d(width, out_channels * stride**2, 1)
+        if stride > 1:
+            head = nn.Sequential(head, nn.PixelShuffle(stride))
+        factor = stride * 2 ** (len(levels) - 1)
+        super().__init__(in_channels, stem, encoder, decoder, head, factor)
 
 
 def _padding(size: int, factor: int) -> tuple[int, int]:

@@ -143,7 +143,7 @@ def test_too_few_or_unknown_values_are_refused_and_nothing_is_predicted_for_noth
     assert len(model.predict(X[:0]).mean) == 0
 
 
-@pytest.mark.parametrize("name", ["unet", "unet_half", "resnet"])
+@pytest.mark.parametrize("name", ["unet", "unet2", "unet_half", "resnet"])
 def test_features_are_the_encoding_and_what_follows_from_it(name):
     space = get_space(name)
     X = space.sample_matrix(3000, np.random.default_rng(0))
@@ -183,6 +183,12 @@ def test_the_described_depth_and_view_are_those_of_a_known_network():
         ("unet", {"dec_kernel": 5, "dec_depth": 1}, {"decoder_view": 5, "fine_view": 3 + 4 + 4}),
         ("unet", {"convblock1": 2, "R1": 3}, {"decoder_view": 5, "fine_view": 3 + 3 * 2 + 4}),
         ("unet_half", {}, {"decoder_view": 9, "fine_view": 3 + 8 + 8}),
+        # 32 channels at a quarter of the resolution: 32 / 16 numbers a pixel.
+        ("unet2", {}, {"unskipped": 0, "narrowest": 5 - 4, "bottom": 7 - 4 - 4, "unresidual": 4}),
+        ("unet2", {"dec_width": 0.5, "skip1": "add"}, {"narrowest": 4 - 4, "unresidual": 5}),
+        # 7x7 stem; two 3x3 convolutions a stage at strides 4, 8, 16; two poolings.
+        ("unet2", {}, {"field_of_view": np.log(7 + 4 * 4 + 4 * 8 + 4 * 16 + 4 + 8)}),
+        ("unet2", {"stem": "fold", "kernel1": 7}, {"fine_view": 12 + 4 * 2 * 6 + 4 * 2 * 2}),
     ],
 )
 def test_what_decides_how_soon_a_network_learns_is_described(space, changes, said):
@@ -241,3 +247,18 @@ def test_descriptions_are_those_of_the_networks_that_are_built(name):
         narrow = narrowest_map(space.build(arch), arch["skip"] == "none")
         assert told["narrowest"][k] == pytest.approx(np.log2(narrow)), arch
         assert told["unresidual"][k] == fewest_convolutions(space.build(arch)), arch
+
+
+def test_the_described_shortest_way_is_that_of_chip_networks_that_are_built():
+    space = get_space("unet2")
+    archs = [
+        space.repair({**space.default(), "norm": "batch", "M": M, "stride0": stride} | changes)
+        for M, stride in [(2, 1), (3, 2), (3, 4)]
+        for changes in (
+            {"widenfact1": 1.5, "skip1": "add", "dec_width": 0.5},
+            {"skip1": "add", "skip2": "none"},
+            {"skip1": "concat", "dec_width": 0.75, "stem": "fold", "dec_depth": 1},
+        )
+    ]
+    told = space.describe_matrix(space.encode(archs))["unresidual"]
+    assert told.tolist() == [fewest_convolutions(space.build(arch)) for arch in archs]

@@ -97,7 +97,7 @@ def test_size_agrees_with_a_count_by_hand(name: str) -> None:
 
 
 def test_registry_lists_and_names_the_nearest() -> None:
-    unets = ["unet", "unet_group", "unet_half", "unet_half_group", "unet_quarter"]
+    unets = ["unet", "unet2", "unet_group", "unet_half", "unet_half_group", "unet_quarter"]
     assert list_spaces() == ["basicunet", "cells", "reference", "resnet", *unets]
     assert list_spaces("*net*") == ["basicunet", "resnet", *unets]
     assert list_spaces("r*") == ["reference", "resnet"]

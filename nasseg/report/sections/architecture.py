@@ -115,10 +115,10 @@ def draw_diagram(diagram: Diagram, image_size: int | None) -> Figure:
     ax.text(
         right + 1.2, centres[-1][1], diagram.output, ha="left", va="center", fontsize=8, color=INK
     )
-    if diagram.skip is not None:
-        for k, box in enumerate(decoder, start=len(encoder)):
+    for k, (box, skip) in enumerate(zip(decoder, diagram.skips, strict=True), start=len(encoder)):
+        if skip is not None:
             source = max(j for j, b in enumerate(encoder) if b.level == box.level)
-            _skip(ax, centres, source, k, size(encoder[source])[1], diagram.skip)
+            _skip(ax, centres, source, k, size(encoder[source])[1], skip)
     ax.text(
         (right - 0.3) / 2,
         low + 0.02,
