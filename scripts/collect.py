@@ -147,7 +147,7 @@ def _kinds(tables: Sequence[ImageTable]) -> list[str]:
         [kind, str(own[0].images), *(spread_text(s.scores[name] for s in own) for name in names)]
         for kind, own in found.items()
     ]
-    columns = ["images", "", *(TITLES[name] for name in names)]
+    columns = ["", "images", *(TITLES[name] for name in names)]
     return ["Digital, by kind of image.\n\n" + markdown_table(rows, columns), ""]
 
 

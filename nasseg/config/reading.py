@@ -59,6 +59,25 @@ def followed(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key in keys}
 
 
+def read_begun(path: str | Path, config: type[Any]) -> dict[str, Any]:
+    """The settings that a folder was begun with, flat, from its ``config.yaml``.
+
+    A setting that follows from others and is younger than the folder is as it was before there was
+    any, not as it follows today.
+
+    Raises:
+        ConfigError: as :func:`read_yaml`.
+    """
+    leaves = settings(config)
+    keys = (key for defaults in following(config).values() for key in defaults)
+    young = {key: leaves[key] for key in keys if leaves[key].facts.young}
+    before = {
+        key: leaf.default if leaf.facts.before is None else leaf.facts.before
+        for key, leaf in young.items()
+    }
+    return {**before, **read_yaml(path, config)}
+
+
 def read_yaml(path: str | Path, config: type[Any]) -> dict[str, Any]:
     """The settings in a YAML file, flat: ``{"train.epochs": 80}``; values are as YAML gives them.
 

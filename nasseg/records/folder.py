@@ -85,13 +85,13 @@ def read_run_config(run: str | Path, **changes: Any) -> RunConfig:
         RunError: there is no run there.
         ConfigError: its settings cannot be read.
     """
-    from nasseg.config.reading import build_config, read_yaml
+    from nasseg.config.reading import build_config, read_begun
 
     file = Path(run) / "config.yaml"
     if not file.is_file():
         raise RunError(f"{run} is no run folder: it has no config.yaml; `nasseg run` makes one")
     remember_plugins(Path(run), RunConfig)
-    values = {**read_yaml(file, RunConfig), "out": str(run), **changes}
+    values = {**read_begun(file, RunConfig), "out": str(run), **changes}
     origins = {key: str(file) for key in values if key not in changes}
     return as_begun(build_config(RunConfig, values, origins))
 

@@ -12,6 +12,7 @@ from nasseg.config.reading import (
     explicit_values,
     files_beside,
     followed,
+    read_begun,
     read_yaml,
     with_network,
 )
@@ -42,11 +43,13 @@ def resolve_config(config: type[C], given: Mapping[str, Any], file: str | Path |
     file = None if file is None else str(file)
     values: dict[str, Any] = read_yaml(file, config) if file is not None else {}
     if file == str(saved):
-        # The folder may have been moved since its settings were written.
-        values["out"] = str(out)
-        if not is_bound(out):
+        if is_bound(out):
+            values = read_begun(saved, config)
+        else:
             # What followed from other settings follows anew: these may have been a slip.
             values = with_network(explicit_values(config, values), given)
+        # The folder may have been moved since its settings were written.
+        values["out"] = str(out)
     else:
         if file is not None:
             values = files_beside(file, values, config)
@@ -54,7 +57,7 @@ def resolve_config(config: type[C], given: Mapping[str, Any], file: str | Path |
         values = with_network(values, given)
         if file is not None and saved.is_file() and is_bound(out):
             # What follows from others may follow otherwise in this version than when it was begun.
-            values = {**followed(config, read_yaml(saved, config)), **values}
+            values = {**followed(config, read_begun(saved, config)), **values}
     origins = {key: file for key in values if key not in given and file is not None}
     made = as_begun(build_config(config, {**values, **given}, origins))
     if origins.get("data.path") == str(saved) and not is_bound(out):

@@ -260,9 +260,10 @@ def test_a_proxy_at_native_scale_retrains_as_short_trainings_do(tmp_path):
         )
         proxy = proxies.proxy_config(config)
         assert (proxy.analog.lr, proxy.analog.input_quantile) == (lr, quantile)
-        assert proxy.train.batch_size == TRAIN.batch_size
-    native = dataclasses.replace(config, train=dataclasses.replace(TRAIN, batch_size=16))
-    assert proxies.proxy_config(native).train.batch_size == LabelConfig().train.batch_size
+    for batch_size, kept in ((4, 4), (8, LabelConfig().train.batch_size)):
+        train = dataclasses.replace(TRAIN, batch_size=batch_size)
+        native = dataclasses.replace(config, train=train)
+        assert proxies.proxy_config(native).train.batch_size == kept
 
 
 def test_two_local_workers_make_one_table(tmp_path):
