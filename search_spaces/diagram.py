@@ -28,8 +28,8 @@ class Diagram:
     stride: int = 1
     """Pixels of the image a pixel of the stem."""
     skip: str | tuple[str | None, ...] | None = None
-    """How a map of the encoder joins that of the decoder of its level; None: it does not. One for
-    all boxes of the decoder, or one for each."""
+    """How the encoder's map enters the decoder at the same level, for all boxes of the decoder or
+    for each; None: not at all."""
     caption: str = ""
     """One line below the drawing."""
     output: str = "mask"
