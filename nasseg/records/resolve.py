@@ -41,11 +41,11 @@ def resolve_config(config: type[C], given: Mapping[str, Any], file: str | Path |
     saved = out / "config.yaml"
     file = str(saved) if file is None and saved.is_file() else file
     file = None if file is None else str(file)
-    values: dict[str, Any] = read_yaml(file, config) if file is not None else {}
+    begun = file == str(saved) and is_bound(out)
+    read = read_begun if begun else read_yaml
+    values: dict[str, Any] = read(file, config) if file is not None else {}
     if file == str(saved):
-        if is_bound(out):
-            values = read_begun(saved, config)
-        else:
+        if not begun:
             # What followed from other settings follows anew: these may have been a slip.
             values = with_network(explicit_values(config, values), given)
         # The folder may have been moved since its settings were written.
