@@ -82,6 +82,11 @@ class Setting:
         return self.key.rpartition(".")[0]
 
     @property
+    def before(self) -> Any:
+        """Of a young setting, the value that a folder without it was begun with."""
+        return self.default if self.facts.before is None else self.facts.before
+
+    @property
     def optional(self) -> bool:
         """True if ``null`` is a value."""
         return type(None) in typing.get_args(self.type)

@@ -75,8 +75,7 @@ def with_young(saved: Mapping[str, Any], config: type[Any]) -> dict[str, Any]:
     completed = _copied(saved)
     for key, leaf in leaves_of(config()).items():
         if leaf.facts.young:
-            before = leaf.default if leaf.facts.before is None else leaf.facts.before
-            _fill(completed, key.split("."), _plain(before))
+            _fill(completed, key.split("."), _plain(leaf.before))
     return completed
 
 

@@ -70,11 +70,7 @@ def read_begun(path: str | Path, config: type[Any]) -> dict[str, Any]:
     """
     leaves = settings(config)
     keys = (key for defaults in following(config).values() for key in defaults)
-    young = {key: leaves[key] for key in keys if leaves[key].facts.young}
-    before = {
-        key: leaf.default if leaf.facts.before is None else leaf.facts.before
-        for key, leaf in young.items()
-    }
+    before = {key: leaves[key].before for key in keys if leaves[key].facts.young}
     return {**before, **read_yaml(path, config)}
 
 
