@@ -115,24 +115,9 @@ def border_distances(label: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """
     import numpy as np
 
-    rows, columns = np.nonzero(label)
-    own = label[rows, columns]
-    padded = np.pad(label, 1)
-    height, width = label.shape
-    found = np.zeros((RAYS, len(own)), np.float32)
-    for ray, (down, right) in enumerate(ray_steps()):
-        inside = np.arange(len(own))
-        for step in range(1, int(REACH) + 1):
-            row = np.clip(np.rint(rows[inside] + step * down), -1, height).astype(np.intp) + 1
-            column = np.clip(np.rint(columns[inside] + step * right), -1, width).astype(np.intp) + 1
-            same = padded[row, column] == own[inside]
-            found[ray, inside[~same]] = step
-            inside = inside[same]
-            if not len(inside):
-                break
-        found[ray, inside] = REACH
-    distances = np.zeros((RAYS, height, width), np.float32)
-    distances[:, rows, columns] = found
+    from nasseg.tasks._rays import walk
+
+    distances: npt.NDArray[np.float32] = walk(np.ascontiguousarray(label), ray_steps(), REACH)
     return distances
 
 
