@@ -196,6 +196,8 @@ class TaskType(ABC):
     decoder: Mapping[str, float] = {}
     """Parameters of :meth:`decode` by name, the defaults; a copy by :meth:`with_decoder` has
     others."""
+    decoder_before: ClassVar[Mapping[str, float]] = {}
+    """What those of these parameters were that a ``best.json`` of an older version may lack."""
     decoder_choices: ClassVar[Mapping[str, tuple[float, ...]]] = {}
     """Values of these parameters that :meth:`fit_decoder` chooses from, in the order in which it
     does; parameters that are not among the keys keep their defaults."""
@@ -322,7 +324,8 @@ class TaskType(ABC):
         Raises:
             ConfigError: ``decoder`` holds what is no parameter of it.
         """
-        return self.with_decoder(facts["decoder"]) if facts.get("decoder") else self
+        stored = facts.get("decoder")
+        return self.with_decoder({**self.decoder_before, **stored}) if stored else self
 
     def as_before(self) -> TaskType:
         """The task as in versions that stored no ``decoder`` in ``best.json``; here the same."""

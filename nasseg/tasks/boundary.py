@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nasseg.tasks.base import TaskContext, register_task
-from nasseg.tasks.instances import CONFIDENCES, SMALLEST, THRESHOLDS, InstanceTask
+from nasseg.tasks.instances import (
+    CONFIDENCES,
+    CONVEXITIES,
+    SMALLEST,
+    THRESHOLDS,
+    InstanceTask,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,10 +31,12 @@ class BoundaryInstances(InstanceTask):
     title = "single nuclei by boundary classes"
     channels = 3
     target_scale = 255.0
+    decoder_before: ClassVar[Mapping[str, float]] = {"convexity": 0.0}
     decoder: Mapping[str, float] = {
         "threshold": 0.45,
         "rise": 0.1,
         "smooth": 1.0,
+        "convexity": 0.93,
         "confidence": 0.75,
         "min_pixels": 25,
     }
@@ -36,6 +44,7 @@ class BoundaryInstances(InstanceTask):
         "threshold": THRESHOLDS,
         "rise": (0.05, 0.1, 0.15, 0.2, 0.3),
         "smooth": (0.7, 1.0, 1.5),
+        "convexity": CONVEXITIES,
         "confidence": CONFIDENCES,
         "min_pixels": SMALLEST,
     }

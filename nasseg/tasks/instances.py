@@ -26,12 +26,15 @@ DECODER_BEFORE: Mapping[str, float] = {
     "threshold": 0.5,
     "rise": 0.0,
     "smooth": 1.0,
+    "convexity": 0.0,
     "confidence": 0.0,
     "min_pixels": 25,
 }
 """Parameters of the decoder of versions that did not store them."""
 THRESHOLDS = (0.35, 0.4, 0.45, 0.5)
 """Probabilities, one of which is that from which a pixel is nucleus: choices of every head."""
+CONVEXITIES = (0.0, 0.91, 0.93, 0.95)
+"""Shares of their convex hull, from one of which what may be two instances is one."""
 CONFIDENCES = (0.0, 0.6, 0.7, 0.75, 0.8, 0.85)
 """Mean probabilities, below one of which an instance is dropped."""
 SMALLEST = (15, 25, 35)
@@ -133,10 +136,12 @@ class Instances(InstanceTask):
     title = "single nuclei"
     channels = 2
     target_scale = 255.0
+    decoder_before = DECODER_BEFORE
     decoder: Mapping[str, float] = {
         "threshold": 0.4,
         "rise": 0.1,
         "smooth": 1.0,
+        "convexity": 0.93,
         "confidence": 0.75,
         "min_pixels": 25,
     }
@@ -144,6 +149,7 @@ class Instances(InstanceTask):
         "threshold": THRESHOLDS,
         "rise": (0.06, 0.08, 0.1, 0.12, 0.15, 0.2),
         "smooth": (0.7, 1.0, 1.5),
+        "convexity": CONVEXITIES,
         "confidence": CONFIDENCES,
         "min_pixels": SMALLEST,
     }
@@ -173,6 +179,6 @@ class Instances(InstanceTask):
     def as_before(self) -> Instances:
         """With cores as seeds, nothing dropped that is large enough, and Dice of the logits."""
         changed = copy.copy(self)
-        changed.decoder = DECODER_BEFORE
+        changed.decoder = self.decoder_before
         changed.masks_of_logits = True
         return changed

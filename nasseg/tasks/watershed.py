@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.spatial import ConvexHull
 from skimage.morphology import local_maxima
 from skimage.segmentation import find_boundaries, watershed
 
@@ -21,6 +23,8 @@ MIN_PIXELS = 25
 CORE = 0.55
 """Relative depth from which a pixel belongs to the core of a nucleus, where cores are the seeds. Of
 0.4 to 0.65 the best on training images of DSB2018."""
+CONVEX_RISE = 3.0
+"""Times ``rise`` up to which a maximum is no seed where the shape is that of one nucleus."""
 
 
 def depth_map(ids: Ids, full_depth: float = FULL_DEPTH) -> npt.NDArray[np.float32]:
@@ -68,6 +72,7 @@ def split_instances(
     threshold: float,
     rise: float,
     smooth: float = 1.0,
+    convexity: float = 0.0,
     confidence: float = 0.0,
     min_pixels: float = MIN_PIXELS,
     core: float = CORE,
@@ -81,6 +86,9 @@ def split_instances(
         rise: seeds are the maxima of the depth that stand so much above the saddle to a higher
             one (h-maxima); 0: the parts that are deeper than ``core``.
         smooth: standard deviation in pixels of the smoothing of the depth; 0 = none.
+        convexity: share of its convex hull that an instance of two maxima takes at least, where
+            they stand up to :data:`CONVEX_RISE` times ``rise`` above the saddle; 0: such maxima
+            are two seeds whatever the shape.
         confidence: instances with a lower mean probability of nucleus are dropped; 0 = none.
         min_pixels: smaller instances are dropped.
         core: relative depth from which pixels belong to a seed, where ``rise`` is 0.
@@ -93,7 +101,7 @@ def split_instances(
     if not mask.any():
         return np.zeros(mask.shape, dtype=np.int32)
     smoothed = ndimage.gaussian_filter(depth, smooth) if smooth else np.asarray(depth)
-    ids = basins(smoothed, mask, rise) if rise else _from_cores(smoothed, mask, core)
+    ids = basins(smoothed, mask, rise, convexity) if rise else _from_cores(smoothed, mask, core)
     return keep_certain(ids, foreground, confidence, min_pixels)
 
 
@@ -139,7 +147,10 @@ def _from_cores(
 
 
 def basins(
-    surface: npt.NDArray[np.floating[Any]], mask: npt.NDArray[np.bool_], rise: float
+    surface: npt.NDArray[np.floating[Any]],
+    mask: npt.NDArray[np.bool_],
+    rise: float,
+    convexity: float = 0.0,
 ) -> npt.NDArray[Any]:
     """Part a surface into basins: of maxima that stand ``rise`` above the saddle to a higher one.
 
@@ -151,6 +162,7 @@ def basins(
         surface: (H, W), such as the depth; its maxima are inside nuclei.
         mask: (H, W); pixels that are parted. Every connected part has a basin.
         rise: height of a maximum above the highest saddle to a higher one.
+        convexity: as in :func:`split_instances`.
 
     Returns:
         Numbers of the basins (H, W), 0 outside the mask.
@@ -161,8 +173,38 @@ def basins(
     parts: npt.NDArray[Any] = watershed(-height, peaks, mask=mask)
     top = np.full(count + 1, -np.inf)
     top[peaks] = height
-    ids: npt.NDArray[Any] = _joined(top, *_saddles(parts, height), rise)[parts]
+    shape = _Shapes(parts, count).convexity if convexity else None
+    saddles = _saddles(parts, height)
+    ids: npt.NDArray[Any] = _joined(top, *saddles, rise, shape, convexity)[parts]
     return ids
+
+
+class _Shapes:
+    """Shapes of unions of parts."""
+
+    def __init__(self, parts: npt.NDArray[Any], count: int) -> None:
+        self._width = parts.shape[1]
+        self._order = np.argsort(parts.ravel(), kind="stable")
+        self._ends = np.cumsum(np.bincount(parts.ravel(), minlength=count + 1))
+
+    def convexity(self, members: list[int]) -> float:
+        """Area of a union of parts over that of its convex hull; pixels are squares."""
+        own = [self._order[self._ends[part - 1] : self._ends[part]] for part in members]
+        rows, columns = np.divmod(np.concatenate(own), self._width)
+        rows = rows - rows.min()
+        # The first and the last pixel of each row have all corners of the hull.
+        first = np.full(int(rows.max()) + 1, self._width)
+        last = np.full(len(first), -1)
+        np.minimum.at(first, rows, columns)
+        np.maximum.at(last, rows, columns)
+        there = np.flatnonzero(last >= 0)
+        left = np.stack([there, first[there]], axis=1)
+        right = np.stack([there, last[there] + 1], axis=1)
+        below = np.array([1, 0])
+        corners = np.concatenate([left, left + below, right, right + below])
+        # In the plane, Qhull calls the area a volume.
+        area: float = ConvexHull(corners).volume
+        return len(rows) / area
 
 
 def _saddles(
@@ -190,6 +232,8 @@ def _joined(
     pairs: npt.NDArray[np.int64],
     passes: npt.NDArray[np.floating[Any]],
     rise: float,
+    shape: Callable[[list[int]], float] | None,
+    convexity: float,
 ) -> npt.NDArray[np.int64]:
     """Number of the seed (N + 1,) that each basin belongs to, 0 for the background.
 
@@ -198,6 +242,8 @@ def _joined(
         pairs: basins that touch (P, 2), in the order of their passes.
         passes: their heights (P,), falling.
         rise: height above a pass from which the lower of the maxima on its sides is a seed.
+        shape: convexity of a union of basins; None: it does not matter.
+        convexity: from which a maximum up to :data:`CONVEX_RISE` times ``rise`` above is none.
     """
     hill = list(range(len(top)))  # the highest maximum reached over passes so far
     seed = list(range(len(top)))
@@ -208,6 +254,12 @@ def _joined(
             basin = of[basin]
         return basin
 
+    members = [[basin] for basin in seed]
+
+    def join(one: int, other: int) -> None:
+        seed[one] = other
+        members[other] += members[one]
+
     for (a, b), level in zip(pairs.tolist(), passes.tolist(), strict=True):
         low, high, near = root(hill, a), root(hill, b), b
         if low == high:
@@ -215,8 +267,13 @@ def _joined(
         if (top[low], -low) > (top[high], -high):
             low, high, near = high, low, a
         hill[low] = high
-        # All basins of such a hill have been joined before: their maxima are lower still.
-        if top[low] - level < rise:
-            seed[root(seed, low)] = root(seed, near)
+        above = top[low] - level
+        if above < rise:
+            # All basins of such a hill have been joined before: their maxima are lower still.
+            join(root(seed, low), root(seed, near))
+        elif shape is not None and above < CONVEX_RISE * rise:
+            one, other = root(seed, a), root(seed, b)
+            if shape(members[one] + members[other]) >= convexity:
+                join(one, other)
     roots = np.array([root(seed, basin) for basin in range(len(top))])
     return np.unique(roots, return_inverse=True)[1].astype(np.int64)

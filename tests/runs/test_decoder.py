@@ -85,6 +85,14 @@ def test_a_decoder_that_cannot_be_is_refused_by_name(tmp_path, capsys):
         assert "best.json" in error
 
 
+def test_a_parameter_that_a_stored_decoder_lacks_is_as_it_was_before(tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(OLDER / "instances", folder)
+    stored = {name: value for name, value in DEFAULTS.items() if name != "convexity"}
+    (folder / "best.json").write_text(json.dumps({**best_of(folder), "decoder": stored}))
+    assert nasseg.load(folder).task.decoder == {**stored, "convexity": 0.0}
+
+
 def test_an_older_run_goes_on_with_the_decoder_and_the_dice_that_it_had(tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(OLDER / "instances", folder)

@@ -97,6 +97,21 @@ def test_a_shallow_saddle_between_equal_maxima_parts_nothing():
     assert found.max() == 2
 
 
+def test_two_maxima_are_one_instance_where_their_shape_is_that_of_one():
+    rows, columns = np.mgrid[:48, :64]
+    # Two maxima, 20 pixels apart, 0.2 above the saddle between them.
+    away = np.minimum(*(np.hypot(rows - 24, columns - column) for column in (22, 42)))
+    depth = 0.8 - 0.02 * away
+    ellipse = ((rows - 24) / 12) ** 2 + ((columns - 32) / 20) ** 2 < 1
+    waist = away < 11
+    settings = {"threshold": 0.5, "smooth": 0.0, "min_pixels": 0}
+    for mask, parts in ((ellipse, 1), (waist, 2)):
+        for rise, convexity, count in ((0.1, 0.0, 2), (0.1, 0.93, parts), (0.06, 0.93, 2)):
+            found = split_instances(1.0 * mask, depth, rise=rise, convexity=convexity, **settings)
+            assert found.max() == count
+            assert ((found > 0) == mask).all()
+
+
 def test_instances_of_low_mean_probability_are_dropped():
     ids = two_discs(30)
     foreground = np.where(ids == 1, 0.9, np.where(ids == 2, 0.6, 0.0))
