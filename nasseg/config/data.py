@@ -85,6 +85,10 @@ class DataConfig:
     """Image channels given to the network: 1 (grey), 3 (RGB) or 4 (RGBA)."""
     val_fraction: float = setting(0.2, gt=0, lt=1, shared=True)
     """Share of the images held out where the folder has no ``splits.json``."""
+    holdout: float = setting(0.0, ge=0, lt=1)
+    """Share of the training images that stand in for the validation images; those of the split,
+    and its test images, are then neither trained on nor scored. 0 = the validation images of the
+    split."""
     seed: int = setting(0, ge=0, shared=True)
     """Seed of the split and of the synthetic images; shuffling and augmentation take the run's."""
     synthetic_train: int = setting(160, ge=1)

@@ -11,6 +11,9 @@ from torch import Tensor
 
 Side = Literal["train", "val", "test"]
 
+HELD_OUT = "held out of the training images"
+"""What a description calls validation images of ``data.holdout``."""
+
 
 class Loader(Protocol):
     """Batches of images (B, C, H, W) and labels; iterate it as often as you like."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasseg.config import DataConfig
-from nasseg.data._types import Data, Side
+from nasseg.data._types import HELD_OUT, Data, Side
 from nasseg.data.classes.load import assemble_classes, assemble_whole
 from nasseg.data.pixels.native import NativeData
 from nasseg.data.pixels.preprocess import Cache, NativeCache, preprocess, preprocess_native
@@ -41,6 +41,7 @@ def load_data(config: DataConfig) -> Data:
     and perhaps a ``splits.json``, the raw layout of the 2018 Data Science Bowl, and without a path
     synthetic images. Without ``splits.json`` the split is drawn from ``config.seed`` with whole
     scenes on either side (:mod:`nasseg.data.pixels.scenes` says what is recognised as one scene).
+    With ``config.holdout``, scenes of the training images stand in for the validation images.
     Whole images are :func:`~nasseg.data.classes.load.assemble_classes`'s.
 
     Images without nuclei are legitimate and only warned of in the log, unless all are.
@@ -82,7 +83,7 @@ def load_labelled(
     Raises:
         DataError: the images cannot be used, or have classes that the network does not know.
     """
-    config = dataclasses.replace(config, folds=0, fold=0, test_fraction=0.0)
+    config = dataclasses.replace(config, folds=0, fold=0, test_fraction=0.0, holdout=0.0)
     if isinstance(source, str | Path):
         config = dataclasses.replace(config, path=str(source), source="auto")
         opened = open_source(config)
@@ -99,8 +100,10 @@ def _load(source: Source | ClassSource, config: DataConfig, whole: bool = False)
     if not source.items:
         source.problems.raise_if_any(source.name)
         raise DataError(f"{source.name} holds no images; {layouts(config)}")
+    if config.holdout and source.split is not None:
+        source = _without_validation(source, source.split.train)
     read = preprocess_native if config.crop else preprocess
-    cache = read(source, config, trace_image)
+    cache: Cache | NativeCache = read(source, config, trace_image)
     if get_task(config.kind).labels == "classes":
         _check_classes(source, cache)
     else:
@@ -114,14 +117,45 @@ def _load(source: Source | ClassSource, config: DataConfig, whole: bool = False)
             split = split_groups(cache.ids, groups, config.val_fraction, config.seed)
         except DataError as error:
             raise DataError(f"{source.name}: {error}") from None
+        if config.holdout:
+            cache = cache.only(set(split.train))
     elif not source.builtin and not whole:
         _warn_of_leaks(source, cache.ids, traces, split)
+    if config.holdout:
+        split = _hold_out(source, cache, config)
     description = _describe(source, split, config)
     if isinstance(cache, NativeCache):
         data = _assemble_native(cache, split, description, config)
         # Of images that are all scored, none is trained on.
         return data if whole else with_rescaled(data, config.max_cache_gb)
     return _assemble(cache, split, description, config, source.classes)
+
+
+def _without_validation(source: Source, train: Sequence[str]) -> Source:
+    """Return a source of its training images alone; the others are not even read."""
+    known = set(train)
+    items = [item for item in source.items if item.id in known]
+    if not items:
+        raise DataError(f"{source.name} has no training images")
+    return dataclasses.replace(source, items=items, split=Split(train, ()))
+
+
+def _hold_out(source: Source, cache: Cache | NativeCache, config: DataConfig) -> Split:
+    """Divide the training images, which the cache is of; scenes stay whole.
+
+    Raises:
+        DataError: they are of one scene.
+    """
+    traces = [trace for trace in cache.traces if isinstance(trace, Trace)]
+    try:
+        return split_groups(cache.ids, group_scenes(cache.ids, traces), config.holdout, config.seed)
+    except DataError:
+        raise DataError(
+            f"{source.name}: data.holdout is {config.holdout:g}, but the training images "
+            f"({len(cache.ids)}) cannot be divided without a leak: they are all the same or of one "
+            "scene (equal pixels, adjoining borders, or names like scene_r0_c1); add training "
+            "images of other scenes, or set data.holdout to 0"
+        ) from None
 
 
 def _check_classes(source: Source, cache: Cache | NativeCache) -> None:
@@ -198,12 +232,10 @@ def _warn_of_leaks(
 
 def _describe(source: Source, split: Split, config: DataConfig) -> str:
     train, val = len(split.train), len(split.val)
+    sizes = f"{train} train, {val} {HELD_OUT if config.holdout else 'val'}"
     if source.builtin:
-        return (
-            f"built-in {source.builtin} (no --data given): {train} train, {val} val, "
-            f"seed {config.seed}"
-        )
-    counts = f"from {source.name} ({train} train, {val} val)"
+        return f"built-in {source.builtin} (no --data given): {sizes}, seed {config.seed}"
+    counts = f"from {source.name} ({sizes})"
     task = get_task(config.kind)
     if task.labels == "classes":
         return f"{train + val} images with classes of pixels {counts}"

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 
 from nasseg.config import DataConfig
-from nasseg.data._types import Side
+from nasseg.data._types import HELD_OUT, Side
 from nasseg.data.classes.dataset import ClassificationData
 from nasseg.data.classes.preprocess import ClassCache, preprocess_classes
-from nasseg.data.classes.split import draw_sides, join_units, strata_of
+from nasseg.data.classes.split import draw_sides, hold_out, join_units, strata_of
 from nasseg.data.sources.class_base import ClassSource, shortened
 from nasseg.data.sources.find import layouts
 from nasseg.errors import DataError
@@ -29,7 +29,8 @@ def assemble_classes(source: ClassSource, config: DataConfig) -> ClassificationD
     """Read, check, crop, resize, split and keep in memory.
 
     A split of the source is honoured; otherwise it is drawn from ``config.seed``, classes in their
-    shares, equal images and groups on one side.
+    shares, equal images and groups on one side. With ``config.holdout``, training images stand in
+    for the validation images, and there are no test images.
 
     Images that are the same on two sides of a given split, groups on both, and equal images of
     different classes are warned of in the log; a class that cannot be divided is left out with a
@@ -47,6 +48,8 @@ def assemble_classes(source: ClassSource, config: DataConfig) -> ClassificationD
     units = join_units(cache.digests, source.groups)
     _report_duplicates(source, cache, config)
     rows, labels, classes = _divide(source, units, config)
+    if config.holdout:
+        rows = _hold_out_training(rows["train"], source, cache, labels, config)
     _check_classes(source, labels, classes, rows)
     return _assemble(source, cache, labels, classes, rows, config)
 
@@ -145,6 +148,31 @@ def _divide(
     return rows, labels, classes
 
 
+def _hold_out_training(
+    training: npt.NDArray[np.intp],
+    source: ClassSource,
+    cache: ClassCache,
+    labels: npt.NDArray[np.int64],
+    config: DataConfig,
+) -> dict[Side, npt.NDArray[np.intp]]:
+    """Divide the rows of the training images; no other image matters.
+
+    Raises:
+        DataError: they are one unit, or a class would lose its last training image.
+    """
+    groups = None if source.groups is None else [source.groups[row] for row in training]
+    units = join_units([cache.digests[row] for row in training], groups)
+    try:
+        chosen = hold_out(strata_of(labels[training]), units, groups is not None, config)
+    except DataError as error:
+        raise DataError(
+            f"{source.name}: data.holdout is {config.holdout:g}, but the training images "
+            f"cannot be divided: {error}"
+        ) from None
+    held = np.isin(np.arange(len(training)), chosen)
+    return {"train": training[~held], "val": training[held]}
+
+
 def _without_single(
     source: ClassSource, units: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], tuple[str, ...]]:
@@ -220,7 +248,8 @@ def _assemble(
         for row in own:
             digest.update(images[row].numpy().tobytes())
         digest.update(labels[own].tobytes())
-    counts = ", ".join(f"{len(own)} {side}" for side, own in rows.items())
+    named = {"val": HELD_OUT} if config.holdout else {}
+    counts = ", ".join(f"{len(own)} {named.get(side, side)}" for side, own in rows.items())
     if source.builtin:
         what = f"built-in {source.builtin} (no --data given): {counts}, seed {config.seed}"
     else:

@@ -100,6 +100,22 @@ def draw_sides(
     return sides
 
 
+def hold_out(strata: Ints, units: Ints, grouped: bool, config: DataConfig) -> Rows:
+    """Return those of the training images that stand in for the validation images.
+
+    Args:
+        strata: class of each training image, (N,).
+        units: number of the unit of each training image, (N,); units are not divided.
+        grouped: whether units are groups that may be large and of several classes.
+        config: ``holdout`` and ``seed``.
+
+    Raises:
+        DataError: they cannot be divided.
+    """
+    seed = np.random.SeedSequence(config.seed).generate_state(3).tolist()[2]
+    return _hold_out(np.arange(len(strata)), strata, units, grouped, config.holdout, seed)
+
+
 def _fold(strata: Ints, units: Ints, grouped: bool, config: DataConfig, seed: int) -> Rows:
     """Rows of part ``config.fold``."""
     count = len(np.unique(units))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -43,6 +43,18 @@ class Cache:
     traces: tuple[object, ...]
     """What ``trace`` gave for each image at its own size."""
 
+    def only(self, ids: Collection[str]) -> Cache:
+        """Return a copy of some of the images."""
+        rows = [row for row, name in enumerate(self.ids) if name in ids]
+        return Cache(
+            ids=tuple(self.ids[row] for row in rows),
+            images=self.images[rows],
+            labels=self.labels[rows],
+            targets=None if self.targets is None else self.targets[rows],
+            kinds=tuple(self.kinds[row] for row in rows),
+            traces=tuple(self.traces[row] for row in rows),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class NativeCache:
@@ -56,6 +68,16 @@ class NativeCache:
     """As in :class:`Cache`."""
     traces: tuple[object, ...]
     """As in :class:`Cache`."""
+
+    def only(self, ids: Collection[str]) -> NativeCache:
+        """Return some of the images."""
+        rows = [row for row, name in enumerate(self.ids) if name in ids]
+        return NativeCache(
+            ids=tuple(self.ids[row] for row in rows),
+            images=tuple(self.images[row] for row in rows),
+            kinds=tuple(self.kinds[row] for row in rows),
+            traces=tuple(self.traces[row] for row in rows),
+        )
 
 
 class Resizer:
