@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -14,6 +15,35 @@ from nasseg.tasks import get_task
 if TYPE_CHECKING:
     from nasseg.config.data import DataConfig
     from nasseg.search_spaces import SearchSpace
+
+
+AMOUNT = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>x|s|min|h)|0")
+"""A budget as text."""
+SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What a search may take: a multiple of a run's training, or a time. Both 0: nothing."""
+
+    times: float = 0.0
+    """Of what training and retraining the winner takes."""
+    seconds: float = 0.0
+    """Of all workers side by side."""
+
+    @classmethod
+    def of(cls, text: str) -> Amount:
+        """Read ``0.5x``, ``90s``, ``20min``, ``2h`` or ``0``."""
+        match = AMOUNT.fullmatch(text)
+        if match is None or match["unit"] is None:
+            return cls()
+        number = float(match["number"])
+        if match["unit"] == "x":
+            return cls(times=number)
+        return cls(seconds=number * SECONDS[match["unit"]])
+
+    def __bool__(self) -> bool:
+        return self.times > 0 or self.seconds > 0
 
 
 def default_space(kind: str, strategy: str = "evolution") -> str:
@@ -127,6 +157,19 @@ class SearchConfig:
     hardware: str | None = setting(None, file="file")
     """Chip that energy and time are estimated for: a name (``nasseg cost --help`` lists them) or a
     YAML file; none = crossbars as the layers are put onto, with the circuits of ``hermes``."""
+    budget: str = setting(
+        "0",
+        pattern=AMOUNT.pattern,
+        words="0.5x (times what training the winner takes), 90s, 20min, 2h, or 0",
+        alias="budget",
+        metavar="2h|0.5x|0",
+    )
+    """What the search for an architecture may take: candidates are trained on images held out of
+    nothing that is reported, in rungs, and the best go on; a time, or a multiple of what training
+    and retraining the winner takes. 0 = ask the surrogate alone (or ``measure``, ``darts``)."""
+    holdout: float = setting(0.2, gt=0, lt=1)
+    """With ``budget``: share of the training images that candidates are scored on instead of being
+    trained on; the images that results are of choose nothing."""
     measure: int = setting(0, ge=0, alias="measure")
     """Architectures to train, put onto chips and measure, instead of asking the surrogate (with
     ``darts``: those that it proposes); 0 = measure none."""
@@ -157,3 +200,12 @@ class SearchConfig:
     def __post_init__(self) -> None:
         check_fields(self, "search.")
         check_stop_gain(self.stop_gain, self.sampler, "search.stop_gain")
+        if Amount.of(self.budget):
+            check(not self.measure, "search.measure", self.measure, "0 with search.budget")
+            check(
+                self.strategy == "evolution",
+                "search.strategy",
+                self.strategy,
+                "evolution with search.budget, whose sampler is search.sampler",
+            )
+            check(self.proxy is None, "search.proxy", self.proxy, "none with search.budget")

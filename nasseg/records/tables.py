@@ -154,6 +154,11 @@ def format_measured(best: Mapping[str, Any], monitor: str | None = None) -> str:
         )
         if isinstance(measured.get(key), float)
     ]
+    if budget.get("plan"):
+        return (
+            f"best found: {best.get('arch_id')}: {', '.join(parts)} (on training images held out; "
+            f"{budget['plan']})"
+        )
     how = f"{budget.get('measure')} architectures asked for, "
     if budget.get("strategy") == "darts":
         how += "proposed by a supernet"

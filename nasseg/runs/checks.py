@@ -14,6 +14,7 @@ from nasseg.runs.given import given_arch
 from nasseg.runs.memory import MEMORY
 from nasseg.search.objectives import goals_of
 from nasseg.search.surrogate.search import check_strategy
+from nasseg.studies.budget import check_budget, is_budgeted
 from nasseg.studies.proxy import check_measured_search
 from nasseg.tasks import Task, get_task
 from nasseg.training.device import select_device
@@ -22,7 +23,7 @@ from nasseg.training.recipe import analog_task, refuse_choice
 
 def is_measured(config: RunConfig) -> bool:
     """Return True if the search of a run measures architectures."""
-    return config.search.measure > 0 and config.search.arch is None
+    return is_budgeted(config) or (config.search.measure > 0 and config.search.arch is None)
 
 
 def check_settings(config: RunConfig, in_memory: bool = False) -> None:
@@ -39,10 +40,13 @@ def check_settings(config: RunConfig, in_memory: bool = False) -> None:
     out, search = Path(config.out), config.search
     space = space_for(search.space, config.data)
     found = (out / "best.json").exists()
-    goals_of(search)
+    if is_budgeted(config):
+        check_budget(config)
+    else:
+        goals_of(search)
     if search.arch is None:
         check_strategy(space, search)
-        if not search.measure and search.strategy != "darts" and not found:
+        if not is_measured(config) and search.strategy != "darts" and not found:
             # Found, not loaded: the search does that once.
             find_surrogate(search.surrogate, space)
     if not (out / MEMORY).exists():
@@ -52,7 +56,8 @@ def check_settings(config: RunConfig, in_memory: bool = False) -> None:
     select_device(config.device)
     # What was found is found: the file of the proxy may be out of reach by now.
     if is_measured(config) and not found:
-        check_measured_search(config)
+        if not is_budgeted(config):
+            check_measured_search(config)
         if in_memory and search.workers > 1:
             raise ConfigError(
                 f"search.workers is {search.workers}; allowed: 1, since the images are arrays in "

@@ -94,9 +94,8 @@ def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredS
     # No architecture is to blame for this.
     analog_task(data, study_task(config, data), config.train, config.analog)
     archs = None if config.archs is None else read_archs(config.archs, space)
-    storage = config.storage or f"sqlite:///{Path(config.out).resolve() / 'study.db'}"
     return MeasuredStudy(
-        storage,
+        storage_of(config),
         config.study,
         space,
         study_settings(config, space, data.fingerprint),
@@ -106,6 +105,11 @@ def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredS
         heartbeat=config.heartbeat,
         defaults=study_defaults(config.data.kind),
     )
+
+
+def storage_of(config: LabelConfig) -> str:
+    """Return where the study of a labelling is kept."""
+    return config.storage or f"sqlite:///{Path(config.out).resolve() / 'study.db'}"
 
 
 def study_settings(config: LabelConfig, space: SearchSpace, fingerprint: str) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
-from nasseg.config import LabelConfig, flatten
+from nasseg.config import LabelConfig, RunConfig, flatten
 from nasseg.errors import ConfigError, NassegError
 
 
@@ -22,22 +23,40 @@ def main() -> int:
     return 0
 
 
-def _work(settings: bytes) -> None:
+def _work(text: bytes) -> None:
     # Imported here, so that an error of the settings has its clean line.
     import yaml
 
     from nasseg.config.reading import build_config
+    from nasseg.training.device import set_threads
+
+    ((kind, tree),) = yaml.safe_load(text).items()
+    known: type[Any] = LabelConfig if kind == "label" else RunConfig
+    config = build_config(known, flatten(tree), {})
+    set_threads(config.threads)
+    if isinstance(config, LabelConfig):
+        _label(config)
+    else:
+        _search(config)
+
+
+def _label(config: LabelConfig) -> None:
+    """Work on a labelling, or on a search that measures so many architectures."""
     from nasseg.config.search import space_for
     from nasseg.data import load_data
     from nasseg.studies.study import measured_by, open_study
-    from nasseg.training.device import set_threads
 
-    config = build_config(LabelConfig, flatten(yaml.safe_load(settings)), {})
-    set_threads(config.threads)
     data = load_data(config.data)
     study = open_study(config, space_for(config.space, config.data), data)
     one = measured_by(config, study.space, data)
     study.work(one, config.count, config.sampler, stop_gain=config.stop_gain, progress=False)
+
+
+def _search(config: RunConfig) -> None:
+    """Work on a search within a budget."""
+    from nasseg.studies.budget import BudgetSearch
+
+    BudgetSearch(config).work(progress=False)
 
 
 if __name__ == "__main__":

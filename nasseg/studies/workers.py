@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -64,30 +64,58 @@ def run_workers(
         terminable(),
         tqdm(total=config.count, desc="measured", unit="arch", disable=not progress) as bar,
     ):
-        workers: list[subprocess.Popen[bytes]] = []
-        try:
-            for place in _places(config):
-                workers.append(_start(config, place))
-            before = -1
-            while any(worker.poll() is None for worker in workers):
-                study.show(bar, study.goal(config.count, config.stop_gain))
-                if bar.n != before:
-                    before = bar.n
-                    export()
-                time.sleep(WORKER_POLL)
+        before = -1
+
+        def look() -> None:
+            nonlocal before
             study.show(bar, study.goal(config.count, config.stop_gain))
-        finally:
-            _stop(workers)
+            if bar.n != before:
+                before = bar.n
+                export()
+
+        places = worker_places(config.workers, config.device, config.threads)
+        own = [
+            dataclasses.replace(config, workers=1, device=place.device, threads=place.threads)
+            for place in places
+        ]
+        ends = run_processes("label", own, places, look)
     goal = study.goal(config.count, config.stop_gain)
     done = study.finished(goal)
-    ends = [worker.returncode for worker in workers]
     if done < goal:
         raise RunError(
             f"the workers ended (exit statuses {', '.join(map(str, ends))}) with {done} of "
             f"{goal} architectures done; the same command continues"
         )
+
+
+def run_processes(
+    kind: str, configs: Sequence[Any], places: Sequence[Place], look: Callable[[], object]
+) -> list[int]:
+    """Start workers, wait until all have ended, and end those that are left where it fails.
+
+    Args:
+        kind: of the settings, ``label`` or ``run``.
+        configs: settings of each worker.
+        places: where each computes.
+        look: called every second, and once they have ended.
+
+    Returns:
+        Their exit statuses; those that are not 0 are warned of.
+    """
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
+        for config, place in zip(configs, places, strict=True):
+            workers.append(_start(kind, config, place))
+        while any(worker.poll() is None for worker in workers):
+            look()
+            time.sleep(WORKER_POLL)
+        look()
+    finally:
+        _stop(workers)
+    ends = [worker.returncode for worker in workers]
     if any(ends):
         log.warning("workers ended with the exit statuses %s", ", ".join(map(str, ends)))
+    return ends
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,25 +130,28 @@ class Place:
     """``CUDA_VISIBLE_DEVICES``; None = as it is."""
 
 
-def _places(config: LabelConfig) -> list[Place]:
-    """One GPU for each worker, in turn, or a share of the CPU's threads."""
-    total = config.threads or torch.get_num_threads()
-    threads = max(1, total // config.workers)
-    cuda = config.device != "cpu" and torch.cuda.is_available()
-    if not cuda or config.device.startswith("cuda:"):
-        device = config.device if cuda else "cpu"
-        return [Place(device, threads)] * config.workers
+def worker_places(workers: int, device: str, threads: int) -> list[Place]:
+    """One GPU for each worker, in turn, or a share of the CPU's threads.
+
+    Args:
+        workers: their number.
+        device: as in the settings.
+        threads: CPU threads of all of them; 0 = as many as torch finds.
+    """
+    own = max(1, (threads or torch.get_num_threads()) // workers)
+    cuda = device != "cpu" and torch.cuda.is_available()
+    if not cuda or device.startswith("cuda:"):
+        return [Place(device if cuda else "cpu", own)] * workers
     said = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = said.split(",") if said else [str(i) for i in range(torch.cuda.device_count())]
-    return [Place("cuda", threads, devices[i % len(devices)]) for i in range(config.workers)]
+    return [Place("cuda", own, devices[i % len(devices)]) for i in range(workers)]
 
 
-def _start(config: LabelConfig, place: Place) -> subprocess.Popen[bytes]:
+def _start(kind: str, config: Any, place: Place) -> subprocess.Popen[bytes]:
     """Start a worker: this program, told its settings through a pipe.
 
     A storage's password is thus neither among the words of a command nor in a file.
     """
-    own = dataclasses.replace(config, workers=1, device=place.device, threads=place.threads)
     threads = {"OMP_NUM_THREADS": str(place.threads)}
     environment = {**os.environ, **plugin_environment(), **threads}
     if place.visible is not None:
@@ -129,7 +160,7 @@ def _start(config: LabelConfig, place: Place) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "nasseg.studies.worker"], stdin=subprocess.PIPE, env=environment
     )
     if worker.stdin is not None:
-        worker.stdin.write(yaml.safe_dump(to_dict(own)).encode())
+        worker.stdin.write(yaml.safe_dump({kind: to_dict(config)}).encode())
         worker.stdin.close()
     return worker
 

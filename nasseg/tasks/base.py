@@ -180,6 +180,7 @@ class TaskType(ABC):
     shown: ClassVar[tuple[str, ...] | None] = None
     """Keys of the metrics that tables show; None: all."""
     monitor: ClassVar[str]
+    ranking: ClassVar[str] = ""
     """Key of the metric, higher is better, that selects weights and architectures."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
     """Keys of the metrics that are errors; none of them selects."""

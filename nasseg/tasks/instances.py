@@ -73,6 +73,7 @@ class InstanceTask(TaskType):
         "nuclei, predicted and true, over the true one."
     )
     monitor = "dice"
+    ranking = "ap50"
     masks_of_logits = False
     """True: Dice and IoU are of the first channel above 0, whatever becomes of it."""
 

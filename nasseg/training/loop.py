@@ -94,7 +94,9 @@ def fit(
         stage: name of the training in that file and on the bar.
         keep: leave the weights of the last evaluation in the network, or those of the best. With
             the last, no evaluation decides anything.
-        stop_after: return after this many epochs of the schedule, as an interruption would.
+        stop_after: return after this many epochs of the schedule; the same call without it, or
+            with more, goes on from the checkpoint. With the last weights to keep, those of that
+            moment are evaluated and left in the network, which changes nothing of what follows.
         progress: show a bar with the monitored metric.
 
     Returns:
@@ -129,7 +131,7 @@ def fit(
     )
     devices = [device] if device.type == "cuda" else []
     with bar, torch.random.fork_rng(devices=devices), contextlib.closing(freezing):
-        while not state.finished(config):
+        while not state.finished(config) and (stop_after is None or state.epoch < stop_after):
             entry: dict[str, Any] = {"stage": stage, "epoch": state.epoch + 1}
             if on_epoch is not None:
                 entry |= on_epoch(state.epoch)
@@ -182,8 +184,11 @@ def fit(
             if metrics_file is not None:
                 write_metrics(metrics_file, stage, state.history)
             bar.update()
-            if stop_after is not None and state.epoch >= stop_after:
-                break
+        if not state.finished(config) and keep == "last":
+            with state.averaged():
+                if prepare is not None:
+                    prepare(net)
+                state.judge(evaluate(net, val_loader, task))
     if state.best is not None:
         load_tensors(net, state.best, "best weights")
     return FitResult(

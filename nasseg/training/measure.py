@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +16,9 @@ from torch import nn
 from nasseg.analog import Coverage, chip_evaluator
 from nasseg.analog.noise import derive_seed
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
-from nasseg.data import Data, Side
+from nasseg.data import Data, EpochLoader, Side
 from nasseg.tasks import Task
+from nasseg.training.loop import fit
 from nasseg.training.recipe import (
     SEED_DRIFT,
     drift_metrics,
@@ -23,11 +26,14 @@ from nasseg.training.recipe import (
     recalibration_loader,
     train_analog,
     train_digital,
+    training_batches,
 )
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
 
+TIMED_STEPS = 5
+"""Steps by which the time of an epoch is estimated."""
 Rows = list[dict[str, Any]]
 """Of a chip: ``chip``, ``time_s``, ``recalibrated`` and metrics."""
 
@@ -142,6 +148,7 @@ def train_network(
     device: torch.device,
     scored: Side | None = None,
     checkpoint: Path | None = None,
+    stop_after: int | None = None,
     progress: bool = False,
 ) -> Trained:
     """Build a network and train it digitally.
@@ -155,6 +162,7 @@ def train_network(
         device: where it is trained.
         scored: split that results will be of; None: that of the data.
         checkpoint: file that an interrupted training resumes from.
+        stop_after: epochs of the schedule after which to stop, with a checkpoint to go on from.
         progress: show a bar.
 
     Raises:
@@ -170,10 +178,63 @@ def train_network(
         seed=seed,
         scored=scored,
         checkpoint=checkpoint,
+        stop_after=stop_after,
         progress=progress,
     )
     params = sum(p.numel() for p in net.parameters())
     return Trained(net, result.metrics, params, result.epochs, time.perf_counter() - begun)
+
+
+class _First:
+    """The first batches of a loader."""
+
+    def __init__(self, loader: EpochLoader, count: int) -> None:
+        self._loader = loader
+        self._count = count
+
+    def set_epoch(self, epoch: int) -> None:
+        self._loader.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return min(self._count, len(self._loader))
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return itertools.islice(iter(self._loader), len(self))
+
+
+def seconds_per_epoch(
+    build: Callable[[int], nn.Module],
+    data: Data,
+    task: Task,
+    train: TrainConfig,
+    *,
+    seed: int,
+    device: torch.device,
+) -> float:
+    """Time some steps of a training; seconds of an epoch of it on this machine, now.
+
+    Args:
+        build: a seed to a network.
+        data: images to train with.
+        task: what is learned.
+        train: budget.
+        seed: decides the initial weights and every draw.
+        device: where it is trained.
+    """
+    loader = training_batches(data, train, seed)
+    whole = dataclasses.replace(train, epochs=2, eval_every=2)
+    net = initialise(build, seed, device)
+
+    def timed(steps: int) -> float:
+        begun = time.perf_counter()
+        # Stopped before its end and with no weights chosen yet, it scores nothing.
+        fit(net, _First(loader, steps), (), task, whole, seed=seed, keep="best", stop_after=1)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - begun
+
+    timed(1)  # the first one compiles and allocates
+    return timed(TIMED_STEPS) / min(TIMED_STEPS, len(loader)) * len(loader)
 
 
 def put_on_chips(

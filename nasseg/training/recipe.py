@@ -100,11 +100,13 @@ def train_digital(
     checkpoint: Path | None = None,
     metrics_file: Path | None = None,
     on_epoch: Callable[[int], dict[str, Any]] | None = None,
+    stop_after: int | None = None,
     progress: bool = False,
 ) -> FitResult:
     """Train a network digitally; it is left with the weights that ``config.keep`` says.
 
-    ``scored``: the split that results will be of; None: ``data.report_side``.
+    ``scored``: the split that results will be of; None: ``data.report_side``. ``stop_after``: as of
+    :func:`~nasseg.training.loop.fit`.
     """
     stage_seed = derive_seed(seed, SEED_DIGITAL)
     return fit(
@@ -118,6 +120,7 @@ def train_digital(
         metrics_file=metrics_file,
         on_epoch=on_epoch,
         keep=kept_weights(config, scored or data.report_side),
+        stop_after=stop_after,
         progress=progress,
     )
 

@@ -77,6 +77,10 @@ def _search_budget(run: RunFiles) -> str:
     space = f"space {setting('search.space')}"
     if setting("search.arch"):
         return f"architecture given: {setting('search.arch')}"
+    if setting("search.budget") not in (None, "0"):
+        return (
+            f"{setting('search.budget')} (see below), sampler {setting('search.sampler')}, {space}"
+        )
     if setting("search.measure"):
         how = f"{setting('search.measure')} architectures measured"
         if setting("search.strategy") == "darts":

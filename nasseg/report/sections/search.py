@@ -27,6 +27,8 @@ def draw_search(run: RunFiles) -> Figure | None:
     ]
     if not history:
         return None
+    if run.best is not None and run.best.search.get("rungs"):
+        return _draw_rungs(run, run.best)
     figure = new_figure(9.6, 3.0)
     ax = figure.subplots()
     supernet = run.setting("search.strategy") == "darts"
@@ -65,6 +67,37 @@ def draw_search(run: RunFiles) -> Figure | None:
     return figure
 
 
+def _draw_rungs(run: RunFiles, best: Best) -> Figure:
+    """The score of each candidate of a search within a budget over the epochs it was trained."""
+    figure = new_figure(9.6, 3.4)
+    ax = figure.subplots()
+    epochs = [int(rung["epochs"]) for rung in best.search["rungs"]]
+    courses = best.search.get("candidates") or []
+    for course in courses:
+        scores = [float(score) for score in course["scores"]]
+        won = course["arch_id"] == best.arch_id
+        ax.plot(
+            epochs[: len(scores)],
+            scores,
+            marker="o",
+            markersize=4 if won else 3,
+            color=CYCLE[0] if won else MUTED,
+            alpha=1.0 if won else 0.45,
+            linewidth=1.8 if won else 0.9,
+            zorder=3 if won else 2,
+            label="taken" if won else None,
+        )
+    ax.plot([], [], color=MUTED, marker="o", markersize=3, label="other candidates")
+    ax.set_xscale("log", base=10)
+    ax.set_xticks(epochs, [str(number) for number in epochs])
+    ax.xaxis.minorticks_off()
+    ax.set_xlabel("epochs trained (the last: retrained, a day on chips)")
+    ax.set_title(f"{run.measured_title} on training images held out")
+    strip_axes(ax)
+    figure.legend(loc="outside right center")
+    return figure
+
+
 def _series_name(place: int, supernet: bool) -> str:
     return "most probable" if supernet else f"search {place + 1}: best"
 
@@ -75,7 +108,12 @@ def search_facts(run: RunFiles) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
     for scores, metric, title in (
         (best.predicted, run.predicted_title, "predicted for the winner"),
-        (best.measured, run.measured_title, "measured of the winner, after short training"),
+        (
+            best.measured,
+            run.measured_title,
+            "measured of the winner, after short training"
+            + (", on training images held out" if "rungs" in best.search else ""),
+        ),
     ):
         if not scores:
             continue

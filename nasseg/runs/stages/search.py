@@ -16,9 +16,10 @@ from nasseg.errors import ConfigError, ConversionError, RunError
 from nasseg.io import read_json, write_csv, write_json, write_text
 from nasseg.records.best import Best
 from nasseg.records.folder import RunFolder, Timer
-from nasseg.runs.checks import check_images
+from nasseg.runs.checks import check_images, is_measured
 from nasseg.runs.given import given_arch
 from nasseg.runs.job import Job
+from nasseg.studies.budget import budget_search, is_budgeted
 from nasseg.studies.proxy import measured_search
 from nasseg.tasks import get_task
 from nasseg.training.freeze import Freezing
@@ -63,9 +64,9 @@ def _search(job: Job, timer: Timer) -> None:
     if config.search.arch is not None:
         arch = given_arch(config.search.arch, job.space)
         found: dict[str, Any] = {"arch": arch, "runs": {}, "history": []}
-    elif config.search.measure:
+    elif is_measured(config):
         if job.measured is None:
-            raise RunError("a measured search is begun with Job.measure(), before the folder")
+            raise RunError("a measured search is begun before the folder is held, by measure()")
         found, seconds = job.measured
         timer.tick(seconds)
     elif config.search.strategy == "darts":
@@ -106,6 +107,11 @@ def measure(job: Job) -> tuple[dict[str, Any], float]:
         if job.config.search.strategy == "darts":
             proposed = _proposed(job)
             start = time.monotonic()
+    if is_budgeted(job.config):
+        with unbound_if_refused(job.folder):
+            found = budget_search(job.config, job.progress, job.load)
+        job.measured = found, time.monotonic() - start
+        return job.measured
     table = None if proposed is None else job.folder / PROPOSED
     found = measured_search(job.config, data, job.progress, table, job.load)
     if proposed is not None:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from nasseg.errors import ConfigError
 
 if TYPE_CHECKING:
+    from nasseg.evaluators import CostEvaluator
+    from nasseg.search.objectives import Constraint
     from nasseg.search_spaces import SearchSpace
 
 SIZE_BINS = 6
@@ -37,6 +39,10 @@ class SizeBounds:
     """Image channels of the networks."""
     out_channels: int = 1
     """Output channels of the networks."""
+    constraints: tuple[Constraint, ...] = ()
+    """Further bounds, on what ``cost`` counts."""
+    cost: CostEvaluator | None = None
+    """Counts what the constraints are on."""
 
     def within(self, space: SearchSpace, X: object) -> NDArray[np.bool_]:
         """Which of encoded architectures ``(n, F)`` are within the bounds, bool ``(n,)``."""
@@ -47,12 +53,18 @@ class SizeBounds:
             keep &= params <= self.max_params
         if self.max_macs_per_pixel is not None:
             keep &= space.count_macs_per_pixel(X, *channels) <= self.max_macs_per_pixel
+        if self.constraints and self.cost is not None and keep.any():
+            rows = np.flatnonzero(keep)
+            scores = self.cost.evaluate_matrix(np.asarray(X)[rows])
+            for constraint in self.constraints:
+                keep[rows] &= constraint.violation(scores.column(constraint.name)) == 0
         return keep
 
     def __str__(self) -> str:
         return (
-            f"{self.min_params} to {self.max_params} parameters and max_macs_per_pixel "
+            f"{self.min_params} to {self.max_params} parameters, max_macs_per_pixel "
             f"{self.max_macs_per_pixel}"
+            + "".join(f", {constraint}" for constraint in self.constraints)
         )
 
 

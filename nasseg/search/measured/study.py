@@ -58,7 +58,7 @@ STOP_AFTER = 5
 LISTED = "archs"
 """Setting of a study with a list of architectures: a hash of their ids."""
 METRIC = "day1"
-"""What a study maximises: the task's metric a day after programming."""
+"""What a study maximises by default: the task's metric a day after programming."""
 
 LOW_FIDELITY = "low_fidelity"
 """Attribute of a study: hash of the short trainings that its surrogate began with, or none."""
@@ -81,6 +81,8 @@ class MeasuredStudy:
         bounds: what is measured at all.
         archs: the architectures to measure, in order; none = what a sampler proposes. A study
             keeps to the list that it began with.
+        first: architectures that are measured before those that a sampler proposes.
+        metric: measured value that is maximised.
         heartbeat: seconds between a worker's signs of life.
         grace: seconds without one after which its trial is given to another worker. A worker of
             this machine that has ended is noticed at once.
@@ -103,6 +105,8 @@ class MeasuredStudy:
         seed: int = 0,
         bounds: SizeBounds | None = None,
         archs: Sequence[dict[str, Any]] | None = None,
+        first: Sequence[dict[str, Any]] = (),
+        metric: str = METRIC,
         heartbeat: float = HEARTBEAT,
         grace: float | None = None,
         defaults: Mapping[str, Mapping[str, Any]] | None = None,
@@ -113,6 +117,8 @@ class MeasuredStudy:
         self.seed = seed
         self.bounds = bounds or SizeBounds()
         self.archs = None if archs is None else {space.arch_id(arch): arch for arch in archs}
+        self.first = tuple(space.canonical(arch) for arch in first)
+        self.metric = metric
         self.where = f"study {name!r} in {shown(storage)}"
         opened = open_storage(storage)
         self.study = optuna.create_study(
@@ -136,7 +142,7 @@ class MeasuredStudy:
                 raise RunError(f"the {self.where} is not one of nasseg's; use another --study")
             if not foreign:
                 self.study.set_user_attr("settings", settings)
-                self.study.set_metric_names([METRIC])
+                self.study.set_metric_names([self.metric])
         # Read back: two workers may have begun at once, with different settings.
         saved = self.study.user_attrs["settings"]
         # Settings younger than the study were as they are by default.
@@ -165,8 +171,8 @@ class MeasuredStudy:
         return _failures(self.queue.slots())
 
     def best(self) -> dict[str, Any] | None:
-        """The row with the highest ``day1``, of equal ones the earliest; None without rows."""
-        return max(self.rows(), key=lambda row: float(row[METRIC]), default=None)
+        """The row with the highest value, of equal ones the earliest; None without rows."""
+        return max(self.rows(), key=lambda row: float(row[self.metric]), default=None)
 
     def goal(self, count: int, stop_gain: float = 0.0) -> int:
         """How many architectures the study ends with: ``count``, or fewer where its list has no
@@ -190,7 +196,7 @@ class MeasuredStudy:
         rows = []
         for slot in slots:
             attrs = slot.last.user_attrs
-            if slot.state != "measured" or "duplicate_of" in attrs or METRIC not in attrs:
+            if slot.state != "measured" or "duplicate_of" in attrs or self.metric not in attrs:
                 continue
             values = {key: value for key, value in attrs.items() if key not in MARKS}
             order = [*(c for c in columns if c in values), *sorted(values.keys() - {*columns})]
@@ -233,7 +239,7 @@ class MeasuredStudy:
             self.study.add_trial(
                 create_trial(
                     state=TrialState.COMPLETE if measured else TrialState.FAIL,
-                    value=float(row[METRIC]) if measured else None,
+                    value=float(row[self.metric]) if measured else None,
                     params=params,
                     distributions={name: known_distributions[name] for name in params},
                     user_attrs={**values, "worker": source},
@@ -333,7 +339,7 @@ class MeasuredStudy:
         bar.n = sum(slot.finished for slot in slots[:count])
         values = [slot.last.value for slot in slots if slot.state == "measured"]
         if values:
-            bar.set_postfix({f"best {METRIC}": f"{max(values):.4f}"}, refresh=False)
+            bar.set_postfix({f"best {self.metric}": f"{max(values):.4f}"}, refresh=False)
         bar.refresh()
 
     def _run_trial(self, taken: Taken, measure: Measure, sampler: str, stop_gain: float) -> bool:
@@ -379,6 +385,8 @@ class MeasuredStudy:
                 self.queue.fail(taken, "every architecture of the list is in the study")
                 return None
             proposal = Proposal(left, {})
+        elif taken.place < len(self.first):
+            proposal = Proposal(self.first[taken.place], {})
         else:
             request = Request(self.space, self.seed, taken.place, self.bounds, self._low_fidelity)
             history = as_history(slots, self.space, taken.place)
@@ -424,7 +432,9 @@ class MeasuredStudy:
             return True
         if first.state == "measured":
             values = {k: v for k, v in known.user_attrs.items() if k not in MARKS}
-            self.queue.complete(taken, values, duplicate_of=known.number)
+            self.queue.complete(
+                taken, values, float(values[self.metric]), duplicate_of=known.number
+            )
             return True
         # Its worker died while this one waited: that trial comes first, then this one.
         self.queue.release(taken)
@@ -434,8 +444,8 @@ class MeasuredStudy:
         arch_id = self.space.arch_id(arch)
         try:
             row = dict(measure(arch))
-            if plain(row).get(METRIC) is None:
-                raise RunError(f"diverged: {METRIC} is {row.get(METRIC)}")
+            if plain(row).get(self.metric) is None:
+                raise RunError(f"diverged: {self.metric} is {row.get(self.metric)}")
         except BusyError as error:
             log.warning("%s is given back: %s", arch_id, error)
             self.queue.release(taken, str(error))
@@ -452,7 +462,7 @@ class MeasuredStudy:
             return True
         row |= {"arch_id": arch_id, "arch": self.space.to_json(arch)}
         self._know_columns(row)
-        self.queue.complete(taken, row)
+        self.queue.complete(taken, row, float(row[self.metric]))
         return True
 
 

@@ -394,9 +394,9 @@ class TrialQueue:
         """Sign of life of the worker of a trial."""
         self.storage.set_trial_system_attr(taken.trial_id, BEAT, now)
 
-    def complete(self, taken: Taken, row: Mapping[str, Any], **marks: Any) -> None:
-        """End a trial with its measured values."""
-        self._finish(taken, {**plain(row), **marks}, TrialState.COMPLETE, [float(row["day1"])])
+    def complete(self, taken: Taken, row: Mapping[str, Any], value: float, **marks: Any) -> None:
+        """End a trial with its measured values, of which ``value`` is compared."""
+        self._finish(taken, {**plain(row), **marks}, TrialState.COMPLETE, [value])
 
     def fail(self, taken: Taken, reason: str, **marks: Any) -> None:
         """End a trial that cannot be measured."""

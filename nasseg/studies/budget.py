@@ -1,0 +1,620 @@
+"""The search for an architecture within a budget, on the user's images at their scale.
+
+Every rung (:mod:`nasseg.studies.rungs`) is a study of its own in one storage, so that any number
+of workers share it and none measures what another has: the first one proposes candidates, each
+later one has the best of the one before as its list. Candidates are trained on a part of the
+training images and scored on the others; the images that results are of choose nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from nasseg.config import DataConfig, LabelConfig, RunConfig
+from nasseg.config.search import Amount, space_for
+from nasseg.data import load_data
+from nasseg.errors import ConfigError, RunError
+from nasseg.evaluators import CostEvaluator, Hardware
+from nasseg.evaluators.cost import split_places
+from nasseg.io import write_csv
+from nasseg.search.measured.bounds import SizeBounds, iterate_spread
+from nasseg.search.measured.study import HEARTBEAT, MeasuredStudy, terminable
+from nasseg.search.objectives import Objective, parse_constraints, parse_objectives
+from nasseg.statistics import DAY
+from nasseg.studies.rungs import Plan, plan_rungs, ranked, whole_cost
+from nasseg.studies.study import storage_of, study_defaults, study_settings
+from nasseg.studies.workers import run_processes, worker_places
+from nasseg.tasks import get_task
+from nasseg.text import duration_name
+from nasseg.training.device import select_device
+from nasseg.training.measure import (
+    builder,
+    put_on_chips,
+    seconds_per_epoch,
+    train_network,
+)
+
+if TYPE_CHECKING:
+    from nasseg.data import Data
+    from nasseg.tasks import Task
+
+log = logging.getLogger(__name__)
+
+SCORE = "score"
+"""Column of the metric that candidates are ranked by; after the last rung that of a day after
+programming."""
+COUNTED = ("params", "tiles", "energy_uj", "latency_us")
+"""Columns that are known of a candidate before it is trained."""
+PLAN = "plan"
+"""Attribute of the study of the first rung: the plan that all keep to."""
+CUT = "cut"
+"""Attribute of the study of a rung: how many go on, where the time allows fewer than planned."""
+SAFETY = 0.8
+"""Share of a time that is planned with: candidates differ from those that were timed."""
+TIMED = 3
+"""Candidates that are timed."""
+MIN_PARAMS = 10_000
+"""Networks with fewer parameters are no candidates, in a space of many."""
+FOLDER = "search"
+"""Folder of a run with the checkpoints of candidates."""
+
+
+def is_budgeted(config: RunConfig) -> bool:
+    """Return True if the search of a run trains candidates within a budget."""
+    return bool(Amount.of(config.search.budget)) and config.search.arch is None
+
+
+def candidate_data(config: RunConfig) -> DataConfig:
+    """Return how candidates have the images: those that they are scored on are held out of the
+    training images."""
+    return dataclasses.replace(config.data, holdout=config.search.holdout)
+
+
+def check_budget(config: RunConfig) -> None:
+    """Refuse, before anything is written, a search that cannot be.
+
+    Raises:
+        ConfigError: a setting is not possible.
+    """
+    _goals(config)
+    for key in ("weights", "freeze_until"):
+        value = getattr(config.train, key)
+        if value is not None:
+            raise ConfigError(
+                f"train.{key} is {value!r}; allowed with search.budget: none, since many networks "
+                "are trained"
+            )
+
+
+class BudgetSearch:
+    """A search within a budget, opened by every worker.
+
+    Args:
+        config: of the run.
+        load: loads the images with other settings of the section ``data``.
+
+    Raises:
+        RunError: the study has other settings.
+        ConfigError: a setting that is not possible, or nothing is within the bounds.
+    """
+
+    def __init__(self, config: RunConfig, load: Callable[[DataConfig], Data] = load_data) -> None:
+        self.config = config
+        self.data = load(candidate_data(config))
+        self.space = space_for(config.search.space, config.data)
+        kind = get_task(self.data.kind)
+        asked = config.train.monitor
+        self.metric = kind.ranking if asked == "auto" and kind.ranking else kind.monitored(asked)
+        self.objectives, constraints = _goals(config)
+        out_channels = kind.bind(self.data, config.train).out_channels
+        places, others = split_places(self.space, config.analog.named_digital_layers)
+        if others:
+            log.warning(
+                "search: energy, time and crossbars of %s (analog.digital_layers) are counted as "
+                "on crossbars: only the first and the last layer have a place in every "
+                "architecture",
+                ", ".join(others),
+            )
+        hardware = config.search.hardware
+        self.cost = CostEvaluator(
+            self.space,
+            self.data.in_channels,
+            out_channels,
+            hardware=None if hardware is None else Hardware.load(hardware),
+            input_size=(COST_SIZE, COST_SIZE),
+            digital_layers=places,
+        )
+        self.bounds = SizeBounds(
+            min_params=0 if self.space.size() < SMALL else MIN_PARAMS,
+            max_params=config.search.max_params,
+            max_macs_per_pixel=config.search.max_macs_per_pixel,
+            in_channels=self.data.in_channels,
+            out_channels=out_channels,
+            constraints=constraints,
+            cost=self.cost,
+        )
+        self._plan: Plan | None = None
+
+    # --- the plan ---------------------------------------------------------------------------
+
+    @property
+    def plan(self) -> Plan:
+        """The rungs; made by the first worker, and kept with the study."""
+        if self._plan is None:
+            raise RunError("the plan is made with the study of the first rung")
+        return self._plan
+
+    @cached_property
+    def epoch_seconds(self) -> float:
+        """Seconds of an epoch over the images that candidates are trained on, here, now."""
+        train = self._train(1)
+        found = [
+            seconds_per_epoch(
+                builder(self.space, arch, self.data.in_channels, self.bounds.out_channels),
+                self.data,
+                self._task(train),
+                train,
+                seed=self.config.seed,
+                device=select_device(self.config.device),
+            )
+            for arch in self._some
+        ]
+        return sum(found) / len(found)
+
+    @cached_property
+    def _some(self) -> list[dict[str, Any]]:
+        """Candidates that are timed.
+
+        Raises:
+            ConfigError: none is within the bounds.
+        """
+        archs = iterate_spread(self.space, self.config.seed, self.bounds)
+        timed = list(itertools.islice(archs, TIMED))
+        if not timed:
+            raise ConfigError(
+                f"no architecture of {self.space.name!r} found within {self.bounds}: widen the "
+                "bounds"
+            )
+        return timed
+
+    def _planned(self) -> Plan:
+        """The plan of this worker.
+
+        Raises:
+            ConfigError: the budget does for nothing, or nothing is within the bounds.
+        """
+        _ = self._some
+        amount = Amount.of(self.config.search.budget)
+        train, analog = self.config.train, self.config.analog
+        share = len(self.data.train_ids) / (len(self.data.train_ids) + len(self.data.val_ids))
+        if amount.times:
+            cost = amount.times * whole_cost(train.epochs, analog.epochs)
+        else:
+            parallel = self._parallel
+            cost = SAFETY * amount.seconds * parallel / self.epoch_seconds * share
+        return plan_rungs(
+            cost,
+            epochs=train.epochs,
+            retraining=analog.epochs,
+            share=share,
+            scoring=_scoring(self.data),
+        )
+
+    @property
+    def _parallel(self) -> int:
+        """Workers that do not share what they compute with."""
+        places = worker_places(self.config.search.workers, self.config.device, self.config.threads)
+        return len({place.visible for place in places if place.visible is not None}) or 1
+
+    def announce(self) -> None:
+        """Say what will be done, and about how long it takes."""
+        seconds = self.epoch_seconds * self.plan.cost / self._parallel
+        log.info(
+            "search: %s: about %s on this machine; scored by %s on %d images held out of %d for "
+            "training",
+            self.plan,
+            duration_name(seconds),
+            self.metric,
+            len(self.data.val_ids),
+            len(self.data.val_ids) + len(self.data.train_ids),
+        )
+
+    # --- rungs ------------------------------------------------------------------------------
+
+    def _train(self, epochs: int) -> Any:
+        return dataclasses.replace(
+            self.config.train,
+            epochs=epochs,
+            eval_every=epochs,
+            keep="last",
+            patience=0,
+            monitor=self.metric,
+        )
+
+    def _task(self, train: Any) -> Task:
+        return get_task(self.data.kind).bind(self.data, train)
+
+    def _label_config(self, place: int, plan: Plan | None) -> LabelConfig:
+        """Settings of a rung, as those of a labelling."""
+        config, search = self.config, self.config.search
+        rung = None if plan is None else plan.rungs[place]
+        longest = 1 if plan is None else plan.rungs[-1].epochs
+        retraining = 0 if rung is None else rung.retraining
+        layers = config.analog.digital_layers
+        return LabelConfig(
+            out=config.out,
+            space=search.space,
+            seed=config.seed,
+            device=config.device,
+            max_params=search.max_params,
+            max_macs_per_pixel=search.max_macs_per_pixel,
+            sampler=search.sampler,
+            storage=search.storage,
+            study=f"{search.study}-{place}",
+            data=candidate_data(config),
+            train=self._train(longest),
+            analog=dataclasses.replace(
+                config.analog,
+                epochs=retraining,
+                digital_layers="none" if layers == "auto" else layers,
+            ),
+            drift=dataclasses.replace(
+                config.drift,
+                chips=max(1, 0 if rung is None else rung.chips),
+                times=(float(DAY),),
+            ),
+        )
+
+    def _open(self, place: int, archs: list[dict[str, Any]] | None) -> MeasuredStudy:
+        plan = None if place == 0 else self.plan
+        label = self._label_config(place, plan)
+        settings = study_settings(label, self.space, self.data.fingerprint)
+        settings["metric"] = self.metric
+        settings["constraints"] = [str(constraint) for constraint in self.bounds.constraints]
+        settings["objectives"] = [str(objective) for objective in self.objectives]
+        if place == 0:
+            # The budget says how many there are, and for how long: the plan is kept beside.
+            settings["budget"] = self.config.search.budget
+            settings["winner"] = {
+                "epochs": self.config.train.epochs,
+                "retraining": self.config.analog.epochs,
+            }
+        else:
+            settings["rung"] = dict(vars(self.plan.rungs[place]), count=0)
+        return MeasuredStudy(
+            storage_of(label),
+            label.study,
+            self.space,
+            settings,
+            seed=self.config.seed,
+            bounds=self.bounds,
+            archs=archs,
+            first=self._references() if place == 0 else (),
+            metric=SCORE,
+            heartbeat=HEARTBEAT,
+            defaults=study_defaults(self.config.data.kind),
+        )
+
+    def _references(self) -> list[dict[str, Any]]:
+        """The network that the space has by default, where it is within the bounds."""
+        arch = self.space.default()
+        return [arch] if self.bounds.within(self.space, self.space.encode([arch]))[0] else []
+
+    def open(self) -> MeasuredStudy:
+        """The study of the first rung, with the plan that all workers keep to.
+
+        Raises:
+            RunError: it has other settings.
+            ConfigError: the budget does for nothing, or nothing is within the bounds.
+        """
+        # First, so that a budget that does for nothing leaves no study behind.
+        planned = self._planned()
+        study = self._open(0, None)
+        known = study.study.user_attrs
+        if PLAN not in known:
+            study.study.set_user_attr(PLAN, planned.to_dict())
+            # Read back: two workers may have planned at once.
+            known = study.study.user_attrs
+        self._plan = Plan.of(known[PLAN])
+        return study
+
+    def work(self, progress: bool = True) -> list[list[dict[str, Any]]]:
+        """Measure, with whoever else works on it, until all rungs are done.
+
+        Returns:
+            The rows of each rung, in the order of the rung before.
+
+        Raises:
+            RunError: no candidate of a rung could be measured.
+        """
+        found: list[list[dict[str, Any]]] = []
+        study = self.open()
+        with terminable(), self._bar(progress) as bar:
+            for place, rung in enumerate(self.plan.rungs):
+                if place:
+                    study = self._open(place, self._promoted(found, study, place))
+                count = rung.count if study.archs is None else len(study.archs)
+                study.work(
+                    self._measure(place),
+                    count,
+                    self.config.search.sampler,
+                    on_finished=partial(self._progress, bar, found, study),
+                    progress=False,
+                )
+                rows = study.rows()
+                self._show(bar, found, rows)
+                if not rows:
+                    reasons = "; ".join(sorted({str(f["reason"]) for f in study.failures()}))
+                    raise RunError(f"no candidate could be measured: {reasons}")
+                found.append(rows)
+        return found
+
+    def watch(self, bar: Any) -> list[list[dict[str, Any]]]:
+        """Rows of the rungs that there are so far, shown on a bar; for whoever does not work."""
+        found: list[list[dict[str, Any]]] = []
+        study = self.open()
+        for place in range(len(self.plan.rungs)):
+            if place:
+                if study.finished(self._count(place - 1, found)) < self._count(place - 1, found):
+                    break
+                study = self._open(place, self._promoted(found, study, place))
+            found.append(study.rows())
+        self._show(bar, found[:-1], found[-1])
+        return found
+
+    def _count(self, place: int, found: list[list[dict[str, Any]]]) -> int:
+        if place == 0:
+            return self.plan.rungs[0].count
+        return min(self.plan.rungs[place].count, len(found[place - 1]))
+
+    def _promoted(
+        self, found: list[list[dict[str, Any]]], study: MeasuredStudy, place: int
+    ) -> list[dict[str, Any]]:
+        """Architectures that go on to a rung, the best first."""
+        if CUT not in study.study.user_attrs:
+            study.study.set_user_attr(CUT, self._affordable(found, place))
+        count = int(study.study.user_attrs[CUT])
+        rows = ranked(found[-1], self.objectives)[:count]
+        return [self.space.from_json(str(row["arch"])) for row in rows]
+
+    def _affordable(self, found: list[list[dict[str, Any]]], place: int) -> int:
+        """Candidates of a rung, as planned or, where the time is short, fewer."""
+        planned = self.plan.rungs[place].count
+        seconds = Amount.of(self.config.search.budget).seconds
+        if not seconds:
+            return planned
+        costs = self.plan.costs()
+        spent = sum(float(row["seconds"]) for rows in found for row in rows)
+        done = sum(len(rows) * cost for rows, cost in zip(found, costs, strict=False))
+        left = seconds * self._parallel - spent
+        ahead = sum(
+            rung.count * cost
+            for rung, cost in zip(self.plan.rungs[place:], costs[place:], strict=True)
+        )
+        share = left / (ahead * spent / done) if spent and done else 1.0
+        return max(1, min(planned, math.floor(planned * share)))
+
+    # --- a candidate ------------------------------------------------------------------------
+
+    def _measure(self, place: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        """The function that brings a candidate to the end of a rung."""
+        rung = self.plan.rungs[place]
+        label = self._label_config(place, self.plan)
+        task = self._task(label.train)
+        device = select_device(self.config.device)
+        folder = Path(self.config.out) / FOLDER
+
+        def one(arch: dict[str, Any]) -> dict[str, Any]:
+            begun = time.perf_counter()
+            folder.mkdir(parents=True, exist_ok=True)
+            checkpoint = folder / f"{self.config.search.study}-{self.space.arch_id(arch)}.ckpt"
+            trained = train_network(
+                builder(self.space, arch, self.data.in_channels, task.out_channels),
+                self.data,
+                task,
+                label.train,
+                seed=self.config.seed,
+                device=device,
+                scored="val",
+                checkpoint=checkpoint,
+                stop_after=rung.epochs,
+            )
+            row: dict[str, Any] = {SCORE: trained.metrics[self.metric], **self._counted(arch)}
+            row |= {f"digital_{name}": value for name, value in trained.metrics.items()}
+            if rung.chips:
+                chips = put_on_chips(
+                    trained.net,
+                    self.data,
+                    task,
+                    label.train,
+                    label.analog,
+                    label.drift,
+                    seed=self.config.seed,
+                )
+                best = any(bool(chip["recalibrated"]) for chip in chips.rows)
+                values = [
+                    float(chip[self.metric])
+                    for chip in chips.rows
+                    if bool(chip["recalibrated"]) is best
+                ]
+                row[SCORE] = sum(values) / len(values)
+            row |= {
+                "metric": self.metric,
+                "epochs": rung.epochs,
+                "seconds": round(time.perf_counter() - begun, 1),
+            }
+            return row
+
+        return one
+
+    def _counted(self, arch: dict[str, Any]) -> dict[str, float]:
+        scores = self.cost.evaluate([arch])
+        return {name: float(scores.column(name)[0]) for name in COUNTED}
+
+    # --- on screen --------------------------------------------------------------------------
+
+    def _bar(self, progress: bool) -> Any:
+        return tqdm(total=round(self.plan.cost), desc="search", unit="epoch", disable=not progress)
+
+    def _progress(self, bar: Any, found: list[list[dict[str, Any]]], study: MeasuredStudy) -> None:
+        self._show(bar, found, study.rows())
+
+    def _show(
+        self, bar: Any, found: list[list[dict[str, Any]]], rows: list[dict[str, Any]]
+    ) -> None:
+        """Bring the bar up to date: epochs of all candidates, and the best score."""
+        costs = self.plan.costs()
+        done = [*map(len, found), len(rows)]
+        bar.n = round(sum(count * cost for count, cost in zip(done, costs, strict=False)))
+        bar.set_description(f"search, rung {len(found) + 1} of {len(costs)}", refresh=False)
+        if rows:
+            best = max(float(row[SCORE]) for row in rows)
+            bar.set_postfix({self.metric: f"{best:.4f}"}, refresh=False)
+        bar.refresh()
+
+
+COST_SIZE = 256
+"""Side in pixels of the image that energy and time are of."""
+SMALL = 100_000
+"""Architectures below which a space has no hopelessly small ones to leave out."""
+
+
+def _goals(config: RunConfig) -> tuple[tuple[Objective, ...], Any]:
+    """Objectives and constraints of a search within a budget, over what it knows.
+
+    Raises:
+        ConfigError: of a column that it does not know.
+    """
+    search = config.search
+    columns = (SCORE, *COUNTED)
+    try:
+        objectives = parse_objectives(search.maximize, search.minimize, columns)
+        constraints = parse_constraints(search.constraints, COUNTED)
+    except ConfigError as error:
+        raise ConfigError(f"search with a budget: {error}") from None
+    return objectives or (Objective(SCORE, True, columns),), constraints
+
+
+def _scoring(data: Data) -> float:
+    """Epochs of training that take as long as scoring a network on the images held out."""
+    scored = sum(image.shape[0] * math.prod(image.shape[2:]) for image, _ in data.val_loader(32))
+    trained = len(data.train_ids) * data.size**2
+    # Forward alone, a third of a step; images of which nuclei are told apart take two passes.
+    passes = 2 if getattr(data, "diameter", 0) else 1
+    return round(scored * passes / (3 * trained), 2)
+
+
+def budget_search(
+    config: RunConfig,
+    progress: bool = True,
+    load: Callable[[DataConfig], Data] = load_data,
+) -> dict[str, Any]:
+    """Search within ``config.search.budget``, with whoever else works on the study.
+
+    Args:
+        config: of the run.
+        progress: show a bar.
+        load: loads the images.
+
+    Returns:
+        What was found, as ``best.json`` holds it.
+
+    Raises:
+        RunError: the study has other settings, or nothing could be measured.
+        ConfigError: a setting that is not possible.
+    """
+    search = BudgetSearch(config, load)
+    search.open()
+    search.announce()
+    workers = config.search.workers
+    if workers == 1:
+        found = search.work(progress)
+    else:
+        places = worker_places(workers, config.device, config.threads)
+        own = [
+            dataclasses.replace(
+                config,
+                device=place.device,
+                threads=place.threads,
+                search=dataclasses.replace(config.search, workers=1),
+            )
+            for place in places
+        ]
+        with terminable(), search._bar(progress) as bar:
+            ends = run_processes("run", own, places, lambda: search.watch(bar))
+            found = search.watch(bar)
+        complete = len(found) == len(search.plan.rungs) and len(found[-1])
+        if any(ends) and not complete:
+            raise RunError(
+                f"the workers ended (exit statuses {', '.join(map(str, ends))}) before the search "
+                "was done; the same command continues"
+            )
+    result = _result(search, found)
+    write_csv(
+        Path(config.out) / "search.csv",
+        [{"rung": place + 1, **row} for place, rows in enumerate(found) for row in rows],
+    )
+    shutil.rmtree(Path(config.out) / FOLDER, ignore_errors=True)
+    return result
+
+
+def _result(search: BudgetSearch, found: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    best = ranked(found[-1], search.objectives)[0]
+    config = search.config
+    history = [
+        {
+            "run": 0,
+            "generation": place,
+            "best": max(float(row[SCORE]) for row in rows),
+            "mean": sum(float(row[SCORE]) for row in rows) / len(rows),
+            "queries": sum(map(len, found[: place + 1])),
+            "feasible": 1.0,
+        }
+        for place, rows in enumerate(found)
+    ]
+    return {
+        "arch": search.space.from_json(str(best["arch"])),
+        "measured": {
+            "day1": best[SCORE],
+            **{k: v for k, v in best.items() if k not in ("arch_id", "arch", SCORE)},
+        },
+        "budget": {
+            "budget": config.search.budget,
+            "plan": str(search.plan),
+            "sampler": config.search.sampler,
+            "holdout": config.search.holdout,
+            "constraints": [str(constraint) for constraint in search.bounds.constraints],
+            "seconds": round(sum(float(row["seconds"]) for rows in found for row in rows), 1),
+        },
+        "rungs": search.plan.to_dict()["rungs"],
+        "candidates": [
+            {
+                "arch_id": first["arch_id"],
+                "scores": [
+                    row[SCORE]
+                    for rows in found
+                    for row in rows
+                    if row["arch_id"] == first["arch_id"]
+                ],
+            }
+            for first in found[0]
+        ],
+        "runs": {
+            "count": 1,
+            "mean": best[SCORE],
+            "std": None,
+            "best": [[best["arch_id"], best[SCORE]]],
+        },
+        "history": history,
+    }
