@@ -170,6 +170,9 @@ class SearchConfig:
     holdout: float = setting(0.2, gt=0, lt=1)
     """With ``budget``: share of the training images that candidates are scored on instead of being
     trained on; the images that results are of choose nothing."""
+    also: tuple[str, ...] = setting((), metavar="KEY=VALUES")
+    """With ``budget``: settings of ``train`` and ``analog`` that are searched together with the
+    architecture, as in ``train.lr=1e-3..1e-2,analog.spec.adc_bits=5|6|7|8``."""
     measure: int = setting(0, ge=0, alias="measure")
     """Architectures to train, put onto chips and measure, instead of asking the surrogate (with
     ``darts``: those that it proposes); 0 = measure none."""
@@ -200,7 +203,9 @@ class SearchConfig:
     def __post_init__(self) -> None:
         check_fields(self, "search.")
         check_stop_gain(self.stop_gain, self.sampler, "search.stop_gain")
-        if Amount.of(self.budget):
+        budgeted = bool(Amount.of(self.budget))
+        check(budgeted or not self.also, "search.also", self.also, "none without search.budget")
+        if budgeted:
             check(not self.measure, "search.measure", self.measure, "0 with search.budget")
             check(
                 self.strategy == "evolution",

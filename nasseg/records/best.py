@@ -103,6 +103,11 @@ class Best:
         return _mapping(self.search.get("predicted"))
 
     @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings that were searched together with the architecture, by their dotted keys."""
+        return _mapping(self.search.get("settings"))
+
+    @property
     def measured(self) -> Mapping[str, Any]:
         """Scores after a short training; empty where the search measured nothing."""
         return _mapping(self.search.get("measured"))

@@ -97,7 +97,10 @@ class RunFiles:
         return self.panels is not None and "classes" in self.panels
 
     def setting(self, key: str) -> Any:
-        """A setting of the run by its dotted key; None where it is not known."""
+        """A setting of the run by its dotted key, as it was found where the search had it too;
+        None where it is not known."""
+        if self.best is not None and key in self.best.settings:
+            return self.best.settings[key]
         value: Any = self.config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None

@@ -22,6 +22,7 @@ from nasseg.records.drift import DriftTable
 from nasseg.records.folder import RunFolder
 from nasseg.runs.memory import with_own_memory
 from nasseg.search_spaces import SearchSpace
+from nasseg.studies.joint import with_settings
 from nasseg.tasks import Task, TaskType, get_task
 from nasseg.training import load_weights
 from nasseg.training.device import select_device
@@ -51,11 +52,32 @@ class Job:
         self, config: RunConfig, folder: RunFolder, progress: bool, arrays: Arrays | None = None
     ) -> None:
         self.arrays = arrays
-        self.config = with_own_memory(config, folder)
+        self._config = with_own_memory(config, folder)
         self.folder = folder
         self.progress = progress
         self.measured: tuple[dict[str, Any], float] | None = None
         """Result of a measured search, and the seconds that it took here."""
+
+    @property
+    def config(self) -> RunConfig:
+        """Settings of the run; those that were searched together with the architecture are as they
+        were found."""
+        if (self.folder / "best.json").exists():
+            return self._found
+        return self._config
+
+    @cached_property
+    def _found(self) -> RunConfig:
+        path = self.folder / "best.json"
+        try:
+            chosen = Best.read(path).settings
+        except (ValueError, KeyError, TypeError):
+            # Whoever needs the architecture says what is wrong with the file.
+            return self._config
+        try:
+            return with_settings(self._config, chosen)
+        except ConfigError as error:
+            raise RunError(f"{path} cannot be used: {error}") from None
 
     @cached_property
     def data(self) -> Data:

@@ -21,17 +21,25 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from nasseg.config import DataConfig, LabelConfig, RunConfig
+from nasseg.config import DataConfig, LabelConfig, RunConfig, flatten, to_dict
 from nasseg.config.search import Amount, space_for
 from nasseg.data import load_data
 from nasseg.errors import ConfigError, RunError
-from nasseg.evaluators import CostEvaluator, Hardware
+from nasseg.evaluators import Hardware
 from nasseg.evaluators.cost import split_places
 from nasseg.io import write_csv
 from nasseg.search.measured.bounds import SizeBounds, iterate_spread
 from nasseg.search.measured.study import HEARTBEAT, MeasuredStudy, terminable
 from nasseg.search.objectives import Objective, parse_constraints, parse_objectives
 from nasseg.statistics import DAY
+from nasseg.studies.joint import (
+    COUNTED,
+    ChipCost,
+    divided,
+    joint_space,
+    parse_joined,
+    with_settings,
+)
 from nasseg.studies.rungs import Plan, plan_rungs, ranked, whole_cost
 from nasseg.studies.study import storage_of, study_defaults, study_settings
 from nasseg.studies.workers import run_processes, worker_places
@@ -46,6 +54,8 @@ from nasseg.training.measure import (
 )
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nasseg.data import Data
     from nasseg.tasks import Task
 
@@ -54,8 +64,6 @@ log = logging.getLogger(__name__)
 SCORE = "score"
 """Column of the metric that candidates are ranked by; after the last rung that of a day after
 programming."""
-COUNTED = ("params", "tiles", "energy_uj", "latency_us")
-"""Columns that are known of a candidate before it is trained."""
 PLAN = "plan"
 """Attribute of the study of the first rung: the plan that all keep to."""
 CUT = "cut"
@@ -88,6 +96,7 @@ def check_budget(config: RunConfig) -> None:
         ConfigError: a setting is not possible.
     """
     _goals(config)
+    parse_joined(config.search.also)
     for key in ("weights", "freeze_until"):
         value = getattr(config.train, key)
         if value is not None:
@@ -112,13 +121,17 @@ class BudgetSearch:
     def __init__(self, config: RunConfig, load: Callable[[DataConfig], Data] = load_data) -> None:
         self.config = config
         self.data = load(candidate_data(config))
-        self.space = space_for(config.search.space, config.data)
+        self.networks = space_for(config.search.space, config.data)
+        """The space of the networks."""
+        self.joined = parse_joined(config.search.also)
+        self.space = joint_space(self.networks, self.joined)
+        """What is searched: the same, and the settings that join it."""
         kind = get_task(self.data.kind)
         asked = config.train.monitor
         self.metric = kind.ranking if asked == "auto" and kind.ranking else kind.monitored(asked)
         self.objectives, constraints = _goals(config)
         out_channels = kind.bind(self.data, config.train).out_channels
-        places, others = split_places(self.space, config.analog.named_digital_layers)
+        places, others = split_places(self.networks, config.analog.named_digital_layers)
         if others:
             log.warning(
                 "search: energy, time and crossbars of %s (analog.digital_layers) are counted as "
@@ -127,16 +140,18 @@ class BudgetSearch:
                 ", ".join(others),
             )
         hardware = config.search.hardware
-        self.cost = CostEvaluator(
+        self.cost = ChipCost(
             self.space,
-            self.data.in_channels,
-            out_channels,
-            hardware=None if hardware is None else Hardware.load(hardware),
+            self.joined,
+            config.analog,
+            None if hardware is None else Hardware.load(hardware),
+            in_channels=self.data.in_channels,
+            out_channels=out_channels,
             input_size=(COST_SIZE, COST_SIZE),
             digital_layers=places,
         )
         self.bounds = SizeBounds(
-            min_params=0 if self.space.size() < SMALL else MIN_PARAMS,
+            min_params=0 if self.networks.size() < SMALL else MIN_PARAMS,
             max_params=config.search.max_params,
             max_macs_per_pixel=config.search.max_macs_per_pixel,
             in_channels=self.data.in_channels,
@@ -161,7 +176,7 @@ class BudgetSearch:
         train = self._train(1)
         found = [
             seconds_per_epoch(
-                builder(self.space, arch, self.data.in_channels, self.bounds.out_channels),
+                self._builder(arch),
                 self.data,
                 self._task(train),
                 train,
@@ -242,6 +257,11 @@ class BudgetSearch:
             monitor=self.metric,
         )
 
+    def _builder(self, arch: dict[str, Any]) -> Callable[[int], nn.Module]:
+        network, _ = divided(arch, self.joined)
+        channels = self.data.in_channels, self.bounds.out_channels
+        return builder(self.networks, network, *channels)
+
     def _task(self, train: Any) -> Task:
         return get_task(self.data.kind).bind(self.data, train)
 
@@ -308,7 +328,11 @@ class BudgetSearch:
 
     def _references(self) -> list[dict[str, Any]]:
         """The network that the space has by default, where it is within the bounds."""
+        own = flatten(to_dict(self.config))
         arch = self.space.default()
+        for one in self.joined:
+            # As the run has it, where that is among the choices.
+            arch[one.key] = own[one.key] if own[one.key] in one.choices else arch[one.key]
         return [arch] if self.bounds.within(self.space, self.space.encode([arch]))[0] else []
 
     def open(self) -> MeasuredStudy:
@@ -410,17 +434,18 @@ class BudgetSearch:
     def _measure(self, place: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
         """The function that brings a candidate to the end of a rung."""
         rung = self.plan.rungs[place]
-        label = self._label_config(place, self.plan)
-        task = self._task(label.train)
+        planned = self._label_config(place, self.plan)
         device = select_device(self.config.device)
         folder = Path(self.config.out) / FOLDER
 
         def one(arch: dict[str, Any]) -> dict[str, Any]:
             begun = time.perf_counter()
+            label = with_settings(planned, divided(arch, self.joined)[1])
+            task = self._task(label.train)
             folder.mkdir(parents=True, exist_ok=True)
             checkpoint = folder / f"{self.config.search.study}-{self.space.arch_id(arch)}.ckpt"
             trained = train_network(
-                builder(self.space, arch, self.data.in_channels, task.out_channels),
+                self._builder(arch),
                 self.data,
                 task,
                 label.train,
@@ -583,8 +608,10 @@ def _result(search: BudgetSearch, found: list[list[dict[str, Any]]]) -> dict[str
         }
         for place, rows in enumerate(found)
     ]
+    network, chosen = divided(search.space.from_json(str(best["arch"])), search.joined)
     return {
-        "arch": search.space.from_json(str(best["arch"])),
+        "arch": search.networks.canonical(network),
+        **({"settings": chosen} if chosen else {}),
         "measured": {
             "day1": best[SCORE],
             **{k: v for k, v in best.items() if k not in ("arch_id", "arch", SCORE)},

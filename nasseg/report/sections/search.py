@@ -141,7 +141,11 @@ def search_facts(run: RunFiles) -> list[tuple[str, str]]:
         if taus := in_words({k: v for k, v in (surrogate.get("tau") or {}).items() if v}):
             text += f"; cross-validated Kendall tau: {taus}"
         facts.append(("surrogate", text))
-    for key, name in (("runs", "evolutions"), ("budget", "budget")):
+    for key, name in (
+        ("settings", "settings found with it"),
+        ("runs", "evolutions"),
+        ("budget", "budget"),
+    ):
         if text := in_words(best.search.get(key)):
             facts.append((name, text))
     return facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nasseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nasseg.evaluators import CostEvaluator
+    from nasseg.evaluators.scores import Scores
     from nasseg.search.objectives import Constraint
     from nasseg.search_spaces import SearchSpace
 
@@ -23,6 +23,13 @@ LHS_BLOCK = 1024
 """Architectures of one Latin hypercube."""
 LHS_BLOCKS = 200
 """Hypercubes drawn before there are too few architectures within the bounds."""
+
+
+class Counts(Protocol):
+    """Knows what encoded architectures cost."""
+
+    def evaluate_matrix(self, X: Any) -> Scores:
+        """Scores of rows ``(n, F)``, those that are counted known."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class SizeBounds:
     """Output channels of the networks."""
     constraints: tuple[Constraint, ...] = ()
     """Further bounds, on what ``cost`` counts."""
-    cost: CostEvaluator | None = None
+    cost: Counts | None = None
     """Counts what the constraints are on."""
 
     def within(self, space: SearchSpace, X: object) -> NDArray[np.bool_]:
