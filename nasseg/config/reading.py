@@ -25,9 +25,9 @@ C = TypeVar("C")
 NONE = ("none", "null", "")
 """Texts that stand for no value on a command line."""
 
-MEASURING = ("search.measure", "search.proxy")
+MEASURING = ("search.measure", "search.proxy", "search.budget", "search.also")
 """Settings of how a network is found, which mean nothing where it is given or found otherwise."""
-FINDING = ("search.strategy", "search.measure")
+FINDING = ("search.strategy", "search.measure", "search.budget")
 """Flags that ask for a network to be found."""
 PROPOSING = ("search.sampler", "search.stop_gain")
 """Settings of a measured search that only its samplers have."""
@@ -142,8 +142,12 @@ def with_network(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[st
     strategy = flags.get("search.strategy")
     if "search.strategy" in asked and strategy != values.get("search.strategy"):
         # Asked to measure after all, it measures as the recipe says.
-        aside |= set() if "search.measure" in asked else set(MEASURING)
+        measured = {"search.measure", "search.budget"} & set(asked)
+        aside |= set() if measured else set(MEASURING)
         aside |= set(PROPOSING) if strategy != "evolution" else set()
+    if "search.budget" in asked:
+        # Another way of measuring than that of the recipe.
+        aside |= {"search.measure", "search.proxy"}
     before = values.get("search.arch")
     if asked and _asks(before):
         aside.add("search.arch")

@@ -206,6 +206,7 @@ class SearchConfig:
         budgeted = bool(Amount.of(self.budget))
         check(budgeted or not self.also, "search.also", self.also, "none without search.budget")
         if budgeted:
+            check(self.arch is None, "search.arch", self.arch, "none with search.budget")
             check(not self.measure, "search.measure", self.measure, "0 with search.budget")
             check(
                 self.strategy == "evolution",

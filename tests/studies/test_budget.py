@@ -26,6 +26,7 @@ from nasseg.config import (
     TrainConfig,
 )
 from nasseg.errors import ConfigError, RunError
+from nasseg.records.resolve import resolve_config
 from nasseg.report import write_report
 from nasseg.search_spaces import get_space
 from nasseg.studies import budget as budgets
@@ -279,3 +280,19 @@ def test_the_reference_network_of_the_space_is_a_candidate(tmp_path):
     config = run_config(tmp_path, max_params=1_000_000, max_macs_per_pixel=None)
     space = get_space("unet")
     assert BudgetSearch(config)._references() == [space.canonical(space.default())]
+
+
+def test_a_budget_sets_the_network_of_a_recipe_aside(tmp_path):
+    (tmp_path / "arch.json").write_text(json.dumps(get_space("unet2").default()))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("search: {space: unet2, arch: arch.json}\n")
+    plain = resolve_config(RunConfig, {"out": str(tmp_path / "run")}, recipe)
+    assert plain.search.arch is not None
+    config = resolve_config(
+        RunConfig, {"out": str(tmp_path / "run"), "search.budget": "1x"}, recipe
+    )
+    assert (config.search.arch, config.search.space) == (None, "unet2")
+    assert budgets.is_budgeted(config)
+    assert not budgets.is_budgeted(plain)
+    with pytest.raises(ConfigError, match=r"search\.arch is 'a.json'; allowed: none with"):
+        SearchConfig(budget="1x", arch="a.json")
