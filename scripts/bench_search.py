@@ -373,7 +373,8 @@ def report(
         own = runs[runs.strategy == name].pivot(index="seed", columns="query", values="score")
         reached = (own >= top).to_numpy()
         first = np.where(reached.any(1), reached.argmax(1) + 1.0, np.inf)
-        regret = best - own.cummax(axis=1)
+        # The file has six digits of each score.
+        regret = (best - own.cummax(axis=1)).clip(lower=0)
         # A logarithm has no place for those that found the best.
         shown = regret.clip(lower=floor)
         quarter = np.quantile(first, (0.25, 0.5, 0.75), method="inverted_cdf")
