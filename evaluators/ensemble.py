@@ -35,6 +35,7 @@ from nasseg.evaluators.boosting import (
     response_curve,
     tune,
 )
+from nasseg.evaluators.one_hot import Groups
 from nasseg.evaluators.scores import FloatArray
 
 MEMBERS = 16
@@ -113,6 +114,8 @@ class Ensemble:
         members: how many.
         params: changes to the default hyperparameters of the trees.
         nthread: threads for fitting and predicting.
+        groups: for each column of the features a number; columns with one number are the choices
+            of one hyperparameter, and count as one feature in distances. None: none are.
     """
 
     STATE = (
@@ -122,7 +125,12 @@ class Ensemble:
     """Keys of what :meth:`restore` needs, and of the files of the models."""
 
     def __init__(
-        self, members: int = MEMBERS, params: Mapping[str, Any] | None = None, nthread: int = 1
+        self,
+        members: int = MEMBERS,
+        params: Mapping[str, Any] | None = None,
+        nthread: int = 1,
+        *,
+        groups: Groups | None = None,
     ) -> None:
         if members < LEAST_MEMBERS:
             raise ConfigError(f"members is {members!r}; allowed: {LEAST_MEMBERS} or more")
@@ -130,6 +138,7 @@ class Ensemble:
         self._changes = dict(params or {})
         self.members = members
         self.nthread = nthread
+        self._groups = groups
         self.scale = math.nan
         """Standard deviation of an error over the disagreement of the members."""
         self.error = math.nan
@@ -211,6 +220,12 @@ class Ensemble:
 
     def _scale_distances(self, X: Matrix) -> None:
         spread = X.std(axis=0, dtype=np.float64)
+        if self._groups is not None:
+            # The mean squared distance of two architectures of the table is then 2 for every
+            # hyperparameter, whatever the number of its columns.
+            total = np.sqrt(np.bincount(self._groups, weights=spread**2))[self._groups]
+            several = np.bincount(self._groups)[self._groups] > 1
+            spread = np.where(several, total, spread)
         self._unit = np.where(spread > 1e-6 * (1 + np.abs(X).max(axis=0)), spread, 1.0)
         unique = np.unique(X, axis=0)
         self._tree = cKDTree(unique / self._unit)
@@ -251,7 +266,7 @@ class Ensemble:
 
     def distance(self, X: Matrix) -> FloatArray:
         """Distance ``(n,)`` to the nearest architecture of the table, each feature in units of its
-        standard deviation there."""
+        standard deviation there; the columns of one hyperparameter, of their common one."""
         found: FloatArray = self._tree.query(np.asarray(X, dtype=np.float64) / self._unit)[0]
         return found
 

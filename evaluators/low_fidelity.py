@@ -30,6 +30,7 @@ from nasseg.evaluators.tables import read_column
 
 if TYPE_CHECKING:
     from nasseg.evaluators.features import Features
+    from nasseg.search_spaces import SearchSpace
 
 TARGET = "digital"
 """Column of a table that is learned: after a short training, noise says little more."""
@@ -41,7 +42,7 @@ class LowFidelity:
     Args:
         head: the fitted trees.
         facts: what they were fitted to, for ``schema.json``; with ``channels``, input and output
-            channels of the networks whose features they see.
+            channels of the networks whose features they see, and ``inputs``, the names of these.
     """
 
     def __init__(self, head: xgb.Booster, facts: dict[str, Any]) -> None:
@@ -54,22 +55,38 @@ class LowFidelity:
         one, two = self.facts["channels"]
         return int(one), int(two)
 
+    def features(self, space: SearchSpace) -> Features:
+        """The features that it sees of architectures of ``space``.
+
+        Raises:
+            ConfigError: it was fitted to features that this version does not make.
+        """
+        from nasseg.evaluators.features import Features
+
+        inputs = self.facts.get("inputs")
+        if inputs is None:
+            # Fitted before choices had columns of their own.
+            return Features(space, *self.channels, one_hot=False)
+        return Features.named(inputs, space, *self.channels)
+
     @classmethod
     def fit(
         cls,
-        Z: Matrix,
+        features: Features,
+        X: Matrix,
         values: FloatArray,
         seed: int = 0,
         nthread: int = 1,
-        channels: tuple[int, int] = (3, 1),
     ) -> LowFidelity:
-        """Fit to features ``Z`` float32 ``(n, K)`` and a metric after short trainings ``(n,)``.
+        """Fit to the ``features`` of encoded architectures ``X`` float32 ``(n, F)`` and a metric
+        after short trainings ``(n,)``.
 
         Normal scores of the ranks are learned: many networks have learned nothing yet.
 
         Raises:
             ConfigError: fewer than 10 architectures, a value that is not finite, or all the same.
         """
+        Z = features.matrix(X)
         check_rows(Z, values, "low fidelity")
         if np.ptp(values) == 0:
             raise ConfigError(
@@ -82,7 +99,8 @@ class LowFidelity:
         facts = {
             "n": len(Z),
             "target": TARGET,
-            "channels": list(channels),
+            "channels": list(features.channels),
+            "inputs": list(features.names),
             "tau_mean": mean if math.isfinite(mean) else None,
             "tau_std": std if math.isfinite(std) else None,
         }
@@ -117,5 +135,4 @@ def fit_low_fidelity(
             f"{path}: {np.count_nonzero(new)} architectures that are not in the table itself "
             f"({len(X)} in all); {LEAST_ROWS} or more are needed"
         )
-    Z = features.matrix(X[new])
-    return LowFidelity.fit(Z, values[new], seed, nthread, features.channels)
+    return LowFidelity.fit(features, X[new], values[new], seed, nthread)

@@ -149,7 +149,8 @@ class XGBoostEvaluator(Evaluator):
                 "hyperparameters": hyperparameters(inner, len(X)),
             }
         self._heads = heads
-        self._ensemble = Ensemble(params=chosen, nthread=self.nthread).fit(X, scores.day1, seed)
+        ensemble = Ensemble(params=chosen, nthread=self.nthread, groups=self.features.groups)
+        self._ensemble = ensemble.fit(X, scores.day1, seed)
         covered = math.nan
         if repeats:
             covered = coverage(
@@ -272,12 +273,12 @@ class XGBoostEvaluator(Evaluator):
 
             space = get_space(schema["space"]["name"])
         _check_space(source, schema, space)
-        evaluator = cls(space, nthread, _read_low_fidelity(source, schema, nthread))
-        if list(schema["inputs"]) != evaluator.features.names:
-            raise ConfigError(
-                f"{source}: the surrogate sees {', '.join(schema['inputs'])}; this version makes "
-                f"{', '.join(evaluator.features.names)} (fit one anew: `nasseg fit`)"
-            )
+        evaluator = cls(space, nthread)
+        short = _read_low_fidelity(source, schema, nthread)
+        try:
+            evaluator.features = Features.named(schema["inputs"], space, low_fidelity=short)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
         for name, entry in schema["targets"].items():
             file = source / str(entry["file"])
             evaluator._heads[name] = _read_head(file, entry["sha256"], f"{name} head", nthread)

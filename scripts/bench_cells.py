@@ -48,6 +48,7 @@ from nasseg.config import DataConfig, SearchConfig, TrainConfig
 from nasseg.errors import ConfigError, DataError
 from nasseg.evaluators import XGBoostEvaluator
 from nasseg.evaluators.boosting import LEAST_ROWS
+from nasseg.evaluators.features import Features
 from nasseg.evaluators.scores import Scores
 from nasseg.io import read_json, write_bytes, write_json, write_text
 from nasseg.report.style import new_figure, strip_axes, style, to_png
@@ -283,7 +284,11 @@ def look_up(
         asked = rng.choice(len(table), min(queries, len(table)), replace=False).tolist()
         arch = evolved(space, [archs[row] for row in asked], value[asked], seed)
         return space.arch_id(arch), float(table["seconds"].to_numpy()[asked].sum())
-    domain = TableDomain(space.encode(archs), space.feature_names)
+    categorical = {h.name for h in space.hyperparameters if h.categorical}
+    features = Features(space)
+    domain = TableDomain(
+        space.encode(archs), space.feature_names, features.matrix, features.groups, categorical
+    )
     strategy = PROPOSERS["random" if name == "few" else name](domain)
     asked = replay(strategy, domain, value, queries, seed=seed)
     return best_of(table, table["arch_id"][asked].tolist(), score)

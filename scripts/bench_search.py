@@ -9,6 +9,8 @@ for; what it proposes beside the table becomes the nearest row that it has not a
         --out docs/results/bench_search_cifar10
     python scripts/bench_search.py --table my.csv --score accuracy --columns depth,width,kernel \\
         --out runs/mine
+    python scripts/bench_search.py --table nb201_cifar10.csv --score val_accs --out runs/nb201 \\
+        --categorical edge0,edge1,edge2,edge3,edge4,edge5
 
 Without ``--table`` it is NASSeg-Bench. ``runs.csv`` in the folder of ``--out`` gets one row a
 query, strategy by strategy and seed by seed; the same command continues.
@@ -76,6 +78,9 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("--score", default="day1", help="column to maximise")
     parser.add_argument("--columns", help="columns of the architecture; none = those before score")
+    parser.add_argument(
+        "--categorical", help="columns whose numbers have no order; those with words never have"
+    )
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--batch", type=int, default=1, help="proposals between two fits")
     parser.add_argument("--seeds", type=int, default=20)
@@ -86,13 +91,15 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     if options.table and (options.bench or options.drawn_only):
         parser.error("--table goes with neither --bench nor --drawn-only")
+    if options.categorical and not options.table:
+        parser.error("--categorical goes with --table only; a bench knows its own")
     return script_main(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> None:
     """Search the table, then write the page."""
     domain, scores, source, trend = (
-        (*read_csv(Path(options.table), options.score, options.columns), None)
+        (*read_csv(options), None)
         if options.table
         else from_bench(options.bench, options.score, drawn_only=options.drawn_only)
     )
@@ -104,7 +111,10 @@ def run(options: argparse.Namespace) -> None:
     options.strategies = options.strategies or possible
     options.trend = trend
     runs = run_all(domain, scores, options)
-    report(runs, scores, source, ranked_by(domain, scores, trend), options)
+    ranked = ranked_by(domain, scores, trend)
+    if options.table and domain.categorical:
+        ranked += "\n" + order_text(domain, scores, min(options.queries, 4 * len(scores) // 5))
+    report(runs, scores, source, ranked, options)
 
 
 def from_bench(
@@ -128,34 +138,38 @@ def from_bench(
     rows = ~bench.searched if drawn_only else np.ones(len(bench), dtype=bool)
     if not rows.any():
         raise DataError(f"{bench.path}: a search proposed all of it; nothing was drawn at random")
-    domain = TableDomain(bench.matrix[rows], bench.space.feature_names, see.matrix)
+    categorical = {h.name for h in bench.space.hyperparameters if h.categorical}
+    domain = TableDomain(
+        bench.matrix[rows], bench.space.feature_names, see.matrix, see.groups, categorical
+    )
     name = "NASSeg-Bench v1" if path is None else bench.path.name
     drawn = " drawn at random" if drawn_only else ""
     source = f"{name} ({rows.sum()} architectures{drawn}, {score})"
     return domain, bench.values(score)[rows], source, see.trend
 
 
-def read_csv(
-    path: Path, score: str, columns: str | None
-) -> tuple[TableDomain, np.ndarray[Any, Any], str]:
-    """A table of any space: words become the position of the word in their sorted order.
+def read_csv(options: argparse.Namespace) -> tuple[TableDomain, np.ndarray[Any, Any], str]:
+    """A table of any space: words become the position of the word in their sorted order, and are
+    categorical.
 
     An architecture that is there several times counts once, with the mean of its scores.
     """
+    path, score = Path(options.table), options.score
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: no readable CSV table: {error}") from None
     if score not in table:
         raise DataError(f"{path}: no column {score!r}; it has {', '.join(table)}")
-    names = columns.split(",") if columns else list(table)[: list(table).index(score)]
-    missing = [name for name in names if name not in table]
+    before = list(table)[: list(table).index(score)]
+    names = options.columns.split(",") if options.columns else before
+    named = options.categorical.split(",") if options.categorical else []
+    missing = [name for name in [*names, *named] if name not in table]
     if missing or not names:
         raise DataError(f"{path}: no column {', '.join(missing) or 'of an architecture'}")
+    words = {name for name in names if not pd.api.types.is_numeric_dtype(table[name])}
     coded = [
-        table[name]
-        if pd.api.types.is_numeric_dtype(table[name])
-        else table[name].astype(str).astype("category").cat.codes
+        table[name].astype(str).astype("category").cat.codes if name in words else table[name]
         for name in names
     ]
     X = np.stack([np.asarray(column, dtype=np.float32) for column in coded], axis=1)
@@ -165,7 +179,8 @@ def read_csv(
     X, row = np.unique(X, axis=0, return_inverse=True)
     row = row.reshape(-1)
     mean = np.bincount(row, weights=y) / np.bincount(row)
-    return TableDomain(X, names), mean, f"{path.name} ({len(X)} architectures, {score})"
+    domain = TableDomain(X, names, categorical=words.union(named))
+    return domain, mean, f"{path.name} ({len(X)} architectures, {score})"
 
 
 def run_all(
@@ -211,6 +226,8 @@ def check_settings(
     seen = b"" if options.trend is None else domain.features(domain.X).tobytes()
     table = hashlib.sha256(domain.X.tobytes() + scores.tobytes() + seen).hexdigest()[:16]
     settings = {"table": table, "queries": options.queries, "batch": options.batch}
+    if domain.categorical:
+        settings["categorical"] = sorted(domain.categorical)
     bind_settings(options.out, settings, "searches")
 
 
@@ -220,7 +237,13 @@ def strategy_of(name: str, domain: TableDomain, trend: int | None) -> Strategy:
         return SurrogateAssisted(domain, trend=trend)
     if trend is not None:
         see = domain.see
-        domain = TableDomain(domain.X, domain.names, lambda X: np.delete(see(X), trend, axis=1))
+        domain = TableDomain(
+            domain.X,
+            domain.names,
+            lambda X: np.delete(see(X), trend, axis=1),
+            np.delete(domain.groups, trend),
+            domain.categorical,
+        )
     return PROPOSERS[name](domain)
 
 
@@ -228,7 +251,7 @@ def ask_optuna(
     name: str, domain: TableDomain, scores: np.ndarray[Any, Any], queries: int, seed: int
 ) -> list[int]:
     """Rows in the order in which a sampler of Optuna asks for them; each column is the choice of
-    a position among its values."""
+    a position among its values, categorical where these have no order."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -244,7 +267,11 @@ def ask_optuna(
         trial = study.ask()
         # The position among the values of the column, so that their order is known.
         chosen = [
-            values[trial.suggest_int(column, 0, len(values) - 1)]
+            values[
+                trial.suggest_categorical(column, list(range(len(values))))
+                if column in domain.categorical
+                else trial.suggest_int(column, 0, len(values) - 1)
+            ]
             for column, values in zip(domain.names, domain.values, strict=True)
         ]
         row = domain.settle(np.array([chosen], dtype=np.float32), taken, rng)
@@ -291,6 +318,29 @@ def ranked_by(domain: TableDomain, scores: np.ndarray[Any, Any], trend: int | No
     )
 
 
+def order_text(domain: TableDomain, scores: np.ndarray[Any, Any], count: int) -> str:
+    """Return, in words, how trees fitted to ``count`` rows rank the rest, with a column for every
+    value of categorical columns and with these as numbers. Empty where the rows are too few."""
+    if count < LEAST_ROWS:
+        return ""
+    found = []
+    for seed in range(4 * SPLITS):
+        known, rest = np.split(np.random.default_rng(seed).permutation(len(scores)), [count])
+        found.append(
+            [
+                tau(scores[rest], predict(fit_head(X[known], scores[known], seed=seed), X[rest]))
+                for X in (domain.features(domain.X), domain.X)
+            ]
+        )
+    both = zip(np.mean(found, axis=0), np.std(found, axis=0), strict=True)
+    own_text, ordered_text = (spread_text(mean, std) for mean, std in both)
+    return (
+        f"Fitted to {count} rows ({4 * SPLITS} draws), trees rank the rest with a tau of "
+        f"{own_text}, and of {ordered_text} where they see {', '.join(sorted(domain.categorical))} "
+        "as numbers.\n"
+    )
+
+
 def report(
     runs: pd.DataFrame,
     scores: np.ndarray[Any, Any],
@@ -323,7 +373,8 @@ def report(
         own = runs[runs.strategy == name].pivot(index="seed", columns="query", values="score")
         reached = (own >= top).to_numpy()
         first = np.where(reached.any(1), reached.argmax(1) + 1.0, np.inf)
-        regret = best - own.cummax(axis=1)
+        # The file has six digits of each score.
+        regret = (best - own.cummax(axis=1)).clip(lower=0)
         # A logarithm has no place for those that found the best.
         shown = regret.clip(lower=floor)
         quarter = np.quantile(first, (0.25, 0.5, 0.75), method="inverted_cdf")

@@ -83,7 +83,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     for name in ("evolution", "nsga2"):
         runs = []
         for _ in range(args.repeats + 1):
-            watched = Stopwatch(space, args.threads, surrogate.features.low_fidelity)
+            watched = Stopwatch(space, args.threads)
+            watched.features = surrogate.features
             watched.schema, watched._heads = surrogate.schema, surrogate._heads
             optimizer = (
                 EAOptimizer(watched, **shared, **BOUNDS)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasseg.errors import ArchError
-from nasseg.search_spaces.hyperparameters import KINDS, Hyperparameter
+from nasseg.search_spaces.hyperparameters import ENCODING_TOLERANCE, KINDS, Hyperparameter
 
 Indices = NDArray[np.intp]
 Encoded = NDArray[np.float32]
@@ -23,11 +23,9 @@ Encoded = NDArray[np.float32]
 KIND_WEIGHTS = (0.4, 0.4, 0.2)
 """Chance of a width, depth and other mutation when the kind is left open (AnalogNAS)."""
 STEP_PROBABILITY = 0.5
-"""Chance that a numeric hyperparameter moves to a neighbour instead of to any other choice."""
+"""Chance that an ordinal hyperparameter moves to a neighbour instead of to any other choice."""
 EXTRA_CHANGES = 0.5
 """Mean number of further hyperparameters of the same kind that one mutation changes."""
-ENCODING_TOLERANCE = 1e-4
-"""How far, relative to max(1, |code|), an encoded value may be from the code it stands for."""
 
 
 @dataclass(frozen=True, slots=True)

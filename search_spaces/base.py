@@ -135,7 +135,7 @@ class SearchSpace(AnalogNASProtocol):
     def repair(self, arch: Mapping[str, Any]) -> Arch:
         """The nearest canonical architecture: for mixtures of two, as AnalogNAS's search makes.
 
-        Missing and impossible values become the nearest choice (the default for strings).
+        Missing and impossible values become the nearest choice (the default of categorical ones).
 
         Raises:
             ArchError: an unknown key.
@@ -436,7 +436,7 @@ class SearchSpace(AnalogNASProtocol):
             name: np.full(len(indices), value) for name, value in self._fixed.items()
         }
         for j, h in enumerate(self.hyperparameters):
-            inactive = "" if h.categorical else INACTIVE
+            inactive = "" if h.strings else INACTIVE
             columns[h.name] = np.array([inactive, *h.choices])[indices[:, j]]
         return columns
 

@@ -14,6 +14,8 @@ Value = int | float | str
 """A hyperparameter's value as it stands in an architecture; 0 also means "inactive"."""
 
 INACTIVE = 0
+ENCODING_TOLERANCE = 1e-4
+"""How far, relative to max(1, |code|), an encoded value may be from the code it stands for."""
 KINDS = ("width", "depth", "other")
 """The groups of hyperparameters, which are also the kinds of mutation (AnalogNAS)."""
 
@@ -31,7 +33,9 @@ class Hyperparameter:
     """A named, finite set of choices.
 
     Numbers are *ordinal*: they are encoded as themselves, must increase, and a mutation often
-    takes a neighbouring value. Strings are *categorical*: encoded as their position 1, 2, ...
+    takes a neighbouring value. Strings are *categorical*: encoded as their position 1, 2, ...,
+    while mutations, samplers and surrogates see no order among them. So are *nominal* numbers,
+    which are encoded as themselves.
 
     Raises:
         ArchError: no choices, repeated, unordered or mixed choices, or a 0 among the choices of a
@@ -46,6 +50,8 @@ class Hyperparameter:
     """All must hold for the hyperparameter to be active; otherwise its value is 0."""
     default: Value | None = None
     """The value it keeps when it is removed from a space; None = the middle choice."""
+    nominal: bool = False
+    """True: numbers are names, such as codes of operations, and their order means nothing."""
     _position: dict[Value, int] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -82,14 +88,19 @@ class Hyperparameter:
             raise wrong(f"the default {self.default!r} is not a choice")
 
     @property
-    def categorical(self) -> bool:
-        """True where the choices are strings."""
+    def strings(self) -> bool:
+        """True where the choices are strings, which are encoded by position."""
         return isinstance(self.choices[0], str)
+
+    @property
+    def categorical(self) -> bool:
+        """True where the choices have no order: strings, and nominal numbers."""
+        return self.nominal or self.strings
 
     @property
     def codes(self) -> tuple[float, ...]:
         """The numbers that stand for the choices in an encoded architecture."""
-        if self.categorical:
+        if self.strings:
             return tuple(float(i + 1) for i in range(len(self.choices)))
         return tuple(float(v) for v in self.choices)
 
@@ -111,7 +122,7 @@ class Hyperparameter:
         except (TypeError, ValueError):
             return None
         found = self._position.get(number)
-        if found is None and not self.categorical:
+        if found is None and not self.strings:
             for i, code in enumerate(self.codes):
                 if math.isclose(number, code, rel_tol=1e-6):
                     return i + 1

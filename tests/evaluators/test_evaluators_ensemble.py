@@ -151,7 +151,13 @@ def test_features_are_the_encoding_and_what_follows_from_it(name):
     Z = features.matrix(X)
     assert Z.shape == (3000, len(features.names))
     assert np.isfinite(Z).all()
-    np.testing.assert_array_equal(Z[:, : X.shape[1]], X)
+    for j, h in enumerate(space.hyperparameters):
+        if not h.categorical:
+            np.testing.assert_array_equal(Z[:, features.names.index(h.name)], X[:, j])
+    words = [j for j, name in enumerate(features.names) if "=" in name]
+    assert set(np.unique(Z[:, words])) <= {0, 1}
+    coded = Features(space, one_hot=False).matrix(X)
+    np.testing.assert_array_equal(coded[:, : X.shape[1]], X)
     params = Z[:, features.names.index("log_params")]
     np.testing.assert_allclose(np.exp(params.astype(float)), space.count_params(X), rtol=1e-4)
     # The blocks they are computed in do not show.

@@ -119,6 +119,29 @@ def test_how_well_a_table_can_be_predicted_is_said(tmp_path: Path) -> None:
     assert float(found[1]) > 0.6
 
 
+def test_words_and_named_columns_of_a_table_are_categorical(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(rng.integers(0, 6, (300, 3)), columns=list("abc"))
+    effect = np.array([0.0, 1.0, -1.0, 0.7, -0.8, 0.3])
+    rows["score"] = effect[rows.a] + 0.5 * effect[rows.b] + 0.1 * rows.c
+    rows["b"] = rows.b.map(lambda code: "uvwxyz"[code])
+    rows.to_csv(tmp_path / "table.csv", index=False)
+    words = ["--table", tmp_path / "table.csv", "--score", "score", "--categorical", "a"]
+    words += ["--queries", 40, "--seeds", 1]
+    names = ["random", "surrogate", "tpe"]
+    done = script("bench_search.py", *words, "--strategies", *names, "--out", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    found = re.search(
+        r"Fitted to 40 rows .* tau of (0\.\d+) ± .*, and of (0\.\d+) ± .* where they see a, b as",
+        done.stdout,
+    )
+    assert found is not None
+    assert float(found[1]) > float(found[2]) + 0.05
+    refused = script("bench_search.py", *words[:5], "d", "--out", tmp_path / "p")
+    assert refused.returncode == 1
+    assert "no column d" in refused.stderr
+
+
 def test_what_a_search_proposed_is_a_table_of_its_own(bench: Path, tmp_path: Path) -> None:
     long, more = bench.parent / "long.csv", table(tmp_path / "more.csv", 12, 5)
     # Some of each are trained to the end.

@@ -33,9 +33,9 @@ POSITION = "_position"
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """Parameter name to distribution, for every hyperparameter of the space, parents first.
 
-    Strings are categorical. Numbers keep their order, which samplers make use of: evenly spaced
-    ones are integers or floats with that step; others (8, 12, 16, 24, 32) the integer position of
-    the choice, under a name that says so.
+    Strings and nominal numbers are categorical. Other numbers keep their order, which samplers
+    make use of: evenly spaced ones are integers or floats with that step; others (8, 12, 16, 24,
+    32) the integer position of the choice, under a name that says so.
     """
     return dict(_parameter(h) for h in space.hyperparameters)
 
@@ -127,4 +127,4 @@ def _choice(h: Hyperparameter, value: Any) -> Any:
             return h.choices[value]
         raise ArchError(f"{h.name}{POSITION} cannot be {value!r}; allowed: 0 to {h.size() - 1}")
     # A value that went through a grid of floats is the choice it is closest to.
-    return value if isinstance(value, str) else h.choices[h.closest(value) - 1]
+    return value if h.categorical or isinstance(value, str) else h.choices[h.closest(value) - 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nasseg.errors import ConfigError
 from nasseg.evaluators.cost import row_keys
+from nasseg.evaluators.one_hot import Groups, OneHot
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
@@ -29,7 +30,14 @@ class Domain(ABC):
     names: Sequence[str]
     """Names of the F columns."""
     see: Callable[[Matrix], Matrix] | None = None
-    """Rows ``(n, F)`` to what surrogates see of them ``(n, K)``; none = the rows themselves."""
+    """Rows ``(n, F)`` to what surrogates see of them ``(n, K)``; none = the rows, with a column
+    for every choice of categorical ones."""
+    groups: Groups | None = None
+    """Number, for each of the K, of the hyperparameter it tells of; none = each is one."""
+    categorical: Collection[str] = ()
+    """Names of columns whose values have no order."""
+    encoding: OneHot | None = None
+    """The columns that surrogates see where there is no ``see``; none = the rows themselves."""
 
     @abstractmethod
     def sample(self, n: int, rng: np.random.Generator) -> Matrix:
@@ -58,7 +66,18 @@ class Domain(ABC):
 
     def features(self, X: Matrix) -> Matrix:
         """What surrogates see of the rows: float32 ``(n, K)``."""
-        return X if self.see is None else self.see(X)
+        if self.see is not None:
+            return self.see(X)
+        return X if self.encoding is None else self.encoding.matrix(X)
+
+    def gaps(self, X: Matrix, row: Matrix, unit: NDArray[np.floating]) -> Matrix:
+        """How far the rows ``X`` differ from ``row`` in each column, in units of ``unit``
+        ``(F,)``; 1 where categorical ones differ."""
+        found: Matrix = np.abs(X - row) / unit
+        for j, name in enumerate(self.names):
+            if name in self.categorical:
+                found[:, j] = found[:, j] > 0
+        return found
 
     def keys(self, X: Matrix) -> list[bytes]:
         """A key for each row; what has a key that is known is not measured again."""
@@ -97,7 +116,10 @@ class SpaceDomain(Domain):
     Args:
         space: the space.
         allowed: rows ``(n, F)`` to a mask ``(n,)`` of those within the bounds; none = all.
-        see: rows ``(n, F)`` to what surrogates see of them ``(n, K)``; none = the rows.
+        see: rows ``(n, F)`` to what surrogates see of them ``(n, K)``; none = the rows, with a
+            column for every choice of categorical hyperparameters.
+        groups: for each of the K, the number of the hyperparameter it tells of
+            (:class:`~nasseg.evaluators.features.Features`).
     """
 
     def __init__(
@@ -105,10 +127,14 @@ class SpaceDomain(Domain):
         space: SearchSpace,
         allowed: Callable[[Matrix], NDArray[np.bool_]] | None = None,
         see: Callable[[Matrix], Matrix] | None = None,
+        groups: Groups | None = None,
     ) -> None:
         self.space = space
         self.names = space.feature_names
+        self.categorical = {h.name for h in space.hyperparameters if h.categorical}
+        self.encoding = OneHot.of_space(space)
         self.see = see
+        self.groups = self.encoding.groups if see is None else groups
         self._allowed = allowed
 
     def sample(self, n: int, rng: np.random.Generator) -> Matrix:
@@ -154,15 +180,19 @@ class TableDomain(Domain):
     """The architectures of a table, and no others.
 
     A neighbour differs in one column, by a value that occurs there; what is not in the table
-    becomes the nearest row that is (fewest columns that differ, then the least difference).
+    becomes the nearest row that is (fewest columns that differ, then the least difference of
+    those that are numbers).
 
     Args:
         X: every architecture once, ``(n, F)``.
         names: of the columns.
-        see: rows ``(n, F)`` to what surrogates see of them ``(n, K)``; none = the rows.
+        see: rows ``(n, F)`` to what surrogates see of them ``(n, K)``; none = the rows, with a
+            column for every value of ``categorical`` ones.
+        groups: for each of the K, the number of the hyperparameter it tells of.
+        categorical: names of columns whose values have no order.
 
     Raises:
-        ConfigError: an architecture is there twice.
+        ConfigError: an architecture is there twice, or no column has a name in ``categorical``.
     """
 
     def __init__(
@@ -170,12 +200,24 @@ class TableDomain(Domain):
         X: Matrix,
         names: Sequence[str],
         see: Callable[[Matrix], Matrix] | None = None,
+        groups: Groups | None = None,
+        categorical: Collection[str] = (),
     ) -> None:
         self.X = np.ascontiguousarray(X, dtype=np.float32)
         self.names = list(names)
+        if unknown := sorted(set(categorical) - set(self.names)):
+            raise ConfigError(f"categorical is {unknown}; allowed: {', '.join(self.names)}")
+        self.categorical = set(categorical)
         self.see = see
         self.values = [np.unique(column) for column in self.X.T]
         """Values that occur in each column, sorted."""
+        choices = {
+            name: {f"{value:.9g}": float(value) for value in values}
+            for name, values in zip(self.names, self.values, strict=True)
+            if name in self.categorical
+        }
+        self.encoding = OneHot(self.names, choices)
+        self.groups = self.encoding.groups if see is None else groups
         self._keys = row_keys(self.X)
         if len(set(self._keys)) < len(self._keys):
             raise ConfigError("the table has an architecture twice; each is allowed once")
@@ -220,9 +262,9 @@ class TableDomain(Domain):
             left = np.flatnonzero(free)
             if not len(left):
                 break
-            gap = self.X[left] - row
+            gaps = self.gaps(self.X[left], row, self._span)
             # One column that differs outweighs any differences within columns.
-            distance = np.count_nonzero(gap, axis=1) + (np.abs(gap) / self._span).mean(1) * 0.5
+            distance = np.count_nonzero(gaps, axis=1) + gaps.mean(1) * 0.5
             nearest = left[distance <= distance.min() + 1e-6]
             pick = int(nearest[rng.integers(len(nearest))])
             free[pick] = False

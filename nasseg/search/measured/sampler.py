@@ -274,7 +274,12 @@ class SurrogateSampler(_ProposesArchitectures, BaseSampler):  # type: ignore[mis
         bounds = self.bounds
         channels = bounds.in_channels, bounds.out_channels
         features = Features(self.space, *channels, self.low_fidelity)
-        domain = SpaceDomain(self.space, lambda X: bounds.within(self.space, X), features.matrix)
+        domain = SpaceDomain(
+            self.space,
+            lambda X: bounds.within(self.space, X),
+            features.matrix,
+            features.groups,
+        )
         return SurrogateAssisted(domain, self.initial, trend=features.trend)
 
     def _history(self, study: Study, number: int) -> History:

@@ -247,7 +247,8 @@ class SurrogateAssisted(Strategy):
         from nasseg.evaluators.ensemble import Ensemble
 
         params = {} if self.trend is None else {"trend": self.trend}
-        return Ensemble(self.members, params).fit(self.domain.features(X), y, seed)
+        ensemble = Ensemble(self.members, params, groups=self.domain.groups)
+        return ensemble.fit(self.domain.features(X), y, seed)
 
     def _propose(self, history: History, n: int, rng: np.random.Generator) -> Matrix:
         X, y = history.known()
@@ -333,22 +334,21 @@ class SurrogateAssisted(Strategy):
         unit = np.where(span > 0, span, 1.0)
         unknown = np.ones(len(pool))
         for row in near:
-            unknown = np.minimum(unknown, _novelty(pool, row, unit))
+            unknown = np.minimum(unknown, self._novelty(pool, row, unit))
         chosen: list[int] = []
         for _ in range(min(n, len(pool))):
             bound = mean + self.kappa * std * unknown - (1 - unknown) * std
             bound[chosen] = -np.inf
             pick = int(bound.argmax())
             chosen.append(pick)
-            unknown = np.minimum(unknown, _novelty(pool, pool[pick], unit))
+            unknown = np.minimum(unknown, self._novelty(pool, pool[pick], unit))
         return chosen
 
-
-def _novelty(pool: Matrix, row: Matrix, unit: NDArray[np.float32]) -> FloatArray:
-    """0 where a row of ``pool`` is ``row``, towards 1 with the share of columns that differ."""
-    gap = (np.abs(pool - row) / unit).sum(1)
-    found: FloatArray = 1.0 - np.exp(-gap.astype(np.float64))
-    return found
+    def _novelty(self, pool: Matrix, row: Matrix, unit: NDArray[np.float32]) -> FloatArray:
+        """0 where a row of ``pool`` is ``row``, towards 1 with the share of columns that differ."""
+        gap = self.domain.gaps(pool, row, unit).sum(1)
+        found: FloatArray = 1.0 - np.exp(-gap.astype(np.float64))
+        return found
 
 
 PROPOSERS.register("random", RandomStrategy)
