@@ -43,10 +43,12 @@ def write_card(evaluator: XGBoostEvaluator, table: Table, folder: str | Path) ->
         params={**schema["hyperparameters"], "objective": "rank:pairwise"},
     )[0]
     metric = schema.get("metric")
+    images = schema.get("images")
+    measured = f"architectures measured on {images}" if images else "measured architectures"
     said = f" `day1`, `std` and `p05` are of the metric `{metric}`." if metric else ""
     lines = [
         f"# Surrogate of `{schema['space']['name']}`, version {schema['space']['version']}\n",
-        f"Fitted to {schema['n']} measured architectures (their table is "
+        f"Fitted to {schema['n']} {measured} (their table is "
         f"`{(schema['table'] or {}).get('file', 'not kept')}`), by gradient-boosted trees "
         f"(xgboost {schema['xgboost']}).{said}\n",
         "| | range in the table | Kendall's tau, held out |",

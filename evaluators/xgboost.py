@@ -312,13 +312,15 @@ def fit_table(
     *,
     tuned: bool = False,
     low_fidelity: str | Path | None = None,
+    images: str | None = None,
 ) -> XGBoostEvaluator:
     """Fit a surrogate to one or more tables; write its folder ``out`` with a copy of them and a
     model card (:func:`~nasseg.evaluators.card.write_card`).
 
     The columns are those of :func:`~nasseg.evaluators.tables.read_table`. ``low_fidelity`` is a
     table of short trainings (:func:`~nasseg.evaluators.low_fidelity.fit_low_fidelity`), what is
-    learned from it one more input.
+    learned from it one more input. ``images`` says in words of which images the scores are, as in
+    "DSB2018 at 32 x 32"; every prediction is reported with it.
     """
     table = read_tables([path] if isinstance(path, str | Path) else list(path), space)
     short = None
@@ -329,6 +331,8 @@ def fit_table(
     )
     if table.metric:
         evaluator.schema["metric"] = table.metric
+    if images:
+        evaluator.schema["images"] = images
     if out is not None:
         from nasseg.evaluators.card import write_card
 

@@ -18,7 +18,10 @@ def _fit(given: Given, words: list[str]) -> int:
     from nasseg.search_spaces import get_space
 
     space = get_space(given["space"])
-    evaluator = fit_table(tables, space, out, tuned=given["tuned"], low_fidelity=short)
+    images = given.get("images")
+    evaluator = fit_table(
+        tables, space, out, tuned=given["tuned"], low_fidelity=short, images=images
+    )
     schema = evaluator.schema
     if short is not None:
         facts = schema["low_fidelity"]
@@ -65,6 +68,12 @@ COMMAND = Command(
             "low_fidelity",
             "TABLE",
             "Also learn from short trainings of many other architectures (docs/surrogates.md).",
+        ),
+        Flag(
+            "images",
+            "TEXT",
+            'Images that the table was measured on, in words, as in "DSB2018 at 32 x 32"; '
+            "predictions are reported with it.",
         ),
         Flag("tuned", "", "Choose the hyperparameters by cross-validation; takes minutes."),
     ),

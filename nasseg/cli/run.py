@@ -51,7 +51,7 @@ def _run(command: str, config: RunConfig, given: Given) -> int:
     progress = not given["quiet"]
     start_logging(given["quiet"])
     from nasseg import pipeline
-    from nasseg.records.tables import format_measured, format_summary
+    from nasseg.records.tables import format_measured, format_predicted, format_summary
 
     summary = pipeline.run(config, stages=_stages(command), progress=progress)
     say(f"\n{format_summary(summary)}")
@@ -60,7 +60,8 @@ def _run(command: str, config: RunConfig, given: Given) -> int:
         from nasseg.records.best import Best
 
         best = Best.read(out / "best.json").to_dict()
-        say(format_measured(best, summary.get("monitor")))
+        monitor = summary.get("monitor")
+        say(format_measured(best, monitor) or format_predicted(best, monitor))
     if command == "drift" and "min_dice" in given:
         _answer(config, given, summary, progress)
     if command == "search":

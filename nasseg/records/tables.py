@@ -135,6 +135,24 @@ def format_plan(plan: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def format_predicted(best: Mapping[str, Any], monitor: str | None = None) -> str:
+    """Return what a surrogate predicted of the architecture of a ``best.json``, with the images
+    that it learned from; empty where none was asked.
+
+    ``monitor`` is the metric that the run is scored by, and the surrogate too if it says no other.
+    """
+    predicted = best.get("predicted")
+    if not isinstance(predicted, Mapping) or not isinstance(predicted.get("day1"), float):
+        return ""
+    surrogate = best.get("surrogate")
+    known = surrogate if isinstance(surrogate, Mapping) else {}
+    metric = metric_title(known.get("metric") or monitor)
+    return (
+        f"predicted, for {known.get('images') or 'the images of the surrogate'}: {metric} after a "
+        f"day {predicted['day1']:.4f}; nothing was measured on yours (--budget does)"
+    )
+
+
 def format_measured(best: Mapping[str, Any], monitor: str | None = None) -> str:
     """Return the best of a measured search, from ``best.json``; empty without one.
 

@@ -260,6 +260,11 @@ def test_the_card_says_what_the_surrogate_rests_on(tmp_path):
     fitted = fit_table(write_table(tmp_path / "t.csv", space), space, tmp_path / "s")
     card = (tmp_path / "s/card.md").read_text()
     assert "30 measured architectures" in card
+    table, images = tmp_path / "t.csv", "cells at 16 x 16"
+    of_cells = fit_table(table, space, tmp_path / "cells", images=images)
+    assert of_cells.schema["images"] == images
+    assert XGBoostEvaluator.load(tmp_path / "cells").schema["images"] == images
+    assert f"30 architectures measured on {images}" in (tmp_path / "cells/card.md").read_text()
     assert "number of parameters alone" in card
     assert (tmp_path / "s/importance.png").read_bytes().startswith(b"\x89PNG")
     shares = importance(fitted)

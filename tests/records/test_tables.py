@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nasseg.config import DRIFT_TIMES
-from nasseg.records.tables import format_summary
+from nasseg.records.tables import format_predicted, format_summary
 from nasseg.text import duration_name, markdown_table, parse_time, time_name
 
 
@@ -82,3 +82,13 @@ def test_a_table_in_markdown() -> None:
     assert table.splitlines() == ["| name | value |", "|---|---|", r"| a\|b | 1 |", "| c | 2.5 |"]
     with pytest.raises(ValueError, match="1 cells under 2 columns"):
         markdown_table([["a"]], ["name", "value"])
+
+
+def test_a_prediction_is_never_without_its_images():
+    best = {"predicted": {"day1": 0.85}, "surrogate": {"images": "DSB2018 at 32 x 32"}}
+    text = format_predicted(best, "dice")
+    assert text.startswith("predicted, for DSB2018 at 32 x 32: Dice after a day 0.8500")
+    assert "nothing was measured" in text
+    assert "for the images of the surrogate" in format_predicted({**best, "surrogate": {}}, "dice")
+    assert format_predicted({"predicted": {"day1": None}}) == ""
+    assert format_predicted({"measured": {"day1": 0.8}}) == ""

@@ -58,7 +58,8 @@ def draw_search(run: RunFiles) -> Figure | None:
     elif best.measured:
         title = f"measured {run.measured_title} after a day, short training"
     else:
-        title = f"predicted {run.predicted_title} after a day"
+        images = best.surrogate.get("images")
+        title = f"predicted {run.predicted_title} after a day{f', for {images}' if images else ''}"
     ax.set_title(title)
     ax.set_xlabel("epoch" if supernet else "generation")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -107,7 +108,13 @@ def search_facts(run: RunFiles) -> list[tuple[str, str]]:
     best = run.best or Best()
     facts: list[tuple[str, str]] = []
     for scores, metric, title in (
-        (best.predicted, run.predicted_title, "predicted for the winner"),
+        (
+            best.predicted,
+            run.predicted_title,
+            f"predicted for the winner, for {best.surrogate['images']}"
+            if best.surrogate.get("images")
+            else "predicted for the winner",
+        ),
         (
             best.measured,
             run.measured_title,

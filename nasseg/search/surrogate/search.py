@@ -260,4 +260,5 @@ def _surrogate(surrogate: Any) -> dict[str, Any]:
         "tau": {name: entry["tau_mean"] for name, entry in schema["targets"].items()},
         "table": schema.get("table"),
         "metric": schema.get("metric"),
+        **({"images": schema["images"]} if schema.get("images") else {}),
     }

@@ -92,7 +92,9 @@ class Worker:
             arch, score = self.optimizer.run(self.config_space)
             results.append((arch, float(score)))
             histories.append(tuple(getattr(self.optimizer, "history", ())))
-            logger.info("run %d of %d: best score %.4f", run + 1, self.runs, results[-1][1])
+            logger.info(
+                "run %d of %d: best predicted score %.4f", run + 1, self.runs, results[-1][1]
+            )
         scores = np.array([score for _, score in results])
         self.results, self.histories = results, histories
         self.best_config, self.best_acc = results[int(scores.argmax())]
