@@ -28,7 +28,7 @@ from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators import Hardware
 from nasseg.evaluators.cost import split_places
 from nasseg.io import write_csv
-from nasseg.search.measured.bounds import SizeBounds, iterate_spread
+from nasseg.search.measured.bounds import iterate_spread
 from nasseg.search.measured.study import HEARTBEAT, MeasuredStudy, terminable
 from nasseg.search.objectives import Objective, parse_constraints, parse_objectives
 from nasseg.statistics import DAY
@@ -40,8 +40,9 @@ from nasseg.studies.joint import (
     parse_joined,
     with_settings,
 )
+from nasseg.studies.proxy import proxy_config
 from nasseg.studies.rungs import Plan, plan_rungs, ranked, whole_cost
-from nasseg.studies.study import storage_of, study_defaults, study_settings
+from nasseg.studies.study import size_bounds, storage_of, study_defaults, study_settings
 from nasseg.studies.workers import run_processes, worker_places
 from nasseg.tasks import get_task
 from nasseg.text import duration_name
@@ -72,8 +73,8 @@ SAFETY = 0.8
 """Share of a time that is planned with: candidates differ from those that were timed."""
 TIMED = 3
 """Candidates that are timed."""
-MIN_PARAMS = 10_000
-"""Networks with fewer parameters are no candidates, in a space of many."""
+COST_SIZE = 256
+"""Side in pixels of the image that energy and time are of."""
 FOLDER = "search"
 """Folder of a run with the checkpoints of candidates."""
 
@@ -150,14 +151,9 @@ class BudgetSearch:
             input_size=(COST_SIZE, COST_SIZE),
             digital_layers=places,
         )
-        self.bounds = SizeBounds(
-            min_params=0 if self.networks.size() < SMALL else MIN_PARAMS,
-            max_params=config.search.max_params,
-            max_macs_per_pixel=config.search.max_macs_per_pixel,
-            in_channels=self.data.in_channels,
-            out_channels=out_channels,
-            constraints=constraints,
-            cost=self.cost,
+        self._base = proxy_config(config)
+        self.bounds = dataclasses.replace(
+            size_bounds(self._base, out_channels), constraints=constraints, cost=self.cost
         )
         self._plan: Plan | None = None
 
@@ -267,30 +263,21 @@ class BudgetSearch:
 
     def _label_config(self, place: int, plan: Plan | None) -> LabelConfig:
         """Settings of a rung, as those of a labelling."""
-        config, search = self.config, self.config.search
         rung = None if plan is None else plan.rungs[place]
         longest = 1 if plan is None else plan.rungs[-1].epochs
-        retraining = 0 if rung is None else rung.retraining
-        layers = config.analog.digital_layers
-        return LabelConfig(
-            out=config.out,
-            space=search.space,
-            seed=config.seed,
-            device=config.device,
-            max_params=search.max_params,
-            max_macs_per_pixel=search.max_macs_per_pixel,
-            sampler=search.sampler,
-            storage=search.storage,
-            study=f"{search.study}-{place}",
-            data=candidate_data(config),
+        base = self._base
+        return dataclasses.replace(
+            base,
+            study=f"{base.study}-{place}",
+            data=candidate_data(self.config),
             train=self._train(longest),
             analog=dataclasses.replace(
-                config.analog,
-                epochs=retraining,
-                digital_layers="none" if layers == "auto" else layers,
+                self.config.analog,
+                epochs=0 if rung is None else rung.retraining,
+                digital_layers=base.analog.digital_layers,
             ),
             drift=dataclasses.replace(
-                config.drift,
+                self.config.drift,
                 chips=max(1, 0 if rung is None else rung.chips),
                 times=(float(DAY),),
             ),
@@ -507,12 +494,6 @@ class BudgetSearch:
             best = max(float(row[SCORE]) for row in rows)
             bar.set_postfix({self.metric: f"{best:.4f}"}, refresh=False)
         bar.refresh()
-
-
-COST_SIZE = 256
-"""Side in pixels of the image that energy and time are of."""
-SMALL = 100_000
-"""Architectures below which a space has no hopelessly small ones to leave out."""
 
 
 def _goals(config: RunConfig) -> tuple[tuple[Objective, ...], Any]:

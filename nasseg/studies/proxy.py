@@ -55,7 +55,7 @@ def proxy_config(config: RunConfig) -> LabelConfig:
     base = LabelConfig(
         out=config.out,
         space=search.space,
-        count=search.measure,
+        count=max(1, search.measure),
         seed=config.seed,
         device=config.device,
         threads=config.threads,

@@ -292,7 +292,8 @@ def test_stopping_the_command_stops_its_workers(word, tmp_path, monkeypatch):
     words = [where, 40, "lhs", log, tmp_path / "t.csv", 60]
     started = []
 
-    def start(config, place):
+    def start(kind, config, place):
+        assert kind == "label"
         command = [sys.executable, toy_worker.__file__, *map(str, words)]
         started.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
         return started[-1]
@@ -322,10 +323,11 @@ def test_workers_that_all_fail_are_an_error(tmp_path, monkeypatch):
 
 
 def test_threads_and_gpus_are_shared_out(monkeypatch):
-    config = LabelConfig(threads=8, workers=3)
-    assert [p.threads for p in workers._places(config)] == [2, 2, 2]
+    places = workers.worker_places(3, "auto", 8)
+    assert [place.threads for place in places] == [2, 2, 2]
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    assert [p.visible for p in workers._places(config)] == ["4", "6", "4"]
-    one = dataclasses.replace(config, device="cuda:1")
-    assert {(p.device, p.visible) for p in workers._places(one)} == {("cuda:1", None)}
+    places = workers.worker_places(3, "auto", 8)
+    assert [place.visible for place in places] == ["4", "6", "4"]
+    ones = workers.worker_places(3, "cuda:1", 8)
+    assert {(place.device, place.visible) for place in ones} == {("cuda:1", None)}
