@@ -50,7 +50,9 @@ def proxy_config(config: RunConfig) -> LabelConfig:
     brief: dict[str, dict[str, Any]] = {"train": {}, "analog": {}}
     for key, value in NATIVE_SCALE.items() if config.data.crop else ():
         group, _, name = key.partition(".")
-        if group in brief and getattr(getattr(config, group), name) == value:
+        # Which layers are digital is a fact of the hardware, not of the length of a training.
+        long = group in brief and name != "digital_layers"
+        if long and getattr(getattr(config, group), name) == value:
             brief[group][name] = getattr(getattr(short, group), name)
     base = LabelConfig(
         out=config.out,

@@ -251,7 +251,7 @@ def test_no_memory_is_the_fault_of_who_holds_it(tmp_path, monkeypatch, free, err
 
 
 def test_a_proxy_at_native_scale_retrains_as_short_trainings_do(tmp_path):
-    followed = {"lr": 5e-4, "input_quantile": 0.9995}
+    followed = {"lr": 5e-4, "input_quantile": 0.9995, "digital_layers": "last"}
     for said, lr, quantile in ((followed, 2e-3, 0.99), ({**followed, "lr": 1e-4}, 1e-4, 0.99)):
         config = dataclasses.replace(
             run_config(tmp_path / "run", measure=7),
@@ -260,6 +260,8 @@ def test_a_proxy_at_native_scale_retrains_as_short_trainings_do(tmp_path):
         )
         proxy = proxies.proxy_config(config)
         assert (proxy.analog.lr, proxy.analog.input_quantile) == (lr, quantile)
+        # The chip is that of the run.
+        assert proxy.analog.digital_layers == "last"
     for batch_size, kept in ((4, 4), (8, LabelConfig().train.batch_size)):
         train = dataclasses.replace(TRAIN, batch_size=batch_size)
         native = dataclasses.replace(config, train=train)
