@@ -18,7 +18,7 @@ def _fit(given: Given, words: list[str]) -> int:
     from nasseg.search_spaces import get_space
 
     space = get_space(given["space"])
-    images = given["images"] if "images" in given else None
+    images = given.get("images", None)
     evaluator = fit_table(
         tables, space, out, tuned=given["tuned"], low_fidelity=short, images=images
     )

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from nasseg.analog.noise import derive_seed
 from nasseg.config import DataConfig, LabelConfig, RunConfig, flatten, to_dict
 from nasseg.config.search import Amount, space_for
 from nasseg.data import load_data
@@ -46,8 +47,10 @@ from nasseg.studies.study import size_bounds, storage_of, study_defaults, study_
 from nasseg.studies.workers import run_processes, worker_places
 from nasseg.tasks import get_task
 from nasseg.text import duration_name
+from nasseg.training.checkpoint import load_weights, save_weights
 from nasseg.training.device import select_device
 from nasseg.training.measure import (
+    Trained,
     builder,
     put_on_chips,
     seconds_per_epoch,
@@ -259,18 +262,23 @@ class BudgetSearch:
         return builder(self.networks, network, *channels)
 
     def _task(self, train: Any) -> Task:
-        return get_task(self.data.kind).bind(self.data, train)
+        kind = get_task(self.data.kind)
+        if kind.decoder_young:
+            kind = kind.with_decoder({**kind.decoder, **kind.decoder_young})
+        return kind.bind(self.data, train)
 
     def _label_config(self, place: int, plan: Plan | None) -> LabelConfig:
         """Settings of a rung, as those of a labelling."""
         rung = None if plan is None else plan.rungs[place]
-        longest = 1 if plan is None else plan.rungs[-1].epochs
+        # Of a rung alone: its schedule falls to 0, and the next one begins anew.
+        before = 0 if plan is None or not place else plan.rungs[place - 1].epochs
+        epochs = 1 if rung is None else rung.epochs - before
         base = self._base
         return dataclasses.replace(
             base,
             study=f"{base.study}-{place}",
             data=candidate_data(self.config),
-            train=self._train(longest),
+            train=self._train(epochs),
             analog=dataclasses.replace(
                 self.config.analog,
                 epochs=0 if rung is None else rung.retraining,
@@ -422,26 +430,12 @@ class BudgetSearch:
         """The function that brings a candidate to the end of a rung."""
         rung = self.plan.rungs[place]
         planned = self._label_config(place, self.plan)
-        device = select_device(self.config.device)
-        folder = Path(self.config.out) / FOLDER
 
         def one(arch: dict[str, Any]) -> dict[str, Any]:
             begun = time.perf_counter()
             label = with_settings(planned, divided(arch, self.joined)[1])
             task = self._task(label.train)
-            folder.mkdir(parents=True, exist_ok=True)
-            checkpoint = folder / f"{self.config.search.study}-{self.space.arch_id(arch)}.ckpt"
-            trained = train_network(
-                self._builder(arch),
-                self.data,
-                task,
-                label.train,
-                seed=self.config.seed,
-                device=device,
-                scored="val",
-                checkpoint=checkpoint,
-                stop_after=rung.epochs,
-            )
+            trained = self._trained(place, arch)
             row: dict[str, Any] = {SCORE: trained.metrics[self.metric], **self._counted(arch)}
             row |= {f"digital_{name}": value for name, value in trained.metrics.items()}
             if rung.chips:
@@ -469,6 +463,38 @@ class BudgetSearch:
             return row
 
         return one
+
+    def _trained(self, place: int, arch: dict[str, Any]) -> Trained:
+        """A candidate after the training of a rung, which begins with the weights of the rung
+        before; where these are on another machine, that rung is trained here too."""
+        label = with_settings(self._label_config(place, self.plan), divided(arch, self.joined)[1])
+        folder = Path(self.config.out) / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{self.config.search.study}-{self.space.arch_id(arch)}"
+        before = folder / f"{name}-{place - 1}.safetensors"
+        if place and not before.exists():
+            self._trained(place - 1, arch)
+        fresh = self._builder(arch)
+
+        def build(seed: int) -> nn.Module:
+            net = fresh(seed)
+            if place:
+                load_weights(before, net)
+            return net
+
+        trained = train_network(
+            build,
+            self.data,
+            self._task(label.train),
+            label.train,
+            # Other crops than in the rung before.
+            seed=derive_seed(self.config.seed, place) if place else self.config.seed,
+            device=select_device(self.config.device),
+            scored="val",
+            checkpoint=folder / f"{name}-{place}.ckpt",
+        )
+        save_weights(folder / f"{name}-{place}.safetensors", trained.net, {})
+        return trained
 
     def _counted(self, arch: dict[str, Any]) -> dict[str, float]:
         scores = self.cost.evaluate([arch])

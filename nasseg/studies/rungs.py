@@ -2,8 +2,9 @@
 
 Successive halving (Jamieson and Talwalkar, AISTATS 2016): every candidate is trained for a few
 epochs, the best third goes on from there, and of that the best third again; the last ones are
-retrained and put onto chips. All epochs are of one schedule, that of the last rung, so that
-whoever goes on continues its own training.
+retrained and put onto chips. Every rung has a schedule of its own, which falls to 0 and begins
+anew with the next one (Loshchilov and Hutter, ICLR 2017): at a high learning rate networks do not
+show yet what they have learned.
 """
 
 from __future__ import annotations

@@ -199,6 +199,9 @@ class TaskType(ABC):
     others."""
     decoder_before: ClassVar[Mapping[str, float]] = {}
     """What those of these parameters were that a ``best.json`` of an older version may lack."""
+    decoder_young: ClassVar[Mapping[str, float]] = {}
+    """What those of these parameters are that ask for a network that is trained to the end, where
+    networks are compared after a few epochs."""
     decoder_choices: ClassVar[Mapping[str, tuple[float, ...]]] = {}
     """Values of these parameters that :meth:`fit_decoder` chooses from, in the order in which it
     does; parameters that are not among the keys keep their defaults."""

@@ -131,10 +131,10 @@ def test_an_interruption_in_any_rung_changes_nothing(whole, tmp_path, monkeypatc
 
     def stopped(*args, **settings):
         # In the second candidate of the rung, after an epoch of it.
-        rung = settings["stop_after"]
+        rung = args[3].epochs
         calls.append(rung)
         if len(set(calls)) == place + 1 and calls.count(rung) == 2:
-            real(*args, **{**settings, "stop_after": max(1, rung - 1)})
+            real(*args, **settings, stop_after=1)
             raise KeyboardInterrupt
         return real(*args, **settings)
 
