@@ -147,9 +147,10 @@ def format_predicted(best: Mapping[str, Any], monitor: str | None = None) -> str
     surrogate = best.get("surrogate")
     known = surrogate if isinstance(surrogate, Mapping) else {}
     metric = metric_title(known.get("metric") or monitor)
-    return (
+    return textwrap.fill(
         f"predicted, for {known.get('images') or 'the images of the surrogate'}: {metric} after a "
-        f"day {predicted['day1']:.4f}; nothing was measured on yours (--budget does)"
+        f"day {predicted['day1']:.4f}; nothing was measured on yours (--budget does)",
+        79,
     )
 
 

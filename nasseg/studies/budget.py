@@ -12,7 +12,6 @@ import dataclasses
 import itertools
 import logging
 import math
-import shutil
 import time
 from collections.abc import Callable
 from functools import cached_property, partial
@@ -28,7 +27,6 @@ from nasseg.data import load_data
 from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators import Hardware
 from nasseg.evaluators.cost import split_places
-from nasseg.io import write_csv
 from nasseg.search.measured.bounds import iterate_spread
 from nasseg.search.measured.study import HEARTBEAT, MeasuredStudy, terminable
 from nasseg.search.objectives import Objective, parse_constraints, parse_objectives
@@ -44,7 +42,7 @@ from nasseg.studies.joint import (
 from nasseg.studies.proxy import proxy_config
 from nasseg.studies.rungs import Plan, plan_rungs, ranked, whole_cost
 from nasseg.studies.study import size_bounds, storage_of, study_defaults, study_settings
-from nasseg.studies.workers import run_processes, worker_places
+from nasseg.studies.workers import worker_places
 from nasseg.tasks import get_task
 from nasseg.text import duration_name
 from nasseg.training.checkpoint import load_weights, save_weights
@@ -359,7 +357,7 @@ class BudgetSearch:
         """
         found: list[list[dict[str, Any]]] = []
         study = self.open()
-        with terminable(), self._bar(progress) as bar:
+        with terminable(), self.bar(progress) as bar:
             for place, rung in enumerate(self.plan.rungs):
                 if place:
                     study = self._open(place, self._promoted(found, study, place))
@@ -502,7 +500,8 @@ class BudgetSearch:
 
     # --- on screen --------------------------------------------------------------------------
 
-    def _bar(self, progress: bool) -> Any:
+    def bar(self, progress: bool) -> Any:
+        """A bar of the epochs of all candidates."""
         return tqdm(total=round(self.plan.cost), desc="search", unit="epoch", disable=not progress)
 
     def _progress(self, bar: Any, found: list[list[dict[str, Any]]], study: MeasuredStudy) -> None:
@@ -545,110 +544,3 @@ def _scoring(data: Data) -> float:
     # Forward alone, a third of a step; images of which nuclei are told apart take two passes.
     passes = 2 if getattr(data, "diameter", 0) else 1
     return round(scored * passes / (3 * trained), 2)
-
-
-def budget_search(
-    config: RunConfig,
-    progress: bool = True,
-    load: Callable[[DataConfig], Data] = load_data,
-) -> dict[str, Any]:
-    """Search within ``config.search.budget``, with whoever else works on the study.
-
-    Args:
-        config: of the run.
-        progress: show a bar.
-        load: loads the images.
-
-    Returns:
-        What was found, as ``best.json`` holds it.
-
-    Raises:
-        RunError: the study has other settings, or nothing could be measured.
-        ConfigError: a setting that is not possible.
-    """
-    search = BudgetSearch(config, load)
-    search.open()
-    search.announce()
-    workers = config.search.workers
-    if workers == 1:
-        found = search.work(progress)
-    else:
-        places = worker_places(workers, config.device, config.threads)
-        own = [
-            dataclasses.replace(
-                config,
-                device=place.device,
-                threads=place.threads,
-                search=dataclasses.replace(config.search, workers=1),
-            )
-            for place in places
-        ]
-        with terminable(), search._bar(progress) as bar:
-            ends = run_processes("run", own, places, lambda: search.watch(bar))
-            found = search.watch(bar)
-        complete = len(found) == len(search.plan.rungs) and len(found[-1])
-        if any(ends) and not complete:
-            raise RunError(
-                f"the workers ended (exit statuses {', '.join(map(str, ends))}) before the search "
-                "was done; the same command continues"
-            )
-    result = _result(search, found)
-    write_csv(
-        Path(config.out) / "search.csv",
-        [{"rung": place + 1, **row} for place, rows in enumerate(found) for row in rows],
-    )
-    shutil.rmtree(Path(config.out) / FOLDER, ignore_errors=True)
-    return result
-
-
-def _result(search: BudgetSearch, found: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    best = ranked(found[-1], search.objectives)[0]
-    config = search.config
-    history = [
-        {
-            "run": 0,
-            "generation": place,
-            "best": max(float(row[SCORE]) for row in rows),
-            "mean": sum(float(row[SCORE]) for row in rows) / len(rows),
-            "queries": sum(map(len, found[: place + 1])),
-            "feasible": 1.0,
-        }
-        for place, rows in enumerate(found)
-    ]
-    network, chosen = divided(search.space.from_json(str(best["arch"])), search.joined)
-    return {
-        "arch": search.networks.canonical(network),
-        **({"settings": chosen} if chosen else {}),
-        "measured": {
-            "day1": best[SCORE],
-            **{k: v for k, v in best.items() if k not in ("arch_id", "arch", SCORE)},
-        },
-        "budget": {
-            "budget": config.search.budget,
-            "plan": str(search.plan),
-            "sampler": config.search.sampler,
-            "holdout": config.search.holdout,
-            "constraints": [str(constraint) for constraint in search.bounds.constraints],
-            "seconds": round(sum(float(row["seconds"]) for rows in found for row in rows), 1),
-        },
-        "rungs": search.plan.to_dict()["rungs"],
-        "candidates": [
-            {
-                "arch_id": first["arch_id"],
-                "scores": [
-                    row[SCORE]
-                    for rows in found
-                    for row in rows
-                    if row["arch_id"] == first["arch_id"]
-                ],
-            }
-            for first in found[0]
-        ],
-        "runs": {
-            "count": 1,
-            "mean": best[SCORE],
-            "std": None,
-            "best": [[best["arch_id"], best[SCORE]]],
-        },
-        "history": history,
-    }

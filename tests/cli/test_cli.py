@@ -472,11 +472,18 @@ def test_fit_reads_a_table_and_says_how_well_it_ranks(
     asked: list[tuple[list[Path], str, Path]] = []
 
     def fit_table(
-        path: list[Path], space: Any, out: Path, *, tuned: bool, low_fidelity: Path | None
+        path: list[Path],
+        space: Any,
+        out: Path,
+        *,
+        tuned: bool,
+        low_fidelity: Path | None,
+        images: str | None,
     ) -> Any:
         asked.append((path, space.name, out))
         assert tuned
         assert low_fidelity is None
+        assert images is None
         entry = {"tau_mean": 0.5, "tau_std": 0.1}
         schema = {"n": 48, "targets": {"day1": entry}, "uncertainty": {"coverage": 0.91}}
         return types.SimpleNamespace(schema=schema)

@@ -125,5 +125,5 @@ def test_short_flags_stand_for_settings_of_the_sections_that_a_command_names() -
     run, label = aliases(RunConfig), aliases(LabelConfig)
     assert run["constraint"] == "search.constraints"
     assert run["data"] == label["data"] == "data.path"
-    assert len(run) == 21
+    assert len(run) == 22
     assert set(label) == {"task", "data", "image_size", "crop", "channels"}

@@ -88,7 +88,8 @@ def test_a_prediction_is_never_without_its_images():
     best = {"predicted": {"day1": 0.85}, "surrogate": {"images": "DSB2018 at 32 x 32"}}
     text = format_predicted(best, "dice")
     assert text.startswith("predicted, for DSB2018 at 32 x 32: Dice after a day 0.8500")
-    assert "nothing was measured" in text
+    assert "nothing was measured" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) < 80
     assert "for the images of the surrogate" in format_predicted({**best, "surrogate": {}}, "dice")
     assert format_predicted({"predicted": {"day1": None}}) == ""
     assert format_predicted({"measured": {"day1": 0.8}}) == ""

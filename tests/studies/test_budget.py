@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import logging
 import signal
 import threading
 import time
@@ -253,10 +252,11 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path):
         assert message in str(error.value)
 
 
-def test_the_plan_is_said_before_it_begins(toy, tmp_path, caplog):
-    with caplog.at_level(logging.INFO):
-        best = search(run_config(tmp_path))
-    said = next(text for text in caplog.messages if text.startswith("search: "))
+def test_the_plan_is_said_before_it_begins(toy, tmp_path, monkeypatch):
+    logged: list[str] = []
+    monkeypatch.setattr(budgets.log, "info", lambda text, *facts: logged.append(text % facts))
+    best = search(run_config(tmp_path))
+    said = next(text for text in logged if text.startswith("search: "))
     assert best["budget"]["plan"] in said
     assert "on this machine" in said
 

@@ -19,7 +19,8 @@ from nasseg.records.folder import RunFolder, Timer
 from nasseg.runs.checks import check_images, is_measured
 from nasseg.runs.given import given_arch
 from nasseg.runs.job import Job
-from nasseg.studies.budget import budget_search, is_budgeted
+from nasseg.studies.budget import is_budgeted
+from nasseg.studies.budgeted import budget_search
 from nasseg.studies.proxy import measured_search
 from nasseg.tasks import get_task
 from nasseg.training.freeze import Freezing
