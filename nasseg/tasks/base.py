@@ -346,6 +346,17 @@ class TaskType(ABC):
         """Logits (B, K, ...) to probabilities of the same shape."""
         return logits.sigmoid()
 
+    def unscaled(self, logits: Tensor, factor: float) -> Tensor:
+        """Logits of an image that was resized for its pass, as those of the image itself.
+
+        A task whose network answers with lengths in pixels overrides it.
+
+        Args:
+            logits: (B, K, H, W) at the size of the image, of the pass over the resized one.
+            factor: by which it was resized: 2 doubles a length.
+        """
+        return logits
+
     def certainty(self, probability: Array) -> Array:
         """The probability whose spread over chips is the uncertainty: (K, H, W) to (H, W). Of whole
         images it is that of the label, and this is not asked."""

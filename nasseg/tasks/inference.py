@@ -69,7 +69,7 @@ def predict_at_scale(net: nn.Module, image: Tensor, task: TaskType, diameter: fl
         logits = predict_whole(net, resized(image[row : row + 1], scaled_size(size, factor)))
         if tuple(logits.shape[2:]) != size:
             logits = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
-        found.append(logits)
+        found.append(task.unscaled(logits, factor))
     return torch.cat(found)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
-REACH = 32.0
+REACH = 63.75
 """Largest offset in pixels, in either direction; longer ones are cut."""
 UNIT = 8.0
 """Offset in pixels that an output of 1 stands for."""
@@ -78,6 +78,12 @@ class OffsetInstances(InstanceTask):
 
         foreground = functional.binary_cross_entropy_with_logits(logits[:, :1], target[:, :1])
         return foreground + vector_error(logits, target, REACH / UNIT)
+
+    def unscaled(self, logits: Tensor, factor: float) -> Tensor:
+        """With offsets in pixels of the image."""
+        import torch
+
+        return torch.cat([logits[:, :1], logits[:, 1:] / factor], dim=1)
 
     def probability(self, logits: Tensor) -> Tensor:
         """Probability of the foreground, and offsets as :meth:`targets` has them, cut alike."""

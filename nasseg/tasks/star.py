@@ -87,6 +87,16 @@ class StarInstances(InstanceTask):
         pixels = functional.binary_cross_entropy_with_logits(logits[:, :2], target[:, :2])
         return 2.0 * pixels + ray_error(logits, target, REACH, UNIT)
 
+    def unscaled(self, logits: Tensor, factor: float) -> Tensor:
+        """With distances in pixels of the image."""
+        import torch
+        from torch.nn import functional
+
+        distances = functional.softplus(logits[:, 2:]) / factor
+        # The inverse of softplus, with no exponential of a large number.
+        rays = distances + torch.log(-torch.expm1(-distances.clamp(min=1e-6)))
+        return torch.cat([logits[:, :2], rays], dim=1)
+
     def probability(self, logits: Tensor) -> Tensor:
         """Probabilities of foreground and depth, and distances as :meth:`targets` has them."""
         return self.soft(logits).clamp(max=1.0)

@@ -12,7 +12,7 @@ from nasseg.config import DataConfig
 from nasseg.data.load import load_data
 from nasseg.data.pixels.targets import retarget
 from nasseg.errors import ConfigError
-from nasseg.tasks import InstanceTask, TaskType, get_task
+from nasseg.tasks import InstanceTask, TaskType, get_task, offset
 from nasseg.tasks.matching import match_counts
 from nasseg.tasks.star import RAYS, REACH, border_distances, ray_steps
 from nasseg.tasks.watershed import instance_centres
@@ -84,7 +84,7 @@ def logits_of(task: TaskType, target: torch.Tensor) -> torch.Tensor:
         return target.clamp(0.001, 0.999).log()
     logits = torch.logit(target, eps=0.001)
     if task.name == "instances_offset":
-        logits[:, 1:] = (2 * target[:, 1:] - 1) * 4
+        logits[:, 1:] = (2 * target[:, 1:] - 1) * (offset.REACH / offset.UNIT)
     if task.name == "instances_star":
         logits[:, 2:] = torch.special.expm1((target[:, 2:] * REACH / 8).clamp(min=1e-3)).log()
     return logits
@@ -104,6 +104,20 @@ def test_logits_become_the_probabilities_that_are_decoded(head):
     with torch.no_grad():
         found = head.probability(logits_of(head, target))[0].numpy()
     np.testing.assert_allclose(found, probabilities(head, ids), atol=0.01)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+@pytest.mark.parametrize("name", ["instances", *HEADS])
+def test_answers_of_a_resized_image_decode_to_the_instances_of_the_image(name, factor):
+    task = get_task(name)
+    ids = np.kron(nuclei(), np.ones((2, 2), np.int32))
+    seen = ids[::2, ::2] if factor < 1 else np.kron(ids, np.ones((2, 2), np.int32))
+    target = torch.from_numpy(task.targets(seen))[None].float() / task.target_scale
+    logits = torch.nn.functional.interpolate(
+        logits_of(task, target), ids.shape, mode="bilinear", align_corners=False
+    )
+    found = task.probability(task.unscaled(logits, factor))[0].numpy()
+    assert_same(task.decode(found), ids)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (16, 16)])
@@ -129,10 +143,10 @@ def test_centres_of_numbers_that_are_not_there_are_zero():
 
 def test_offsets_point_at_the_centre():
     ids = nuclei()
-    offsets = (get_task("instances_offset").targets(ids)[1:] / 255 * 2 - 1) * 32
-    np.testing.assert_allclose(offsets[:, 14, 20], [8, 0], atol=0.2)
-    np.testing.assert_allclose(offsets[:, 22, 45], [0, -6], atol=0.2)
-    np.testing.assert_allclose(offsets[:, ids == 0], 0, atol=0.2)
+    offsets = (get_task("instances_offset").targets(ids)[1:] / 255 * 2 - 1) * offset.REACH
+    np.testing.assert_allclose(offsets[:, 14, 20], [8, 0], atol=0.3)
+    np.testing.assert_allclose(offsets[:, 22, 45], [0, -6], atol=0.3)
+    np.testing.assert_allclose(offsets[:, ids == 0], 0, atol=0.3)
 
 
 def test_coordinates_rise_through_each_nucleus_and_fall_between_two():
@@ -205,7 +219,7 @@ def test_parts_of_a_mirrored_nucleus_have_centres_of_their_own():
     ids = np.zeros((20, 40), np.float32)
     ids[5:15, 2:12] = ids[5:15, 28:38] = 7
     made = retarget(get_task("instances_offset"))(torch.from_numpy(ids)[None, None])[0]
-    np.testing.assert_allclose((2 * made[2, 9, [2, 28]] - 1) * 32, [4.5, 4.5], atol=0.2)
+    np.testing.assert_allclose((2 * made[2, 9, [2, 28]] - 1) * offset.REACH, [4.5, 4.5], atol=0.3)
 
 
 def test_losses_fall_towards_the_target_and_reach_every_channel(head):
