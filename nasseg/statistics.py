@@ -19,7 +19,7 @@ BAD_CHIP = 0.05
 """Quantile of the chips that is reported beside their mean; of errors, one minus it."""
 STATES = ((False, "uncalibrated"), (True, "recalibrated"))
 """Whether BatchNorm statistics were re-estimated on the drifted chip, and the state's name."""
-FACTS = ("noise_scale", "chip", "time_s", "recalibrated")
+FACTS = ("noise_scale", "chip", "time_s", "recalibrated", "part", "images")
 """Columns of a drift table that are not metrics."""
 
 

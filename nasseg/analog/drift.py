@@ -21,6 +21,7 @@ from nasseg.analog.conversion import noise_source
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.reuse import cached_batches, reused_inputs
 from nasseg.analog.rpu_config import set_memory
+from nasseg.analog.sampled import REFERENCE, Sample, estimate
 from nasseg.analog.spec import DRIFT_TIMES
 from nasseg.errors import ConfigError
 from nasseg.statistics import summarise
@@ -58,6 +59,7 @@ def chip_evaluator(
     times: Sequence[float] = DRIFT_TIMES,
     recalibrate_with: Iterable[Any] | None = None,
     seed: int = 0,
+    images: int = 0,
 ) -> Iterator[Callable[[int], ChipRows]]:
     """What :func:`evaluate_drift` does, one chip at a call: for who saves what is done.
 
@@ -68,10 +70,12 @@ def chip_evaluator(
         A function of the chip's number that gives its rows of the table. They depend on nothing
         else, so chips may be measured in any order, on several machines with the same kind of
         device, and collected later. The
-        network is as before afterwards.
+        network is as before afterwards. With ``images``, unless there are no more, rows have the
+        columns ``part`` and ``images`` beside: :func:`~nasseg.analog.sampled.estimate` takes them,
+        with those of the number :data:`~nasseg.analog.sampled.REFERENCE`.
 
     Raises:
-        ConfigError: no time, or one that is not above 0.
+        ConfigError: no time, or one that is not above 0; a single image for each chip.
         ConversionError: the network holds no analog layer.
     """
     if not times or any(t <= 0 for t in times):
@@ -79,27 +83,43 @@ def chip_evaluator(
     noise_source(analog)  # refuses a network without analog layers
     device = next(analog.parameters()).device
     shown = cached_batches(loader, device)
-    images = None if recalibrate_with is None else cached_batches(recalibrate_with, device)
+    given = None if recalibrate_with is None else cached_batches(recalibrate_with, device)
+    sample = Sample.of(shown, images)
+
+    def measured(chip: int, time_s: float, recalibrated: bool) -> Iterator[dict[str, Any]]:
+        head = {"chip": chip, "time_s": float(time_s), "recalibrated": recalibrated}
+        if sample is None:
+            yield {**head, **_measure(analog, shown, metric)}
+            return
+        every = range(len(sample.parts))
+        for part in every if chip == REFERENCE else sample.of_chip(chip):
+            facts = {"part": part, "images": sample.sizes[part]}
+            yield {**head, **facts, **_measure(analog, sample.parts[part], metric)}
+        if chip == REFERENCE:
+            facts = {"part": REFERENCE, "images": sum(sample.sizes)}
+            yield {**head, **facts, **_measure(analog, shown, metric)}
 
     def evaluate(chip: int) -> ChipRows:
         rows: ChipRows = []
-
-        def add(time_s: float, recalibrated: bool) -> None:
-            head = {"chip": chip, "time_s": float(time_s), "recalibrated": recalibrated}
-            rows.append({**head, **_measure(analog, shown, metric)})
-
-        with Chips(analog, seed, images) as chips:
+        if chip == REFERENCE and sample is None:
+            return rows
+        with Chips(analog, seed, given) as chips:
+            if chip == REFERENCE:
+                # Weights as they were trained; converters have their noise.
+                chips.source.reseed(derive_seed(seed, 3))
+                return list(measured(chip, 0.0, recalibrated=False))
             chips.program(chip)
             for time_s in times:
                 chips.drift(time_s)
                 with preserved_batch_norms(analog):
-                    add(time_s, recalibrated=False)
-                    if images is not None:
+                    rows += measured(chip, time_s, recalibrated=False)
+                    if given is not None:
                         chips.recalibrate()
-                        add(time_s, recalibrated=True)
+                        rows += measured(chip, time_s, recalibrated=True)
         return rows
 
-    with reused_inputs(analog, [*shown, *(images or [])]):
+    parts = [] if sample is None else [batch for part in sample.parts for batch in part]
+    with reused_inputs(analog, [*shown, *parts, *(given or [])]):
         yield evaluate
 
 
@@ -112,6 +132,7 @@ def evaluate_drift(
     *,
     recalibrate_with: Iterable[Any] | None = None,
     seed: int = 0,
+    images: int = 0,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Measure a network on many programmed chips, at many times after programming.
@@ -125,6 +146,9 @@ def evaluate_drift(
         recalibrate_with: batches whose images re-estimate the BatchNorm statistics on each
             drifted chip; none = no recalibration.
         seed: (seed, chip, time) decides every draw.
+        images: that each chip is measured on, others for each: values are then estimates
+            (:func:`~nasseg.analog.sampled.estimate`), and ``attrs["errors"]`` of the table has the
+            standard errors of their means by (time, recalibrated). 0: all.
         progress: show a bar.
 
     Returns:
@@ -133,18 +157,29 @@ def evaluate_drift(
         two rows, without and with recalibration.
 
     Raises:
-        ConfigError: no time or no chip.
+        ConfigError: no time, no chip, or a single image for each.
         ConversionError: the network holds no analog layer.
     """
     if chips < 1:
         raise ConfigError(f"chips is {chips!r}; allowed: 1 or more")
-    rows = []
+    rows: ChipRows = []
     with chip_evaluator(
-        analog, loader, metric, times=times, recalibrate_with=recalibrate_with, seed=seed
+        analog,
+        loader,
+        metric,
+        times=times,
+        recalibrate_with=recalibrate_with,
+        seed=seed,
+        images=images,
     ) as evaluate:
         for chip in _bar(range(chips), "drift", progress):
             rows += evaluate(chip)
-    return pd.DataFrame(rows)
+        if "part" not in rows[0]:
+            return pd.DataFrame(rows)
+        found = estimate([*evaluate(REFERENCE), *rows])
+    table = pd.DataFrame(found.rows)
+    table.attrs["errors"] = found.errors
+    return table
 
 
 def _bar(items: Iterable[int], text: str, progress: bool) -> Iterator[int]:

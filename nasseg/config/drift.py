@@ -21,6 +21,9 @@ class DriftConfig:
     """Also re-estimate BatchNorm statistics on each drifted chip (AdaBS) and report both."""
     recalibrate_images: int = setting(0, ge=0)
     """Training images used for it, spread over the set; 0 = all."""
+    images: int = setting(0, ge=0, young=True)
+    """Images that each chip is measured on, other ones for each chip: means over chips are then
+    estimates for all images, with a standard error, in so much less time; 0 = all."""
     noise_scales: tuple[float, ...] = (0.5, 2.0)
     """Multiples of all noise and drift of the memory at which chips are also measured, after a
     day: how much worse may the hardware be?"""
@@ -29,6 +32,7 @@ class DriftConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "drift.")
+        check(self.images != 1, "drift.images", self.images, "0, or 2 or more")
         check(
             all(s >= 0 and s != 1 for s in self.noise_scales)
             and len(set(self.noise_scales)) == len(self.noise_scales),

@@ -26,13 +26,15 @@ NATIVE_SCALE: dict[str, Any] = {
     "analog.input_quantile": 0.9995,
     "analog.digital_layers": "last",
     "drift.recalibrate_images": 256,
+    "drift.images": 16,
 }
 """The recipe where images keep their own scale (``data.crop``): what is not as the defaults of the
 config classes, which are right where images are resized and trainings are short. A crop shows a
 small part of an image, so there are more and smaller steps, and small networks underfit, which
 orthogonalised steps help; a network that was trained to the end is moved only a little by the
 retraining, and loses more to clipped inputs than it gains by finer steps.
-Noise of the last layer's tile would go straight into what instances are decoded from.
+Noise of the last layer's tile would go straight into what instances are decoded from. Decoding
+whole images on every chip takes longer than the training.
 Measured in docs/results/dsb_native and docs/results/ablation."""
 DEVICE = {
     "pattern": r"auto|cpu|cuda(:\d+)?",

@@ -1,4 +1,8 @@
-"""Measured chips: ``drift.csv``, and ``sweep.csv`` of memories with less and with more noise."""
+"""Measured chips: ``drift.csv``, and ``sweep.csv`` of memories with less and with more noise.
+
+Where each chip was measured on a share of the images (``drift.images``), ``drift_parts.csv`` has
+what was measured, and ``drift.csv`` what follows from it.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,10 @@ class DriftRow:
     """Metric to value."""
     noise_scale: float | None = None
     """Noise and drift as a multiple of those of the memory; None: the memory's own."""
+    part: int | None = None
+    """Part of the images; None: all of them, or an estimate for all."""
+    images: int | None = None
+    """Number of its images."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> DriftRow:
@@ -39,13 +47,16 @@ class DriftRow:
             row["recalibrated"],
             {name: value for name, value in row.items() if name not in FACTS},
             row.get("noise_scale"),
+            row.get("part"),
+            row.get("images"),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the columns of the file."""
         scale = {} if self.noise_scale is None else {"noise_scale": self.noise_scale}
         facts = {"chip": self.chip, "time_s": self.time_s, "recalibrated": self.recalibrated}
-        return {**scale, **facts, **self.scores}
+        part = {} if self.part is None else {"part": self.part, "images": self.images}
+        return {**scale, **facts, **part, **self.scores}
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class DriftTable:
         """Read a table.
 
         Args:
-            path: ``drift.csv`` or ``sweep.csv``.
+            path: ``drift.csv``, ``drift_parts.csv`` or ``sweep.csv``.
             missing_ok: give an empty table where there is no file.
 
         Raises:
@@ -111,12 +122,21 @@ class DriftTable:
         """Names of the metrics, in the order of the file."""
         return tuple(dict.fromkeys(name for row in self.rows for name in row.scores))
 
-    def complete(self, rows_each: int) -> DriftTable:
-        """Return the chips that have so many rows; a chip that was interrupted is left out."""
+    def complete(self, rows_each: int, reference: int = 0) -> DriftTable:
+        """Return the chips that have so many rows; a chip that was interrupted is left out.
+
+        ``reference``: rows of the network without noise, whose number is below 0.
+        """
         counts: dict[int, int] = {}
         for row in self.rows:
             counts[row.chip] = counts.get(row.chip, 0) + 1
-        return DriftTable(tuple(row for row in self.rows if counts[row.chip] == rows_each))
+        return DriftTable(
+            tuple(
+                row
+                for row in self.rows
+                if counts[row.chip] == (reference if row.chip < 0 else rows_each)
+            )
+        )
 
     def values(
         self,
@@ -186,6 +206,10 @@ def _row(cells: dict[str | None, Any], number: int) -> DriftRow:
     if None in cells:
         raise ValueError(f"row {number} has more cells than the header")
     scale = convert("noise_scale", float, "a number") if "noise_scale" in cells else None
+    part, images = (
+        convert(name, int, "a whole number") if name in cells else None
+        for name in ("part", "images")
+    )
     return DriftRow(
         chip=convert("chip", int, "a whole number"),
         time_s=convert("time_s", float, "a number"),
@@ -196,6 +220,8 @@ def _row(cells: dict[str | None, Any], number: int) -> DriftRow:
             if name is not None and name not in FACTS
         },
         noise_scale=scale,
+        part=part,
+        images=images,
     )
 
 

@@ -54,6 +54,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
             errors = [name for key, name in metrics if lower_is_better(key, task)]
             other = f"; {', '.join(errors)}: 95th" if errors else ""
             lines += ["", f"analog: mean ± std over {chips} [5th percentile chip{other}]"]
+            sampled = format_sampled(summary)
+            lines += [] if sampled is None else [sampled]
         for kind, title in KINDS:
             measured = [(time, entry[kind]) for time, entry in times if entry.get(kind)]
             if measured:
@@ -69,6 +71,20 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         parts = [f"{stage} {duration_name(taken)}" for stage, taken in seconds.items()]
         blocks.append(textwrap.fill("time: " + ", ".join(parts), 79, break_on_hyphens=False))
     return "\n\n".join(block for block in blocks if block)
+
+
+def format_sampled(summary: Mapping[str, Any]) -> str | None:
+    """Return on how many images each chip was measured, and how far off a mean over chips may be.
+
+    None where it was on all of them.
+    """
+    errors = summary.get("standard_errors")
+    if not errors:
+        return None
+    name = summary.get("monitor") or "dice"
+    known = [state[name] for entry in errors.values() for state in entry.values() if name in state]
+    worst = f"; standard error of a mean of {metric_title(name)}: {max(known):.4f}" if known else ""
+    return f"each chip on {summary.get('images_each')} other images{worst}"
 
 
 def _cell(value: Mapping[str, Any] | None, bad: str) -> str:

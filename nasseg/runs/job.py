@@ -222,6 +222,11 @@ class Job:
         """The chips measured so far."""
         return DriftTable.read(self.folder / "drift.csv", missing_ok=True)
 
+    @property
+    def parts(self) -> DriftTable:
+        """What was measured of them, where that was not all images (``drift.images``)."""
+        return DriftTable.read(self.folder / "drift_parts.csv", missing_ok=True)
+
     def done(self, stage: str) -> bool:
         """Return True if a stage is finished, and nothing more of it is asked for now."""
         done = self.folder.done(stage)

@@ -286,6 +286,8 @@ class BudgetSearch:
                 self.config.drift,
                 chips=max(1, 0 if rung is None else rung.chips),
                 times=(float(DAY),),
+                # So few chips would differ by the images that they see.
+                images=0,
             ),
         )
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from nasseg.analog import Coverage, chip_evaluator
 from nasseg.analog.noise import derive_seed
+from nasseg.analog.sampled import REFERENCE, estimate
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
 from nasseg.data import Data, EpochLoader, Side
 from nasseg.tasks import Task
@@ -116,6 +117,7 @@ def age(
     chips: Iterable[int],
     images: Iterable[Any] | None,
     seed: int,
+    images_each: int = 0,
 ) -> Iterator[Rows]:
     """Measure chips of a converted network, one after another.
 
@@ -124,18 +126,33 @@ def age(
         loader: batches that the task's metrics are measured on; re-iterable.
         task: its metrics.
         times: seconds after programming.
-        chips: numbers of the chips.
+        chips: numbers of the chips; of :data:`~nasseg.analog.sampled.REFERENCE`, no row where all
+            images are measured.
         images: batches whose images recalibrate each drifted chip; None: no recalibration.
         seed: (seed, chip, time) decides every draw.
+        images_each: images of ``loader`` that each chip is measured on; 0: all.
 
     Yields:
         The rows of each chip.
     """
     with chip_evaluator(
-        analog, loader, drift_metrics(task), times=times, recalibrate_with=images, seed=seed
+        analog,
+        loader,
+        drift_metrics(task),
+        times=times,
+        recalibrate_with=images,
+        seed=seed,
+        images=images_each,
     ) as evaluate:
         for chip in chips:
             yield evaluate(chip)
+
+
+def as_of_all_images(rows: Sequence[dict[str, Any]]) -> Rows:
+    """Rows of :func:`age` as if chips had been measured on all images, where they were not."""
+    if not rows or "part" not in rows[0]:
+        return list(rows)
+    return estimate(rows).rows
 
 
 def train_network(
@@ -277,11 +294,13 @@ def put_on_chips(
         data.val_loader(train.batch_size),
         task,
         times=drift.times,
-        chips=range(drift.chips),
+        chips=(REFERENCE, *range(drift.chips)),
         images=images,
         seed=derive_seed(seed, SEED_DRIFT),
+        images_each=drift.images,
     )
-    return OnChips(converted, coverage, [row for chip in chips for row in chip], seconds)
+    rows = as_of_all_images([row for chip in chips for row in chip])
+    return OnChips(converted, coverage, rows, seconds)
 
 
 def measure_network(

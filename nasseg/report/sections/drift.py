@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from nasseg.records.run_files import RunFiles
-from nasseg.records.tables import KINDS, format_plan
+from nasseg.records.tables import KINDS, format_plan, format_sampled
 from nasseg.report._numbers import chips_of, statistics
 from nasseg.report.markup import Table, known, with_small
 from nasseg.report.sections.base import Picture, Section
@@ -175,6 +175,7 @@ class DriftSection(Section):
             "scores": _scores(run),
             "score": score,
             "chips": known(chips_of(run)),
+            "sampled": format_sampled(run.summary or {}),
             "metric_note": run.metric_note,
             "variation": _variation(run),
             "shares": _shares(run),

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from nasseg.analog import memory_noise
 from nasseg.analog.ageing import Chips
 from nasseg.analog.noise import derive_seed
+from nasseg.analog.sampled import PARTS_EACH, REFERENCE, part_count
 from nasseg.io import atomic_write
 from nasseg.records.drift import DriftTable
 from nasseg.records.folder import Timer
@@ -19,7 +20,7 @@ from nasseg.runs.calibration import keep_calibration
 from nasseg.runs.job import Job
 from nasseg.runs.panels import panels
 from nasseg.statistics import DAY
-from nasseg.training.measure import age
+from nasseg.training.measure import age, as_of_all_images
 from nasseg.training.recipe import SEED_DRIFT
 
 Images = Iterable[Any] | None
@@ -31,24 +32,35 @@ def run(job: Job, timer: Timer) -> None:
     images = job.recalibration(job.analog_net)
     seed = derive_seed(job.config.seed, SEED_DRIFT)
     loader = job.data.report_loader(job.config.train.batch_size)
-    table = job.chips.complete(len(config.times) * (1 if images is None else 2))
+    states = len(config.times) * (1 if images is None else 2)
+    parts = part_count(config.images, len(job.data.ids[job.data.report_side]))
+    if parts:
+        table = job.parts.complete(PARTS_EACH * states, parts + 1)
+    else:
+        table = job.chips.complete(states)
     todo = [chip for chip in range(config.chips) if chip not in table.chips]
-    bar = tqdm(
-        age(
-            job.analog_net, loader, job.task, times=config.times, chips=todo, images=images,
-            seed=seed,
-        ),
+    if parts and REFERENCE not in table.chips:
+        todo.insert(0, REFERENCE)
+    with tqdm(
         desc="drift",
         unit="chip",
         total=config.chips,
-        initial=config.chips - len(todo),
+        initial=len(table.chips - {REFERENCE}),
         disable=not job.progress,
-    )  # fmt: skip
-    for rows in bar:
-        table += rows
-        table.write(job.folder / "drift.csv")
-        timer.tick()
-        bar.set_postfix({job.task.monitor: f"{rows[-1][job.task.monitor]:.4f}"})
+    ) as bar:
+        for rows in age(
+            job.analog_net, loader, job.task, times=config.times, chips=todo, images=images,
+            seed=seed, images_each=config.images,
+        ):  # fmt: skip
+            table += rows
+            if parts:
+                table.write(job.folder / "drift_parts.csv")
+            if rows[0]["chip"] != REFERENCE:
+                chips = DriftTable.of(as_of_all_images(table.to_rows())) if parts else table
+                chips.write(job.folder / "drift.csv")
+                bar.set_postfix({job.task.monitor: f"{rows[-1][job.task.monitor]:.4f}"})
+                bar.update()
+            timer.tick()
     _sweep(job, loader, images, seed, timer)
     _panels(job, images, seed)
     if not (job.folder / CALIBRATION).exists():
@@ -63,14 +75,17 @@ def _sweep(job: Job, loader: Iterable[Any], images: Images, seed: int, timer: Ti
     path = job.folder / "sweep.csv"
     table = DriftTable.read(path, missing_ok=True)
     todo = [s for s in scales if not any(row.noise_scale == s for row in table)]
+    chips = (REFERENCE, *range(config.sweep_chips))
     for scale in tqdm(todo, desc="noise scales", disable=not job.progress or not todo):
+        measured = []
         with memory_noise(net, job.spec, scale):
-            chips = range(config.sweep_chips)
             for rows in age(
-                net, loader, job.task, times=(DAY,), chips=chips, images=images, seed=seed
-            ):
-                table += [{"noise_scale": scale, **row} for row in rows]
+                net, loader, job.task, times=(DAY,), chips=chips, images=images, seed=seed,
+                images_each=config.images,
+            ):  # fmt: skip
+                measured += rows
                 timer.tick()
+        table += [{"noise_scale": scale, **row} for row in as_of_all_images(measured)]
         table.write(path)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from nasseg.analog.sampled import PARTS_EACH, REFERENCE, estimate
 from nasseg.io import write_json
+from nasseg.records.drift import DriftTable
 from nasseg.records.folder import Timer
 from nasseg.runs.job import Job
+from nasseg.statistics import STATES
 from nasseg.tasks import get_task
 
 
@@ -47,5 +50,18 @@ def summarise(job: Job) -> dict[str, Any]:
     if job.folder.done("drift") and (table := job.chips).rows:
         summary["chips"] = len(table.chips)
         summary["analog"] = table.summary()
+        if (parts := job.parts).rows:
+            summary |= _sampled(parts)
     write_json(job.folder / "summary.json", summary)
     return summary
+
+
+def _sampled(parts: DriftTable) -> dict[str, Any]:
+    """How far off means over chips may be that were measured on a share of the images each."""
+    errors: dict[str, dict[str, dict[str, float]]] = {}
+    for (time_s, recalibrated), of_metrics in estimate(parts.to_rows()).errors.items():
+        errors.setdefault(f"{time_s:.15g}", {})[dict(STATES)[recalibrated]] = of_metrics
+    images = {row.part: row.images or 0 for row in parts if row.chip == REFERENCE}
+    everything = images.pop(REFERENCE)
+    each = round(PARTS_EACH * everything / len(images))
+    return {"images_each": each, "standard_errors": errors}
