@@ -54,23 +54,31 @@ def explicit_values(config: type[Any], values: Mapping[str, Any]) -> dict[str, A
 
 
 def followed(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Of values those of settings that follow from others."""
+    """Of values those of settings that follow from others, or are made out from them."""
     keys = {key for defaults in following(config).values() for key in defaults}
+    keys |= set(_made_out(config))
     return {key: value for key, value in values.items() if key in keys}
+
+
+def _made_out(config: type[Any]) -> list[str]:
+    """Keys of the settings that are made out from others, and were not in older versions."""
+    leaves = settings(config)
+    return [key for key in derived(config) if leaves[key].facts.before is not None]
 
 
 def read_begun(path: str | Path, config: type[Any]) -> dict[str, Any]:
     """The settings that a folder was begun with, flat, from its ``config.yaml``.
 
-    A setting that follows from others and is younger than the folder is as it was before there was
-    any, not as it follows today.
+    A setting that follows from others, or is made out from them, and is younger than the folder is
+    as it was before there was any, not as it follows today.
 
     Raises:
         ConfigError: as :func:`read_yaml`.
     """
     leaves = settings(config)
-    keys = (key for defaults in following(config).values() for key in defaults)
+    keys = [key for defaults in following(config).values() for key in defaults]
     before = {key: leaves[key].before for key in keys if leaves[key].facts.young}
+    before |= {key: leaves[key].before for key in _made_out(config)}
     return {**before, **read_yaml(path, config)}
 
 

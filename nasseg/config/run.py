@@ -11,7 +11,7 @@ from nasseg.config._setting import check, check_only_for, setting
 from nasseg.config.analog import AnalogConfig
 from nasseg.config.data import DataConfig
 from nasseg.config.drift import DriftConfig
-from nasseg.config.search import SearchConfig, default_space, named_space
+from nasseg.config.search import Amount, SearchConfig, default_space, named_space
 from nasseg.config.train import TrainConfig
 from nasseg.tasks import get_task
 
@@ -63,7 +63,7 @@ class RunConfig:
     """Kind of folder that these settings are of."""
     SHORT: ClassVar[tuple[str, ...]] = ("data", "search", "train", "analog", "drift")
     """Sections whose settings have their short flags."""
-    DERIVED: ClassVar[dict[str, str]] = {"search.space": "auto"}
+    DERIVED: ClassVar[dict[str, str]] = {"search.space": "auto", "search.budget": "auto"}
     """Settings that are made out from others where they are not given."""
     FOLLOWING: ClassVar[dict[str, dict[str, Any]]] = {"data.crop": NATIVE_SCALE}
     """Defaults of other settings where this one is set, on a command line or in a YAML file. An
@@ -85,9 +85,15 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.search.budget == "auto":
+            own = self.data.path is not None or self.data.source != "auto"
+            budget = self.search.budget_for(self.train.epochs, own_images=own)
+            object.__setattr__(self, "search", dataclasses.replace(self.search, budget=budget))
         named = None if self.search.arch is None else named_space(self.search.arch)
         if self.search.space == "auto":
-            default = default_space(self.data.kind, self.search.strategy)
+            default = default_space(
+                self.data.kind, self.search.strategy, budget=bool(Amount.of(self.search.budget))
+            )
             space = named or default
             object.__setattr__(self, "search", dataclasses.replace(self.search, space=space))
         check(

@@ -17,9 +17,22 @@ if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
 
 
-AMOUNT = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>x|s|min|h)|0")
+AMOUNT = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>x|s|min|h)|0|auto")
 """A budget as text."""
+DEFAULT_BUDGET = "1x"
+"""What a search may take where nothing is said of it."""
+LEAST_EPOCHS = 10
+"""Epochs of the training from which a search is worth one: a shorter one is a trial."""
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+WITHOUT_BUDGET = (
+    "strategy", "surrogate", "arch", "population_size", "nb_iter", "runs", "max_avm", "pick",
+    "measure", "proxy",
+)  # fmt: skip
+"""Settings of a search without a budget."""
+PREDICTED = ("day1", "avm", "std", "p05", "digital")
+"""Columns of scores that a search within a budget does not have."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,7 @@ class Amount:
 
     @classmethod
     def of(cls, text: str) -> Amount:
-        """Read ``0.5x``, ``90s``, ``20min``, ``2h`` or ``0``."""
+        """Read ``0.5x``, ``90s``, ``20min``, ``2h``, or ``0`` and ``auto``, which are nothing."""
         match = AMOUNT.fullmatch(text)
         if match is None or match["unit"] is None:
             return cls()
@@ -46,10 +59,16 @@ class Amount:
         return self.times > 0 or self.seconds > 0
 
 
-def default_space(kind: str, strategy: str = "evolution") -> str:
-    """The search space of a kind of task where none is named."""
+def default_space(kind: str, strategy: str = "evolution", *, budget: bool = False) -> str:
+    """The search space of a kind of task where none is named.
+
+    Args:
+        kind: of the task.
+        strategy: how it is searched.
+        budget: networks are trained for it; without, one is needed that a surrogate knows.
+    """
     if get_task(kind).network == "segmentation":
-        return "unet"
+        return "unet2" if budget else "unet"
     return "cells" if strategy == "darts" else "resnet"
 
 
@@ -103,8 +122,8 @@ class SearchConfig:
 
     space: str = setting("auto", plugin="nasseg.spaces")
     """Name of the search space, or ``module:Name``; ``nasseg spaces`` lists the names. ``auto``:
-    ``unet`` for segmentation, ``resnet`` for classification (``cells`` with the strategy
-    ``darts``)."""
+    ``unet2`` for segmentation within a budget and ``unet`` without, ``resnet`` for classification
+    (``cells`` with the strategy ``darts``)."""
     strategy: Literal["evolution", "random", "darts"] = setting(
         "evolution", alias="strategy", metavar="NAME", budget=True
     )
@@ -160,13 +179,16 @@ class SearchConfig:
     budget: str = setting(
         "0",
         pattern=AMOUNT.pattern,
-        words="0.5x (times what training the winner takes), 90s, 20min, 2h, or 0",
+        words="0.5x (times what training the winner takes), 90s, 20min, 2h, 0, or auto",
         alias="budget",
         metavar="2h|0.5x|0",
+        before="0",
     )
     """What the search for an architecture may take: candidates are trained on images held out of
     nothing that is reported, in rungs, and the best go on; a time, or a multiple of what training
-    and retraining the winner takes. 0 = ask the surrogate alone (or ``measure``, ``darts``)."""
+    and retraining the winner takes. 0 = ask the surrogate alone (or ``measure``, ``darts``).
+    ``auto``: 1x for images of your own, unless a network is given, the training has fewer than 10
+    epochs, or another setting is one of a search without a budget."""
     holdout: float = setting(0.2, gt=0, lt=1)
     """With ``budget``: share of the training images that candidates are scored on instead of being
     trained on; the images that results are of choose nothing."""
@@ -199,6 +221,21 @@ class SearchConfig:
     """Name of the study in that storage."""
     workers: int = setting(1, ge=1, le=256, alias="workers", free="always")
     """Worker processes on this machine, each with a GPU or a share of the CPU's threads."""
+
+    def budget_for(self, epochs: int, *, own_images: bool) -> str:
+        """The budget that ``auto`` stands for.
+
+        Args:
+            epochs: of the digital training.
+            own_images: images are not the built-in ones.
+        """
+        plain = SearchConfig()
+        elsewhere = any(getattr(self, name) != getattr(plain, name) for name in WITHOUT_BUDGET)
+        goals = ",".join((*self.maximize, *self.minimize, *self.constraints))
+        predicted = any(re.search(rf"\b{name}", goals) for name in PREDICTED)
+        if elsewhere or predicted or not own_images or epochs < LEAST_EPOCHS:
+            return "0"
+        return DEFAULT_BUDGET
 
     def __post_init__(self) -> None:
         check_fields(self, "search.")
