@@ -189,9 +189,11 @@ class SearchConfig:
     and retraining the winner takes. 0 = ask the surrogate alone (or ``measure``, ``darts``).
     ``auto``: 1x for images of your own, unless a network is given, the training has fewer than 10
     epochs, or another setting is one of a search without a budget."""
-    holdout: float = setting(0.2, gt=0, lt=1)
-    """With ``budget``: share of the training images that candidates are scored on instead of being
-    trained on; the images that results are of choose nothing."""
+    holdout: float = setting(0.2, ge=0, lt=1, before=0.0)
+    """Share of the training images that candidates are scored on instead of being trained on, so
+    that the images that results are of choose nothing. Without ``budget`` it means nothing where
+    there are test images: then the validation images choose. 0 (not with ``budget``) = the
+    validation images, whatever results are of, as older versions did."""
     also: tuple[str, ...] = setting((), metavar="KEY=VALUES")
     """With ``budget``: settings of ``train`` and ``analog`` that are searched together with the
     architecture, as in ``train.lr=1e-3..1e-2,analog.spec.adc_bits=5|6|7|8``."""
@@ -243,6 +245,7 @@ class SearchConfig:
         budgeted = bool(Amount.of(self.budget))
         check(budgeted or not self.also, "search.also", self.also, "none without search.budget")
         if budgeted:
+            check(self.holdout > 0, "search.holdout", self.holdout, "above 0 with search.budget")
             check(self.arch is None, "search.arch", self.arch, "none with search.budget")
             check(not self.measure, "search.measure", self.measure, "0 with search.budget")
             check(

@@ -15,6 +15,13 @@ HELD_OUT = "held out of the training images"
 """What a description calls validation images of ``data.holdout``."""
 
 
+def evenly_spaced(rows: npt.NDArray[np.intp], most: int) -> npt.NDArray[np.intp]:
+    """At most so many of rows, evenly spaced, with the first and the last."""
+    places = np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)
+    chosen: npt.NDArray[np.intp] = rows[np.unique(places)]
+    return chosen
+
+
 class Loader(Protocol):
     """Batches of images (B, C, H, W) and labels; iterate it as often as you like."""
 
@@ -106,6 +113,10 @@ class Data(Protocol):
 
     def calibration_loader(self, batch_size: int) -> Loader:
         """Unaugmented training images, the same ones every time."""
+
+    def training_sample(self, most: int, batch_size: int) -> Loader:
+        """At most so many training images, evenly spaced over their ids, unaugmented, each with
+        what the task is scored on."""
 
     def image(self, side: Side, index: int) -> npt.NDArray[np.uint8]:
         """One image for display: uint8 (H, W, C)."""

@@ -21,6 +21,10 @@ from nasseg.training.recipe import SEED_SENSITIVITY, drift_metrics, to_analog
 
 log = logging.getLogger(__name__)
 
+LEAST_IMAGES = 96
+"""Training images that layers are chosen on, where there are so many; more with more validation
+images."""
+
 
 def keep_few_digital(
     job: Job, analog: nn.Module, coverage: Coverage
@@ -28,7 +32,10 @@ def keep_few_digital(
     """Keep as few layers digital as the target takes; ``sensitivity.json`` says what of."""
     config = job.config.analog
     metric, monitor = drift_metrics(job.task), job.task.monitor
-    loader = cached_batches(job.data.val_loader(job.config.train.batch_size), job.device)
+    data, batch_size = job.data, job.config.train.batch_size
+    # Results are of the validation images, or may be: they choose no layer.
+    chosen_on = data.training_sample(max(LEAST_IMAGES, len(data.ids["val"])), batch_size)
+    loader = cached_batches(chosen_on, job.device)
     shared: dict[str, Any] = {
         "recalibrate_with": job.recalibration(analog),
         "name": monitor,

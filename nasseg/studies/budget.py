@@ -39,7 +39,7 @@ from nasseg.studies.joint import (
     parse_joined,
     with_settings,
 )
-from nasseg.studies.proxy import proxy_config
+from nasseg.studies.proxy import candidate_data, proxy_config
 from nasseg.studies.rungs import Plan, plan_rungs, ranked, whole_cost
 from nasseg.studies.study import size_bounds, storage_of, study_defaults, study_settings
 from nasseg.studies.workers import worker_places
@@ -83,12 +83,6 @@ FOLDER = "search"
 def is_budgeted(config: RunConfig) -> bool:
     """Return True if the search of a run trains candidates within a budget."""
     return bool(Amount.of(config.search.budget)) and config.search.arch is None
-
-
-def candidate_data(config: RunConfig) -> DataConfig:
-    """Return how candidates have the images: those that they are scored on are held out of the
-    training images."""
-    return dataclasses.replace(config.data, holdout=config.search.holdout)
 
 
 def check_budget(config: RunConfig) -> None:

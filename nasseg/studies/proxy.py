@@ -30,6 +30,27 @@ PROXY_GROUPS = ("train", "analog", "drift", "data")
 """Sections of the YAML file of a proxy."""
 
 
+def candidate_data(config: RunConfig) -> DataConfig:
+    """Return how candidates have the images: those that they are scored on are held out of the
+    training images."""
+    return dataclasses.replace(config.data, holdout=config.search.holdout)
+
+
+def choosing_data(
+    config: RunConfig, data: Data, load: Callable[[DataConfig], Data] = load_data
+) -> Data:
+    """Return the images of a search without a budget, none of which a result is of.
+
+    Args:
+        config: of the run.
+        data: its images.
+        load: loads them with other settings.
+    """
+    if config.search.holdout and data.report_side == "val" and not config.data.holdout:
+        return load(candidate_data(config))
+    return data
+
+
 def proxy_config(config: RunConfig) -> LabelConfig:
     """Return how the measured search of a run measures: its data and hardware, little training.
 
@@ -141,6 +162,9 @@ def measured_search(
         proxy_config(config), archs=None if archs is None else str(archs.resolve())
     )
     space = space_for(proxy.space, proxy.data)
+    if config.search.holdout and data.report_side == "val" and not proxy.data.holdout:
+        held = dataclasses.replace(proxy.data, holdout=config.search.holdout)
+        proxy = dataclasses.replace(proxy, data=held)
     if proxy.data != config.data:
         data = load(proxy.data)
     study = open_study(proxy, space, data)

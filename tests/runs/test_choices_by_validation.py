@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from helpers.pairs import write_pair
 from helpers.stripes import stripes
+from PIL import Image
 from safetensors.torch import load_file
 
 from nasseg import pipeline
@@ -220,3 +224,81 @@ def test_a_proxy_chooses_no_weights(tmp_path):
     proxied = dataclasses.replace(run, search=dataclasses.replace(search, proxy=str(file)))
     with pytest.raises(ConfigError, match=r"train\.keep is 'best'.*scores are measured"):
         check_measured_search(proxied)
+
+
+def drawn(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """An image and its label: one square."""
+    label = np.zeros((24, 24), np.uint8)
+    row, column = rng.integers(2, 12, 2)
+    label[row : row + 8, column : column + 8] = 255
+    image = rng.integers(0, 80, (24, 24, 3)).astype(np.uint8) + (label[..., None] // 2)
+    return image, label
+
+
+def test_labels_of_the_result_choose_neither_architecture_nor_digital_layers(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data"
+    names = [f"picture{i}" for i in range(16)]
+    for name in names:
+        write_pair(folder, name, *drawn(rng))
+    (folder / "splits.json").write_text(json.dumps({"train": names[:12], "val": names[12:]}))
+
+    def chosen(out: Path) -> list[object]:
+        wanted = RunConfig(
+            out=str(out),
+            device="cpu",
+            threads=1,
+            data=DataConfig(path=str(folder), image_size=16),
+            search=SearchConfig(space="unet", measure=2, sampler="random", max_params=40_000),
+            train=TrainConfig(epochs=2, batch_size=4),
+            analog=AnalogConfig(epochs=1, digital_layers="auto", sensitivity_chips=1),
+        )
+        pipeline.run(wanted, stages=("search", "train", "analog"), progress=False)
+        best = json.loads((out / "best.json").read_text())
+        best["measured"].pop("seconds", None)
+        return [
+            *(best[key] for key in ("arch_id", "measured", "history")),
+            json.loads((out / "sensitivity.json").read_text()),
+            (out / "analog.safetensors").read_bytes(),
+        ]
+
+    before = chosen(tmp_path / "before")
+    for name in names[12:]:
+        write_pair(folder, name, *drawn(rng))
+    assert chosen(tmp_path / "after") == before
+
+
+def test_a_supernet_is_judged_by_images_that_no_result_is_of(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data"
+
+    def write(side: str, count: int, turned: bool) -> None:
+        for number in range(count):
+            name = "ab"[(number + turned) % 2]
+            image = rng.integers(0, 120, (16, 16)).astype(np.uint8)
+            image[::4] += 100
+            picture = Image.fromarray(image if number % 2 else image.T)
+            file = folder / side / name / f"{side}{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(file)
+
+    write("train", 30, turned=False)
+    write("val", 8, turned=False)
+
+    def chosen(out: Path) -> object:
+        wanted = RunConfig(
+            out=str(out),
+            device="cpu",
+            threads=1,
+            data=DataConfig(task="classification", path=str(folder), image_size=16),
+            search=SearchConfig(strategy="darts", darts_epochs=2, darts_candidates=2),
+            train=TrainConfig(batch_size=8),
+        )
+        pipeline.run(wanted, stages=("search",), progress=False)
+        best = json.loads((out / "best.json").read_text())
+        return best["arch"], best["history"], best["darts"]
+
+    before = chosen(tmp_path / "before")
+    shutil.rmtree(folder / "val")
+    write("val", 8, turned=True)
+    assert chosen(tmp_path / "after") == before

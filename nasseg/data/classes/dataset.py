@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nasseg.data._types import Side
+from nasseg.data._types import Side, evenly_spaced
 from nasseg.data.classes.augment import STRENGTHS, ClassAugment
 from nasseg.data.pixels.resized import RowLoader
 
@@ -211,6 +211,13 @@ class ClassificationData:
     def loader(self, side: Side, batch_size: int) -> ClassBatchLoader:
         """Every image of a side once, in the order of its ids, unaugmented."""
         rows = self.rows[side]
+        return ClassBatchLoader(
+            self.images, self.labels, rows, batch_size, classes=len(self.classes)
+        )
+
+    def training_sample(self, most: int, batch_size: int) -> ClassBatchLoader:
+        """At most so many training images, evenly spaced over their ids, unaugmented."""
+        rows = evenly_spaced(self.rows["train"], most)
         return ClassBatchLoader(
             self.images, self.labels, rows, batch_size, classes=len(self.classes)
         )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from nasseg.data._types import Side
+from nasseg.data._types import Side, evenly_spaced
 from nasseg.data.normalise import normalise
 from nasseg.data.pixels.augment import Augment
 from nasseg.data.pixels.kinds import image_kind
@@ -315,7 +315,7 @@ class NativeData(ValidationSide):
     def training_sample(self, most: int, batch_size: int) -> WholeLoader:
         """At most so many training images, evenly spaced over their ids, whole and unaugmented."""
         images = self.images["train"]
-        rows = np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)
+        rows = evenly_spaced(np.arange(len(images)), most)
         return WholeLoader([images[row] for row in rows], batch_size * self.crop**2)
 
     def calibration_loader(self, batch_size: int) -> CropLoader:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nasseg.data._types import Side
+from nasseg.data._types import Side, evenly_spaced
 from nasseg.data.normalise import normalise
 from nasseg.data.pixels.augment import Augment
 from nasseg.data.pixels.targets import Retarget, retarget
@@ -239,6 +239,12 @@ class SegmentationData(ValidationSide):
     def loader(self, side: Side, batch_size: int) -> BatchLoader:
         """Every image of a split once, in the order of its ids, unaugmented, with its label."""
         return BatchLoader(self.images, self.labels, self.rows[side], batch_size)
+
+    def training_sample(self, most: int, batch_size: int) -> BatchLoader:
+        """At most so many training images, evenly spaced over their ids, unaugmented."""
+        return BatchLoader(
+            self.images, self.labels, evenly_spaced(self.rows["train"], most), batch_size
+        )
 
     def val_loader(self, batch_size: int) -> BatchLoader:
         """Every validation image once, in the order of ``val_ids``."""

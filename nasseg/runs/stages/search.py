@@ -21,7 +21,7 @@ from nasseg.runs.given import given_arch
 from nasseg.runs.job import Job
 from nasseg.studies.budget import is_budgeted
 from nasseg.studies.budgeted import budget_search
-from nasseg.studies.proxy import measured_search
+from nasseg.studies.proxy import choosing_data, measured_search
 from nasseg.tasks import get_task
 from nasseg.training.freeze import Freezing
 from nasseg.training.pretrained import load_pretrained
@@ -159,14 +159,17 @@ def _darts(job: Job, timer: Timer) -> DartsResult:
     from nasseg.search.darts.search import check_darts, search_darts
 
     config = job.config
-    if not isinstance(job.data, ClassificationData):
+    data = job.data
+    if isinstance(data, ClassificationData):
+        data = choosing_data(config, data, job.load)
+    if not isinstance(data, ClassificationData):
         raise ConfigError(
             f"search.strategy is 'darts', but data.task is {config.data.task!r}; allowed: "
             "classification"
         )
     return search_darts(
         check_darts(job.space, config.search),
-        job.data,
+        data,
         job.task,
         config.search,
         config.train,
