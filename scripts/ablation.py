@@ -85,6 +85,7 @@ VARIANTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("BatchNorm statistics of the target weights", {"statistics_chips": 0}, {}),
     ("last layer digital", {"digital_layers": "last"}, {}),
     ("first and last layer digital", {"digital_layers": "first,last"}, {}),
+    ("no layer digital", {"digital_layers": "none"}, {}),
     ("no drift compensation", {"compensation": "none"}, {}),
     ("compensation by column", {"compensation": "column"}, {}),
     ("half the epochs", {"epochs": 0.5}, {}),
