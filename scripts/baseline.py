@@ -24,7 +24,7 @@ from nasseg.data import load_data
 from nasseg.io import read_json, write_json
 from nasseg.records.folder import read_run_config
 from nasseg.tasks import get_task, task_for
-from nasseg.training import evaluate
+from nasseg.training import evaluate, save_weights
 from nasseg.training.measure import train_network
 from nasseg.training.recipe import fit_decoder
 
@@ -99,6 +99,7 @@ def run(like: str, out: Path) -> None:
         checkpoint=checkpoint,
         progress=True,
     )
+    save_weights(out.with_suffix(".safetensors"), found.net, {})
     kind = get_task(data.kind)
     kind = kind.with_decoder(fit_decoder(kind, found.net, data, config.train).values)
     loader = data.report_loader(config.train.batch_size)

@@ -105,9 +105,9 @@ def chip_evaluator(
             return rows
         with Chips(analog, seed, given) as chips:
             if chip == REFERENCE:
-                # Weights as they were trained; converters have their noise.
-                chips.source.reseed(derive_seed(seed, 3))
-                return list(measured(chip, 0.0, recalibrated=False))
+                # With noise its parts would not be those of the whole.
+                with silent_outputs(analog):
+                    return list(measured(chip, 0.0, recalibrated=False))
             chips.program(chip)
             for time_s in times:
                 chips.drift(time_s)
@@ -186,6 +186,20 @@ def _bar(items: Iterable[int], text: str, progress: bool) -> Iterator[int]:
     from tqdm import tqdm
 
     yield from tqdm(items, desc=text, unit="chip", disable=not progress)
+
+
+@contextmanager
+def silent_outputs(analog: nn.Module) -> Iterator[None]:
+    """Inside, converters of the tiles have no noise."""
+    forwards = [tile.rpu_config.forward for tile in all_tiles(analog)]
+    before = [forward.out_noise for forward in forwards]
+    for forward in forwards:
+        forward.out_noise = 0.0
+    try:
+        yield
+    finally:
+        for forward, noise in zip(forwards, before, strict=True):
+            forward.out_noise = noise
 
 
 @contextmanager

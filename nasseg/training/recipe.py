@@ -128,13 +128,20 @@ def train_digital(
 def fit_decoder(task: TaskType, net: nn.Module, data: Data, config: TrainConfig) -> DecoderFit:
     """Choose the parameters by which a trained network's answers are decoded, on training images.
 
+    The network is in evaluation mode for it, and afterwards as before: in training mode, its
+    BatchNorm statistics would be those of these images.
+
     Returns:
         Those of the task where it has no others to choose from, or images are resized.
     """
     if not (task.decoder_choices and isinstance(data, NativeData)):
         return DecoderFit(task.decoder)
     sample = data.training_sample(DECODER_IMAGES, config.batch_size)
-    return task.bind(data, config).fit_decoder(net, sample)
+    training = net.training
+    try:
+        return task.bind(data, config).fit_decoder(net.eval(), sample)
+    finally:
+        net.train(training)
 
 
 def to_analog(

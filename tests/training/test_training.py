@@ -22,7 +22,7 @@ from nasseg.tasks.metrics import SegmentationMetrics
 from nasseg.training import evaluate, fit, load_weights, save_weights
 from nasseg.training.checkpoint import load_checkpoint, save_checkpoint
 from nasseg.training.optim import make_optimizer, orthogonal, warmup_cosine
-from nasseg.training.recipe import initialise, scores_from_drift, train_analog
+from nasseg.training.recipe import fit_decoder, initialise, scores_from_drift, train_analog
 
 TASK = get_task("segmentation").bind()
 
@@ -324,3 +324,13 @@ def test_initial_weights_follow_the_seed():
     first, same, other = (net.head.weight for net in nets)
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+def test_fitting_a_decoder_leaves_the_network_as_it_is():
+    data = load_data(DataConfig(task="instances", crop=32, synthetic_train=2, synthetic_val=1))
+    net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)).train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    fit = fit_decoder(get_task("instances"), net, data, TrainConfig(batch_size=2))
+    assert fit.images == 2
+    assert net.training
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
