@@ -39,6 +39,7 @@ from nasseg.studies.joint import (
     parse_joined,
     with_settings,
 )
+from nasseg.studies.prior import SHARE, predicted_best
 from nasseg.studies.proxy import candidate_data, proxy_config
 from nasseg.studies.rungs import Plan, plan_rungs, ranked, whole_cost
 from nasseg.studies.study import size_bounds, storage_of, study_defaults, study_settings
@@ -309,20 +310,25 @@ class BudgetSearch:
             seed=self.config.seed,
             bounds=self.bounds,
             archs=archs,
-            first=self._references() if place == 0 else (),
             metric=SCORE,
             heartbeat=HEARTBEAT,
             defaults=study_defaults(self.config.data.kind),
         )
 
     def _references(self) -> list[dict[str, Any]]:
-        """The network that the space has by default, where it is within the bounds."""
+        """What is measured first: the network that the space has by default, where it is within the
+        bounds, and those that a shipped surrogate expects most of, where it is of images like
+        these, which are resized."""
         own = flatten(to_dict(self.config))
         arch = self.space.default()
         for one in self.joined:
             # As the run has it, where that is among the choices.
             arch[one.key] = own[one.key] if own[one.key] in one.choices else arch[one.key]
-        return [arch] if self.bounds.within(self.space, self.space.encode([arch]))[0] else []
+        found = [arch] if self.bounds.within(self.space, self.space.encode([arch]))[0] else []
+        if not self.joined and not self.config.data.crop:
+            count = int(SHARE * self.plan.rungs[0].count)
+            found += predicted_best(self.networks, self.bounds, count, self.config.seed)
+        return found
 
     def open(self) -> MeasuredStudy:
         """The study of the first rung, with the plan that all workers keep to.
@@ -340,6 +346,8 @@ class BudgetSearch:
             # Read back: two workers may have planned at once.
             known = study.study.user_attrs
         self._plan = Plan.of(known[PLAN])
+        # How many there are follows from the plan that all workers keep to.
+        study.first = tuple(map(self.space.canonical, self._references()))
         return study
 
     def work(self, progress: bool = True) -> list[list[dict[str, Any]]]:

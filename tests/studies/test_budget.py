@@ -25,12 +25,14 @@ from nasseg.config import (
     TrainConfig,
 )
 from nasseg.errors import ConfigError, RunError
+from nasseg.evaluators import load_surrogate
 from nasseg.records.resolve import resolve_config
 from nasseg.report import write_report
 from nasseg.search_spaces import get_space
 from nasseg.studies import budget as budgets
 from nasseg.studies import workers
 from nasseg.studies.budget import BudgetSearch
+from nasseg.studies.prior import predicted_best
 from nasseg.studies.rungs import Plan, Rung
 
 DATA = DataConfig(image_size=16, synthetic_train=20, synthetic_val=6)
@@ -201,6 +203,26 @@ def test_images_that_are_reported_choose_nothing(tmp_path):
     assert found_of(one) == found_of(other)
     weights = [load_file(out / "digital.safetensors") for out in (before, after)]
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+
+
+def test_some_candidates_are_those_that_a_shipped_surrogate_expects_most_of(toy, tmp_path):
+    plan = Plan((Rung(16, 1), Rung(4, 2, 1, 1)), 0.1)
+    space, wide = get_space("unet"), {"max_params": 500_000, "max_macs_per_pixel": 30_000}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BudgetSearch, "_planned", lambda self: plan)
+        search(run_config(tmp_path / "small", **wide))
+        opened = BudgetSearch(run_config(tmp_path / "other", **wide))
+        opened.open()
+    best = predicted_best(space, opened.bounds, 4, 0)
+    measured = {row["arch_id"] for row in rows_of(tmp_path / "small") if row["rung"] == "1"}
+    assert len(measured) == 16
+    assert {space.arch_id(arch) for arch in best} <= measured
+    surrogate = load_surrogate("auto", space)
+    days = [float(surrogate.evaluate_matrix(space.encode([a])).column("day1")[0]) for a in best]
+    assert days == sorted(days, reverse=True)
+    assert opened.bounds.within(space, space.encode(best)).all()
+    # None is shipped for this space.
+    assert predicted_best(get_space("unet2"), opened.bounds, 4, 0) == []
 
 
 def test_candidates_keep_constraints(toy, tmp_path):
