@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,17 @@ from nasseg.data import load_data
 from nasseg.errors import RunError
 from nasseg.io import write_csv
 from nasseg.search.measured.study import terminable
+from nasseg.search.objectives import Objective
 from nasseg.studies.budget import FOLDER, SCORE, BudgetSearch
 from nasseg.studies.joint import divided
 from nasseg.studies.rungs import ranked
 from nasseg.studies.workers import run_processes, worker_places
+from nasseg.text import number
 
 if TYPE_CHECKING:
     from nasseg.data import Data
+
+log = logging.getLogger(__name__)
 
 
 def budget_search(
@@ -68,12 +73,44 @@ def budget_search(
                 "was done; the same command continues"
             )
     result = _result(search, found)
+    log.info("search: %s", result["why"])
     write_csv(
         Path(config.out) / "search.csv",
         [{"rung": place + 1, **row} for place, rows in enumerate(found) for row in rows],
     )
     shutil.rmtree(Path(config.out) / FOLDER, ignore_errors=True)
     return result
+
+
+def why_taken(
+    metric: str, default: str, rungs: list[list[dict[str, Any]]], objectives: Sequence[Objective]
+) -> str:
+    """Say in a sentence why an architecture was taken.
+
+    Args:
+        metric: that the score is.
+        default: ``arch_id`` of the network that the space has by default.
+        rungs: rows of the candidates of each rung.
+        objectives: what candidates are ranked by.
+    """
+    best, *others = ranked(rungs[-1], objectives)
+    state = "after a day on chips"
+    words = [
+        f"{best['arch_id']} is taken: {metric} {number(best[SCORE], 4)} {state} "
+        f"({best['params']:,.0f} parameters, {best['energy_uj']:,.0f} uJ)"
+    ]
+    if others:
+        words.append(f"{number(others[0][SCORE], 4)} the next of {len(rungs[-1])} put onto chips")
+    for rows in reversed(rungs):
+        scores = {row["arch_id"]: row[SCORE] for row in rows}
+        if default in scores and default != best["arch_id"]:
+            after = state if rows is rungs[-1] else f"after {rows[0]['epochs']} epochs"
+            words.append(
+                f"{number(scores[default], 4)} {after} the network that the space has by default, "
+                f"{number(scores[best['arch_id']], 4)} this one"
+            )
+            break
+    return f"{'; '.join(words)}; of {len(rungs[0])} candidates"
 
 
 def _result(search: BudgetSearch, found: list[list[dict[str, Any]]]) -> dict[str, Any]:
@@ -90,10 +127,12 @@ def _result(search: BudgetSearch, found: list[list[dict[str, Any]]]) -> dict[str
         }
         for place, rows in enumerate(found)
     ]
+    default = search.space.arch_id(search.space.default())
     network, chosen = divided(search.space.from_json(str(best["arch"])), search.joined)
     return {
         "arch": search.networks.canonical(network),
         **({"settings": chosen} if chosen else {}),
+        "why": why_taken(search.metric, default, found, search.objectives),
         "measured": {
             "day1": best[SCORE],
             **{k: v for k, v in best.items() if k not in ("arch_id", "arch", SCORE)},

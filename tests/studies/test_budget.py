@@ -28,10 +28,12 @@ from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators import load_surrogate
 from nasseg.records.resolve import resolve_config
 from nasseg.report import write_report
+from nasseg.search.objectives import Objective
 from nasseg.search_spaces import get_space
 from nasseg.studies import budget as budgets
 from nasseg.studies import workers
 from nasseg.studies.budget import BudgetSearch
+from nasseg.studies.budgeted import why_taken
 from nasseg.studies.prior import predicted_best
 from nasseg.studies.rungs import Plan, Rung
 
@@ -225,6 +227,26 @@ def test_some_candidates_are_those_that_a_shipped_surrogate_expects_most_of(toy,
     assert predicted_best(get_space("unet2"), opened.bounds, 4, 0) == []
 
 
+def test_a_search_says_why_it_took_a_network():
+    def row(name: str, score: float, epochs: int) -> dict:
+        cost = {"params": 1e4, "energy_uj": 850.0}
+        return {"arch_id": name, "score": score, "epochs": epochs, **cost}
+
+    rungs = [
+        [row("default", 0.5, 4), row("a", 0.6, 4), row("b", 0.7, 4)],
+        [row("b", 0.75, 12), row("a", 0.8, 12)],
+    ]
+    objectives = (Objective("score", True, ("score",)),)
+    assert why_taken("ap50", "default", rungs, objectives) == (
+        "a is taken: ap50 0.8000 after a day on chips (10,000 parameters, 850 uJ); 0.7500 the next "
+        "of 2 put onto chips; 0.5000 after 4 epochs the network that the space has by default, "
+        "0.6000 this one; of 3 candidates"
+    )
+    text = why_taken("ap50", "a", rungs, objectives)
+    assert "by default" not in text
+    assert "the next" not in why_taken("ap50", "a", [rungs[1][1:]], objectives)
+
+
 def test_candidates_keep_constraints(toy, tmp_path):
     best = search(run_config(tmp_path, constraints=("energy_uj<9000", "tiles<=34")))
     for row in rows_of(tmp_path):
@@ -301,7 +323,8 @@ def test_a_search_with_a_budget_has_a_picture(toy, tmp_path):
 def test_the_reference_network_of_the_space_is_a_candidate(tmp_path):
     config = run_config(tmp_path, max_params=1_000_000, max_macs_per_pixel=None)
     space = get_space("unet")
-    assert BudgetSearch(config)._references() == [space.canonical(space.default())]
+    study = BudgetSearch(config).open()
+    assert study.first[0] == space.canonical(space.default())
 
 
 def test_a_budget_sets_the_network_of_a_recipe_aside(tmp_path):

@@ -117,6 +117,8 @@ def command_words(run: RunFiles) -> str:
     """Return the command of this run as one line for a shell."""
     said = flatten(run.config or {})
     default = {**flatten(to_dict(RunConfig())), **following_defaults(RunConfig, said)}
+    # Made out from others where it is not said.
+    default["search.budget"] = None
     words = ["nasseg", "run"]
     short = {
         key: name.replace("_", "-")

@@ -149,6 +149,7 @@ def search_facts(run: RunFiles) -> list[tuple[str, str]]:
             text += f"; cross-validated Kendall tau: {taus}"
         facts.append(("surrogate", text))
     for key, name in (
+        ("why", "why this one"),
         ("settings", "settings found with it"),
         ("runs", "evolutions"),
         ("budget", "budget"),
