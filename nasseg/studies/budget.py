@@ -39,7 +39,7 @@ from nasseg.studies.joint import (
     parse_joined,
     with_settings,
 )
-from nasseg.studies.prior import SHARE, predicted_best
+from nasseg.studies.prior import NEAR, SHARE, nearest_within, predicted_best
 from nasseg.studies.proxy import candidate_data, proxy_config
 from nasseg.studies.rungs import Plan, plan_rungs, ranked, whole_cost
 from nasseg.studies.study import size_bounds, storage_of, study_defaults, study_settings
@@ -316,18 +316,20 @@ class BudgetSearch:
         )
 
     def _references(self) -> list[dict[str, Any]]:
-        """What is measured first: the network that the space has by default, where it is within the
-        bounds, and those that a shipped surrogate expects most of, where it is of images like
-        these, which are resized."""
+        """What is measured first: the network that the space has by default and those near it,
+        within the bounds, and those that a shipped surrogate expects most of, where it is of images
+        like these, which are resized."""
         own = flatten(to_dict(self.config))
         arch = self.space.default()
         for one in self.joined:
             # As the run has it, where that is among the choices.
             arch[one.key] = own[one.key] if own[one.key] in one.choices else arch[one.key]
-        found = [arch] if self.bounds.within(self.space, self.space.encode([arch]))[0] else []
+        count = self.plan.rungs[0].count
+        found = nearest_within(self.space, arch, self.bounds, math.ceil(NEAR * count))
         if not self.joined and not self.config.data.crop:
-            count = int(SHARE * self.plan.rungs[0].count)
-            found += predicted_best(self.networks, self.bounds, count, self.config.seed)
+            found += predicted_best(
+                self.networks, self.bounds, int(SHARE * count), self.config.seed
+            )
         return found
 
     def open(self) -> MeasuredStudy:

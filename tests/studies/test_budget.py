@@ -28,13 +28,14 @@ from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators import load_surrogate
 from nasseg.records.resolve import resolve_config
 from nasseg.report import write_report
+from nasseg.search.measured.bounds import SizeBounds
 from nasseg.search.objectives import Objective
 from nasseg.search_spaces import get_space
 from nasseg.studies import budget as budgets
 from nasseg.studies import workers
 from nasseg.studies.budget import BudgetSearch
 from nasseg.studies.budgeted import why_taken
-from nasseg.studies.prior import predicted_best
+from nasseg.studies.prior import nearest_within, predicted_best
 from nasseg.studies.rungs import Plan, Rung
 
 DATA = DataConfig(image_size=16, synthetic_train=20, synthetic_val=6)
@@ -225,6 +226,27 @@ def test_some_candidates_are_those_that_a_shipped_surrogate_expects_most_of(toy,
     assert opened.bounds.within(space, space.encode(best)).all()
     # None is shipped for this space.
     assert predicted_best(get_space("unet2"), opened.bounds, 4, 0) == []
+
+
+def test_what_is_nearest_to_a_network_within_bounds():
+    space = get_space("unet2")
+    arch = space.default()
+    free = SizeBounds()
+    assert nearest_within(space, arch, free, 1) == [space.canonical(arch)]
+    near = nearest_within(space, arch, free, 200)
+    # A choice may set others to 0 that mean nothing with it.
+    changes = [sum(a[key] not in (arch[key], 0) for key in arch) for a in near]
+    assert changes[0] == 0
+    assert set(changes[1:30]) == {1}
+    assert max(changes) == 2
+    assert len({space.arch_id(a) for a in near}) == 200
+    tight = SizeBounds(max_params=300_000)
+    within = nearest_within(space, arch, tight, 5)
+    assert tight.within(space, space.encode(within)).all()
+    params = space.count_params(space.encode(within), 3, 1)
+    assert within[0] == space.canonical({**arch, "out_channel0": 24})
+    assert (params <= 300_000).all()
+    assert nearest_within(space, arch, SizeBounds(max_params=10), 5) == []
 
 
 def test_a_search_says_why_it_took_a_network():

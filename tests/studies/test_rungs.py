@@ -52,7 +52,7 @@ def test_too_small_a_budget_says_how_much_is_needed():
 def test_plans_are_kept_as_plain_values():
     plan = planned(1.0)
     assert Plan.of(plan.to_dict()) == plan
-    assert str(plan) == "22 candidates x 4 epochs, 7 x 12, 2 x 36 with chips"
+    assert str(plan) == "10 candidates x 12 epochs, 3 x 36 with chips"
 
 
 def test_the_best_go_on_and_of_equal_ones_the_earlier():
