@@ -27,8 +27,8 @@ SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 WITHOUT_BUDGET = (
-    "strategy", "surrogate", "arch", "population_size", "nb_iter", "runs", "max_avm", "pick",
-    "measure", "proxy",
+    "strategy", "surrogate", "arch", "population_size", "nb_iter", "runs", "max_avm", "measure",
+    "proxy",
 )  # fmt: skip
 """Settings of a search without a budget."""
 PREDICTED = ("day1", "avm", "std", "p05", "digital")

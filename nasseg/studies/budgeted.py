@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from nasseg.config import DataConfig, RunConfig
 from nasseg.data import load_data
 from nasseg.errors import RunError
-from nasseg.io import write_csv
+from nasseg.io import write_csv, write_text
+from nasseg.records.pareto import FrontRow, front_csv
 from nasseg.search.measured.study import terminable
 from nasseg.search.objectives import Objective
+from nasseg.search.pareto import crowding_distances, knee_distances, nondominated_ranks
+from nasseg.search_spaces import SearchSpace
 from nasseg.studies.budget import FOLDER, SCORE, BudgetSearch
-from nasseg.studies.joint import divided
+from nasseg.studies.joint import COUNTED, divided
 from nasseg.studies.rungs import ranked
 from nasseg.studies.workers import run_processes, worker_places
 from nasseg.text import number
@@ -74,6 +79,9 @@ def budget_search(
             )
     result = _result(search, found)
     log.info("search: %s", result["why"])
+    if len(search.objectives) > 1:
+        front = front_rows(found[-1], search.objectives, search.space)
+        write_text(Path(config.out) / "pareto.csv", front_csv(front))
     write_csv(
         Path(config.out) / "search.csv",
         [{"rung": place + 1, **row} for place, rows in enumerate(found) for row in rows],
@@ -83,7 +91,7 @@ def budget_search(
 
 
 def why_taken(
-    metric: str, default: str, rungs: list[list[dict[str, Any]]], objectives: Sequence[Objective]
+    metric: str, default: str, rungs: list[list[dict[str, Any]]], best: Mapping[str, Any]
 ) -> str:
     """Say in a sentence why an architecture was taken.
 
@@ -91,16 +99,17 @@ def why_taken(
         metric: that the score is.
         default: ``arch_id`` of the network that the space has by default.
         rungs: rows of the candidates of each rung.
-        objectives: what candidates are ranked by.
+        best: row of the one that is taken.
     """
-    best, *others = ranked(rungs[-1], objectives)
+    others = [row for row in rungs[-1] if row["arch_id"] != best["arch_id"]]
     state = "after a day on chips"
     words = [
         f"{best['arch_id']} is taken: {metric} {number(best[SCORE], 4)} {state} "
         f"({best['params']:,.0f} parameters, {best['energy_uj']:,.0f} uJ)"
     ]
     if others:
-        words.append(f"{number(others[0][SCORE], 4)} the next of {len(rungs[-1])} put onto chips")
+        top = max(float(row[SCORE]) for row in others)
+        words.append(f"{number(top, 4)} the best other one of {len(rungs[-1])} put onto chips")
     for rows in reversed(rungs):
         scores = {row["arch_id"]: row[SCORE] for row in rows}
         if default in scores and default != best["arch_id"]:
@@ -113,8 +122,56 @@ def why_taken(
     return f"{'; '.join(words)}; of {len(rungs[0])} candidates"
 
 
+def front_rows(
+    rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective], space: SearchSpace
+) -> list[FrontRow]:
+    """Candidates of the last rung as ``pareto.csv`` has them: by rank, then the best in the first
+    objective first."""
+    F = np.array([[o.sign * float(row[o.name]) for o in objectives] for row in rows])
+    ranks = nondominated_ranks(F)
+    crowding = crowding_distances(F, ranks)
+    order = np.lexsort((*F.T[::-1], ranks))
+    first = [int(i) for i in order if ranks[i] == 0]
+    knee = first[int(knee_distances(F[first]).round(12).argmax())]
+    return [
+        FrontRow(
+            arch_id=str(rows[i]["arch_id"]),
+            rank=int(ranks[i]),
+            crowding=float(crowding[i]),
+            knee=i == knee,
+            scores={name: float(rows[i][name]) for name in (SCORE, *COUNTED)},
+            arch=space.from_json(str(rows[i]["arch"])),
+        )
+        for i in map(int, order)
+    ]
+
+
+def _taken(search: BudgetSearch, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The candidate of the last rung that is trained: the best, or with several objectives what
+    ``search.pick`` says of the front."""
+    if len(search.objectives) == 1:
+        return ranked(rows, search.objectives)[0]
+    front = front_rows(rows, search.objectives, search.space)
+    best = search.config.search.pick == "best"
+    name = next(row.arch_id for row in front if best or row.knee)
+    return next(row for row in rows if row["arch_id"] == name)
+
+
+def _goals(search: BudgetSearch, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of several objectives, what ``pareto.csv`` is read with."""
+    if len(search.objectives) == 1:
+        return {}
+    worst = {o.name: max(o.sign * float(row[o.name]) for row in rows) for o in search.objectives}
+    return {
+        "objectives": [str(objective) for objective in search.objectives],
+        "constraints": [str(constraint) for constraint in search.bounds.constraints],
+        "reference": {o.name: o.sign * worst[o.name] for o in search.objectives},
+        "pick": search.config.search.pick,
+    }
+
+
 def _result(search: BudgetSearch, found: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    best = ranked(found[-1], search.objectives)[0]
+    best = _taken(search, found[-1])
     config = search.config
     history = [
         {
@@ -132,7 +189,8 @@ def _result(search: BudgetSearch, found: list[list[dict[str, Any]]]) -> dict[str
     return {
         "arch": search.networks.canonical(network),
         **({"settings": chosen} if chosen else {}),
-        "why": why_taken(search.metric, default, found, search.objectives),
+        "why": why_taken(search.metric, default, found, best),
+        **_goals(search, found[-1]),
         "measured": {
             "day1": best[SCORE],
             **{k: v for k, v in best.items() if k not in ("arch_id", "arch", SCORE)},

@@ -26,10 +26,10 @@ from nasseg.config import (
 )
 from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators import load_surrogate
+from nasseg.records.pareto import read_front
 from nasseg.records.resolve import resolve_config
 from nasseg.report import write_report
 from nasseg.search.measured.bounds import SizeBounds
-from nasseg.search.objectives import Objective
 from nasseg.search_spaces import get_space
 from nasseg.studies import budget as budgets
 from nasseg.studies import workers
@@ -258,15 +258,14 @@ def test_a_search_says_why_it_took_a_network():
         [row("default", 0.5, 4), row("a", 0.6, 4), row("b", 0.7, 4)],
         [row("b", 0.75, 12), row("a", 0.8, 12)],
     ]
-    objectives = (Objective("score", True, ("score",)),)
-    assert why_taken("ap50", "default", rungs, objectives) == (
-        "a is taken: ap50 0.8000 after a day on chips (10,000 parameters, 850 uJ); 0.7500 the next "
-        "of 2 put onto chips; 0.5000 after 4 epochs the network that the space has by default, "
-        "0.6000 this one; of 3 candidates"
+    best = rungs[1][1]
+    assert why_taken("ap50", "default", rungs, best) == (
+        "a is taken: ap50 0.8000 after a day on chips (10,000 parameters, 850 uJ); 0.7500 the best "
+        "other one of 2 put onto chips; 0.5000 after 4 epochs the network that the space has by "
+        "default, 0.6000 this one; of 3 candidates"
     )
-    text = why_taken("ap50", "a", rungs, objectives)
-    assert "by default" not in text
-    assert "the next" not in why_taken("ap50", "a", [rungs[1][1:]], objectives)
+    assert "by default" not in why_taken("ap50", "a", rungs, best)
+    assert "other one" not in why_taken("ap50", "a", [rungs[1][1:]], best)
 
 
 def test_candidates_keep_constraints(toy, tmp_path):
@@ -282,6 +281,18 @@ def test_a_front_goes_on_where_several_things_count(toy, tmp_path):
     last = [row for row in rows_of(tmp_path) if row["rung"] == str(len(best["rungs"]))]
     first = [row for row in rows_of(tmp_path) if row["rung"] == "1"]
     assert min(float(r["energy_uj"]) for r in last) == min(float(r["energy_uj"]) for r in first)
+    front = read_front(tmp_path)
+    assert front is not None
+    assert {row.arch_id for row in front.rows} == {row["arch_id"] for row in last}
+    assert front.objectives == (("score", True), ("energy_uj", False))
+    (knee,) = [row.arch_id for row in front.rows if row.knee]
+    assert best["arch_id"] == front.taken == knee
+    write_report(tmp_path)
+    assert "Knee" in (tmp_path / "report.html").read_text()
+    other = tmp_path / "best"
+    found = search(run_config(other, maximize=("score",), minimize=("energy_uj",), pick="best"))
+    top = max((row for row in read_front(other).rows), key=lambda row: row.scores["score"])
+    assert found["arch_id"] == top.arch_id
 
 
 def test_where_time_is_short_fewer_go_on(tmp_path, monkeypatch):
