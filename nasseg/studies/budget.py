@@ -372,7 +372,7 @@ class BudgetSearch:
                     self._measure(place),
                     count,
                     self.config.search.sampler,
-                    on_finished=partial(self._progress, bar, found, study),
+                    on_finished=partial(self._finished, bar, found, study),
                     progress=False,
                 )
                 rows = study.rows()
@@ -389,7 +389,8 @@ class BudgetSearch:
         study = self.open()
         for place in range(len(self.plan.rungs)):
             if place:
-                if study.finished(self._count(place - 1, found)) < self._count(place - 1, found):
+                count = study.goal(self._count(place - 1, found))
+                if study.finished(count) < count:
                     break
                 study = self._open(place, self._promoted(found, study, place))
             found.append(study.rows())
@@ -510,8 +511,33 @@ class BudgetSearch:
         """A bar of the epochs of all candidates."""
         return tqdm(total=round(self.plan.cost), desc="search", unit="epoch", disable=not progress)
 
-    def _progress(self, bar: Any, found: list[list[dict[str, Any]]], study: MeasuredStudy) -> None:
-        self._show(bar, found, study.rows())
+    def _finished(self, bar: Any, found: list[list[dict[str, Any]]], study: MeasuredStudy) -> None:
+        """After each candidate: show it, and end the rung where its time is over."""
+        rows = study.rows()
+        self._show(bar, found, rows)
+        if self._is_late(found, rows):
+            study.end()
+
+    def _is_late(self, found: list[list[dict[str, Any]]], rows: list[dict[str, Any]]) -> bool:
+        """Return True if another candidate would take time that is planned for the next rungs.
+
+        Where candidates take longer than those that were timed, fewer are compared; two at least,
+        or one of the last rung.
+        """
+        seconds = Amount.of(self.config.search.budget).seconds * self._parallel
+        place, costs = len(found), self.plan.costs()
+        last = place == len(self.plan.rungs) - 1
+        if not seconds or len(rows) < (1 if last else 2):
+            return False
+        spent = [float(row["seconds"]) for rung in (*found, rows) for row in rung]
+        each = sum(float(row["seconds"]) for row in rows) / len(rows)
+        ahead = [
+            rung.count * cost
+            for rung, cost in zip(self.plan.rungs[place + 1 :], costs[place + 1 :], strict=True)
+        ]
+        # The rungs ahead may shrink to half of what is planned.
+        kept = 0.5 * seconds * sum(ahead) / self.plan.cost
+        return sum(spent) + each > seconds - kept
 
     def _show(
         self, bar: Any, found: list[list[dict[str, Any]]], rows: list[dict[str, Any]]

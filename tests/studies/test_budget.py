@@ -309,6 +309,26 @@ def test_where_time_is_short_fewer_go_on(tmp_path, monkeypatch):
     assert cost[1] > cost[0]
 
 
+def test_a_rung_ends_where_its_time_is_over(toy, tmp_path, monkeypatch):
+    plan = Plan((Rung(6, 1), Rung(4, 2, 1, 1)), 0.1)
+    monkeypatch.setattr(BudgetSearch, "_planned", lambda self: plan)
+    real = BudgetSearch._measure
+
+    def slow(self, place):
+        one = real(self, place)
+        return lambda arch: {**one(arch), "seconds": 25.0}
+
+    monkeypatch.setattr(BudgetSearch, "_measure", slow)
+    search(run_config(tmp_path, budget="100s"))
+    counts = [sum(row["rung"] == rung for row in rows_of(tmp_path)) for rung in "12"]
+    assert counts[0] == 2
+    assert 1 <= counts[1] <= 2
+    # As long as it was planned for.
+    search(run_config(tmp_path / "other", budget="1000s"))
+    counts = [sum(row["rung"] == rung for row in rows_of(tmp_path / "other")) for rung in "12"]
+    assert counts == [6, 4]
+
+
 def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path):
     for changes, message in (
         ({"constraints": ("day1>0.5",)}, "day1"),

@@ -51,6 +51,8 @@ HEARTBEAT = 60.0
 """Seconds between a worker's signs of life."""
 GRACE_BEATS = 4
 """Signs of life that a worker may miss before its trial is given to another."""
+ENDED_AT = "ended_at"
+"""Attribute of a study that was ended: how many architectures it has."""
 STOPPED_AT = "stopped_at"
 """Attribute of a study that ended early: its ``count`` and the ``stop_gain`` asked."""
 STOP_AFTER = 5
@@ -181,11 +183,17 @@ class MeasuredStudy:
             # What the study knows beside its list (an older table, what was enqueued) comes on top.
             others = sum(s.arch_id not in self.archs for s in self.queue.slots() if s.arch_id)
             count = min(count, len(self.archs)) + others
+        count = min(count, int(self.study.user_attrs.get(ENDED_AT, count)))
         ended = self.study.user_attrs.get(STOPPED_AT)
         # Whoever asks for smaller gains goes on.
         if ended is None or not stop_gain or stop_gain < float(ended["stop_gain"]):
             return count
         return min(count, int(ended["count"]))
+
+    def end(self) -> None:
+        """Begin no further architecture, here or elsewhere; those under way are finished."""
+        if ENDED_AT not in self.study.user_attrs:
+            self.study.set_user_attr(ENDED_AT, len(self.queue.slots()))
 
     def finished(self, count: int) -> int:
         """How many of the first ``count`` architectures are measured or known to fail."""
