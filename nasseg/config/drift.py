@@ -24,6 +24,10 @@ class DriftConfig:
     images: int = setting(0, ge=0, young=True)
     """Images that each chip is measured on, other ones for each chip: means over chips are then
     estimates for all images, with a standard error, in so much less time; 0 = all."""
+    precision: float = setting(0.0, ge=0, lt=1, young=True, free="run")
+    """Standard error of the mean over chips from which no more chips are measured: of AP at IoU 0.5
+    of single nuclei, else of the score, at every age, with and without recalibration.
+    ``drift.chips`` is then the most, 5 the least. 0 = measure all of them."""
     noise_scales: tuple[float, ...] = (0.5, 2.0)
     """Multiples of all noise and drift of the memory at which chips are also measured, after a
     day: how much worse may the hardware be?"""

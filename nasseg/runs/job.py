@@ -230,7 +230,12 @@ class Job:
     def done(self, stage: str) -> bool:
         """Return True if a stage is finished, and nothing more of it is asked for now."""
         done = self.folder.done(stage)
-        return done and (stage != "drift" or len(self.chips.chips) >= self.config.drift.chips)
+        if not done or stage != "drift":
+            return done
+        asked = self.config.drift
+        reached = self.folder.stages["drift"].get("precision")
+        precise = reached is not None and reached <= asked.precision
+        return precise or len(self.chips.chips) >= asked.chips
 
     def metadata(self) -> dict[str, str]:
         """Return what a file of weights needs to be used without its folder."""

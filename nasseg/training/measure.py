@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,7 +118,7 @@ def age(
     images: Iterable[Any] | None,
     seed: int,
     images_each: int = 0,
-) -> Iterator[Rows]:
+) -> Generator[Rows, None, None]:
     """Measure chips of a converted network, one after another.
 
     Args:

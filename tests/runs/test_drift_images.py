@@ -99,3 +99,20 @@ def test_terminal_and_report_say_so(sampled, exact, capsys):
 def test_a_single_image_is_refused(tmp_path, capsys):
     assert main(["run", "--drift.images", "1", "--out", str(tmp_path / "run")]) != 0
     assert "drift.images is 1; allowed: 0, or 2 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("images", [4, 8])
+def test_chips_are_added_until_the_mean_is_known_well_enough(tmp_path, images):
+    folder = begun(tmp_path / "run", images)
+    words = ["drift", "--out", str(folder), "--quiet", "--chips", "9", "--drift.precision"]
+    assert main([*words, "0.9"]) == 0
+    assert len(DriftTable.read(folder / "drift.csv").chips) == 5
+    before = (folder / "drift.csv").read_text()
+    assert main([*words, "0.9"]) == 0
+    assert (folder / "drift.csv").read_text() == before
+    # What is asked for more closely, or without an end, goes on.
+    assert main([*words, "1e-9"]) == 0
+    table = DriftTable.read(folder / "drift.csv")
+    assert len(table.chips) == 9
+    if images == 8:
+        assert (folder / "drift.csv").read_text().startswith(before)

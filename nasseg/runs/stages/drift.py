@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from tqdm import tqdm
 from nasseg.analog import memory_noise
 from nasseg.analog.ageing import Chips
 from nasseg.analog.noise import derive_seed
-from nasseg.analog.sampled import PARTS_EACH, REFERENCE, part_count
+from nasseg.analog.sampled import PARTS_EACH, REFERENCE, estimate, part_count
 from nasseg.io import atomic_write
 from nasseg.records.drift import DriftTable
 from nasseg.records.folder import Timer
@@ -19,11 +21,14 @@ from nasseg.runs.calibration import FILE as CALIBRATION
 from nasseg.runs.calibration import keep_calibration
 from nasseg.runs.job import Job
 from nasseg.runs.panels import panels
-from nasseg.statistics import DAY
+from nasseg.statistics import DAY, spread, values_at
 from nasseg.training.measure import age, as_of_all_images
 from nasseg.training.recipe import SEED_DRIFT
 
 Images = Iterable[Any] | None
+
+LEAST_CHIPS = 5
+"""Chips from which on their deviation says how far off their mean is."""
 
 
 def run(job: Job, timer: Timer) -> None:
@@ -41,17 +46,22 @@ def run(job: Job, timer: Timer) -> None:
     todo = [chip for chip in range(config.chips) if chip not in table.chips]
     if parts and REFERENCE not in table.chips:
         todo.insert(0, REFERENCE)
-    with tqdm(
-        desc="drift",
-        unit="chip",
-        total=config.chips,
-        initial=len(table.chips - {REFERENCE}),
-        disable=not job.progress,
-    ) as bar:
-        for rows in age(
-            job.analog_net, loader, job.task, times=config.times, chips=todo, images=images,
-            seed=seed, images_each=config.images,
-        ):  # fmt: skip
+    precise = _precision(job, table.to_rows())
+    measuring = age(
+        job.analog_net, loader, job.task, times=config.times, chips=todo, images=images, seed=seed,
+        images_each=config.images,
+    )  # fmt: skip
+    with (
+        closing(measuring),
+        tqdm(
+            desc="drift",
+            unit="chip",
+            total=config.chips,
+            initial=len(table.chips - {REFERENCE}),
+            disable=not job.progress,
+        ) as bar,
+    ):
+        while precise is None and (rows := next(measuring, None)) is not None:
             table += rows
             if parts:
                 table.write(job.folder / "drift_parts.csv")
@@ -60,12 +70,32 @@ def run(job: Job, timer: Timer) -> None:
                 chips.write(job.folder / "drift.csv")
                 bar.set_postfix({job.task.monitor: f"{rows[-1][job.task.monitor]:.4f}"})
                 bar.update()
+            precise = _precision(job, table.to_rows())
             timer.tick()
     _sweep(job, loader, images, seed, timer)
     _panels(job, images, seed)
     if not (job.folder / CALIBRATION).exists():
         keep_calibration(job.folder.path, images)
-    job.folder.finish("drift")
+    job.folder.finish("drift", precision=precise)
+
+
+def _precision(job: Job, rows: list[dict[str, Any]]) -> float | None:
+    """The standard error of the mean over chips, where it is as small as was asked for."""
+    asked = job.config.drift.precision
+    chips = {row["chip"] for row in rows} - {REFERENCE}
+    if not asked or len(chips) < LEAST_CHIPS:
+        return None
+    metric = job.task_type().ranking or job.task.monitor
+    if "part" in rows[0]:
+        errors = [errors[metric] for errors in estimate(rows).errors.values()]
+    else:
+        states = {(row["time_s"], row["recalibrated"]) for row in rows}
+        values = [
+            values_at(rows, metric, time_s=time_s, recalibrated=recalibrated)
+            for time_s, recalibrated in states
+        ]
+        errors = [spread(found).std / math.sqrt(len(found)) for found in values]
+    return max(errors) if max(errors) <= asked else None
 
 
 def _sweep(job: Job, loader: Iterable[Any], images: Images, seed: int, timer: Timer) -> None:
