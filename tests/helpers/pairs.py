@@ -20,3 +20,12 @@ def write_pair(
             tifffile.imwrite(path, array)
         else:
             Image.fromarray(array).save(path)
+
+
+def one_square(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """An image and its label: one square."""
+    label = np.zeros((24, 24), np.uint8)
+    row, column = rng.integers(2, 12, 2)
+    label[row : row + 8, column : column + 8] = 255
+    image = rng.integers(0, 80, (24, 24, 3)).astype(np.uint8) + (label[..., None] // 2)
+    return image, label

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from helpers.pairs import write_pair
+from helpers.pairs import one_square, write_pair
 from helpers.stripes import stripes
 from PIL import Image
 from safetensors.torch import load_file
@@ -226,21 +226,12 @@ def test_a_proxy_chooses_no_weights(tmp_path):
         check_measured_search(proxied)
 
 
-def drawn(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """An image and its label: one square."""
-    label = np.zeros((24, 24), np.uint8)
-    row, column = rng.integers(2, 12, 2)
-    label[row : row + 8, column : column + 8] = 255
-    image = rng.integers(0, 80, (24, 24, 3)).astype(np.uint8) + (label[..., None] // 2)
-    return image, label
-
-
 def test_labels_of_the_result_choose_neither_architecture_nor_digital_layers(tmp_path):
     rng = np.random.default_rng(0)
     folder = tmp_path / "data"
     names = [f"picture{i}" for i in range(16)]
     for name in names:
-        write_pair(folder, name, *drawn(rng))
+        write_pair(folder, name, *one_square(rng))
     (folder / "splits.json").write_text(json.dumps({"train": names[:12], "val": names[12:]}))
 
     def chosen(out: Path) -> list[object]:
@@ -264,7 +255,7 @@ def test_labels_of_the_result_choose_neither_architecture_nor_digital_layers(tmp
 
     before = chosen(tmp_path / "before")
     for name in names[12:]:
-        write_pair(folder, name, *drawn(rng))
+        write_pair(folder, name, *one_square(rng))
     assert chosen(tmp_path / "after") == before
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.pairs import write_pair
+from helpers.pairs import one_square, write_pair
 from safetensors.numpy import load_file
 
 from nasseg import pipeline
@@ -177,28 +177,19 @@ def test_killed_workers_lose_nothing(whole, tmp_path):
     assert rows_of(tmp_path) == rows_of(whole[0])
 
 
-def drawn(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """An image of noise with a bright square in it, and its label."""
-    label = np.zeros((24, 24), np.uint8)
-    row, column = rng.integers(2, 12, 2)
-    label[row : row + 8, column : column + 8] = 255
-    image = rng.integers(0, 80, (24, 24, 3)).astype(np.uint8) + (label[..., None] // 2)
-    return image, label
-
-
 def test_images_that_are_reported_choose_nothing(tmp_path):
     rng = np.random.default_rng(0)
     folder = tmp_path / "data"
     names = [f"picture{i}" for i in range(16)]
     for name in names:
-        write_pair(folder, name, *drawn(rng))
+        write_pair(folder, name, *one_square(rng))
     val = names[12:]
     (folder / "splits.json").write_text(json.dumps({"train": names[:12], "val": val}))
     data = dataclasses.replace(DATA, path=str(folder))
     before = tmp_path / "before"
     pipeline.run(run_config(before, data), stages=("search", "train"), progress=False)
     for name in val:
-        write_pair(folder, name, *drawn(rng))
+        write_pair(folder, name, *one_square(rng))
     after = tmp_path / "after"
     pipeline.run(run_config(after, data), stages=("search", "train"), progress=False)
     assert rows_of(after) == rows_of(before)
