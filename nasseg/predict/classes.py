@@ -11,7 +11,6 @@ import torch
 from tqdm import tqdm
 
 from nasseg.data.read import read_image
-from nasseg.data.sources.class_base import IMAGE_SUFFIXES
 from nasseg.data.sources.class_table import list_csv_images
 from nasseg.errors import ConfigError, DataError
 from nasseg.io import write_csv
@@ -109,7 +108,7 @@ def list_images(
     paths: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
-            inside = images_in(source, IMAGE_SUFFIXES)
+            inside = images_in(source)
             paths += inside
             ids += [path.stem for path in inside]
         elif source.suffix.lower() in (".csv", ".tsv") and source.is_file():

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from nasseg.config import RunConfig
-from nasseg.data.read import SUFFIXES, read_image
+from nasseg.data.read import read_image
 from nasseg.errors import ConfigError, DataError
 from nasseg.io import write_bytes
 from nasseg.network import BLOCK, Prediction, open_network
@@ -45,7 +45,7 @@ def list_images(paths: Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += images_in(path, SUFFIXES)
+            found += images_in(path)
         elif path.is_file():
             found.append(path)
         else:
