@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -44,14 +45,10 @@ def decode_tiff(path: Path, max_pixels: int) -> Decoded:
         if page.is_tiled:  # a tile may be larger than the image
             tile = page.tilewidth * page.tilelength * samples * itemsize
             check_size(page.tilewidth, page.tilelength, tile, max_pixels)
-        values = _channels_last(page)
+        found = _meaning(page, kind, _channels_last(page))
         turned = page.tags.valueof(ORIENTATION, 1)
-    found = _meaning(page, kind, values)
-    return Decoded(
-        values=found.values,
-        bits=found.bits,
-        alpha=found.alpha,
-        palette=found.palette,
+    return dataclasses.replace(
+        found,
         inverted=kind == PHOTOMETRIC.MINISWHITE,
         lossy=page.compression in _JPEG,
         orientation=turned if isinstance(turned, int) else 1,
