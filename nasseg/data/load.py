@@ -37,8 +37,8 @@ def load_data(config: DataConfig) -> Data:
 
     What is read is what the first kind of source finds that recognises ``config.path``, or the one
     that ``config.source`` names (:mod:`nasseg.data.sources.shipped` lists them): for pixels a
-    folder with ``images/`` and ``labels/`` (PNG, TIFF, JPEG; instance or binary labels, or classes)
-    and perhaps a ``splits.json``, the raw layout of the 2018 Data Science Bowl, and without a path
+    folder with ``images/`` and ``labels/`` (instance or binary labels, or classes) and perhaps a
+    ``splits.json``, the raw layout of the 2018 Data Science Bowl, and without a path
     synthetic images. Without ``splits.json`` the split is drawn from ``config.seed`` with whole
     scenes on either side (:mod:`nasseg.data.pixels.scenes` says what is recognised as one scene).
     With ``config.holdout``, scenes of the training images stand in for the validation images.

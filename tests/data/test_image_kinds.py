@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.image_kinds import HEIGHT, KINDS, WIDTH, Kind
+from helpers.image_kinds import HEIGHT, KINDS, TRANSPARENT, UNNAMED, WIDTH, Kind
 from PIL import Image
 
 from nasseg.config import DataConfig
@@ -102,3 +102,19 @@ def test_classes_and_kaggle_read_what_a_viewer_shows(kind: Kind, tmp_path: Path)
     else:
         check(kind, images.load(0))
         check(kind, pair.image)
+
+
+KEPT = [
+    k
+    for k in KINDS
+    if isinstance(k.shown, str) and k.shown in (TRANSPARENT, UNNAMED) and "minisblack" not in k.name
+]
+
+
+@pytest.mark.parametrize("kind", KEPT, ids=lambda k: f"{k.suffix}-{k.name}")
+def test_four_channels_keep_an_opacity_and_a_channel_without_a_name(
+    kind: Kind, tmp_path: Path
+) -> None:
+    pixels = from_folder(kind, tmp_path, channels=4)
+    assert pixels.shape == (HEIGHT, WIDTH, 4)
+    assert pixels[..., 3].min() < 255
