@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import stat
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,13 +132,29 @@ def _deep_png(path: Path) -> Decoded:
 
     if path.stat().st_size > MAX_PNG_FILE:
         raise DataError(f"has more than {MAX_PNG_FILE // 1_000_000} MB; cut it into tiles")
-    values: Array = imagecodecs.png_decode(path.read_bytes())
+    data = path.read_bytes()
+    _check_chunks(data)
+    values: Array = imagecodecs.png_decode(data)
     if values.dtype != np.uint16 or values.ndim not in (2, 3):
         raise DataError(f"not readable: decoded to {values.dtype} of shape {values.shape}")
     if values.ndim == 3 and values.shape[2] in (2, 4):
         colours = values[..., 0] if values.shape[2] == 2 else values[..., :3]
         return Decoded(colours, 16, alpha=values[..., -1])
     return Decoded(values, 16)
+
+
+def _check_chunks(data: bytes) -> None:
+    """Refuse a PNG of which a part is damaged or missing; the decoder passes over it."""
+    first = 8
+    while first + 12 <= len(data):
+        size = int.from_bytes(data[first : first + 4], "big")
+        name, behind = data[first + 4 : first + 8], first + 8 + size
+        if zlib.crc32(data[first + 4 : behind]) != int.from_bytes(data[behind : behind + 4], "big"):
+            raise DataError(f"not readable: its part {name!r} is damaged")
+        if name == b"IEND":
+            return
+        first = behind + 4
+    raise DataError("not readable: the file is cut off")
 
 
 def _of_mode(image: Image.Image, bits: int) -> Decoded:

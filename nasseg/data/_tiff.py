@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,9 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from nasseg.data._decoded import ORIENTATION, Array, Decoded, check_size, to_rgb
 from nasseg.errors import DataError
+
+# tifffile logs what it finds in damaged files; what matters of it is raised.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _JPEG = frozenset(
     {COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY}
@@ -45,6 +50,7 @@ def decode_tiff(path: Path, max_pixels: int) -> Decoded:
         if page.is_tiled:  # a tile may be larger than the image
             tile = page.tilewidth * page.tilelength * samples * itemsize
             check_size(page.tilewidth, page.tilelength, tile, max_pixels)
+        _check_parts(page, file.filehandle.size)
         found = _meaning(page, kind, _channels_last(page))
         turned = page.tags.valueof(ORIENTATION, 1)
     return dataclasses.replace(
@@ -69,6 +75,15 @@ def _only_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
     if planes > 1:
         raise DataError(f"{planes} planes; one plane a file is allowed: save each plane as a file")
     return page
+
+
+def _check_parts(page: tifffile.TiffPage, size: int) -> None:
+    """Refuse a file that lacks strips or tiles, for which tifffile would leave zeros."""
+    wanted = math.prod(page.chunked)
+    parts = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    present = sum(first > 0 and 0 < count <= size - first for first, count in parts)
+    if present < wanted:
+        raise DataError(f"not readable: {present} of its {wanted} strips or tiles are in the file")
 
 
 def _photometric(page: tifffile.TiffPage) -> PHOTOMETRIC:

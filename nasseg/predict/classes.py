@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from nasseg.data.files import composed
 from nasseg.data.read import read_image
 from nasseg.data.sources.class_table import list_csv_images
 from nasseg.errors import ConfigError, DataError
@@ -122,8 +123,8 @@ def list_images(
             raise DataError(f"no such image, folder or CSV: {source}")
     seen: dict[str, Path] = {}
     for name, path in zip(ids, paths, strict=True):
-        if seen.setdefault(name, path) != path:
-            raise DataError(f"{seen[name]} and {path} have the same id {name!r}")
+        if seen.setdefault(composed(name), path) != path:
+            raise DataError(f"{seen[composed(name)]} and {path} have the same id {name!r}")
     return ids, paths
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from nasseg.config import RunConfig
+from nasseg.data.files import composed
 from nasseg.data.read import read_image
 from nasseg.errors import ConfigError, DataError
 from nasseg.io import write_bytes
@@ -52,7 +53,7 @@ def list_images(paths: Sequence[str | Path]) -> list[Path]:
             raise DataError(f"no such image or folder: {path}")
     names: dict[str, Path] = {}
     for path in found:
-        other = names.setdefault(path.stem, path)
+        other = names.setdefault(composed(path.stem), path)
         if other != path:
             raise DataError(f"{other} and {path} would both be written as {path.stem}.tif")
     return list(names.values())

@@ -362,3 +362,21 @@ def test_what_is_no_file_and_bombs_are_refused_at_once(tmp_path: Path) -> None:
             file.pages[0].tags[name].overwrite(60000)
     with pytest.raises(DataError, match="60000 x 60000"):
         read.read_image(tmp_path / "tile.tif", 3)
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    tifffile.imwrite(
+        tmp_path / "x.tif", noise, photometric="rgb", compression="jpeg", rowsperstrip=16
+    )
+    write_png(tmp_path / "x.png", noise.astype(np.uint16) * 257, 16, 2)
+    for path in (tmp_path / "x.tif", tmp_path / "x.png"):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) - 40])
+        with pytest.raises(DataError, match="not readable"):
+            read.read_image(path, 3)
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    path.write_bytes(bytes(flipped))
+    with pytest.raises(DataError, match="not readable: its part b'IDAT' is damaged"):
+        read.read_image(path, 3)
