@@ -227,14 +227,18 @@ def test_a_mask_of_one_nucleus_is_no_other_kind_of_label(tmp_path: Path) -> None
         load_data(DataConfig(path=str(tmp_path), image_size=24))
 
 
-def test_blended_ids_are_refused(tmp_path: Path) -> None:
+def test_blended_ids_are_refused() -> None:
     image = Image.fromarray(ids() * 40).resize((SIDE + 20, SIDE + 20), Image.Resampling.BILINEAR)
     with pytest.raises(DataError, match="nearest neighbour"):
         read.as_ids(np.asarray(image))
-    blurred = Image.fromarray(ids().astype(np.uint8) * 2).resize((200, 200), Image.BILINEAR)
-    path = save(tmp_path / "l.png", np.asarray(blurred))
-    with pytest.raises(DataError, match=r"nearest neighbour|index"):
-        read_classes(path, allowed=7)
+
+
+def test_a_thin_border_of_another_class_is_no_blend(tmp_path: Path) -> None:
+    numbers = np.zeros((SIDE, SIDE), np.uint8)
+    numbers[10:30, 10:30] = 1
+    numbers[11:29, 11:29] = 2
+    found, _ = read_classes(save(tmp_path / "l.png", numbers), allowed=3)
+    np.testing.assert_array_equal(found, numbers)
 
 
 def test_small_and_touching_nuclei_are_no_soft_edge() -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nasseg.config import DataConfig
-from nasseg.data._edges import find_blend
 from nasseg.data.files import read_text
 from nasseg.data.read import read_class_values
 from nasseg.data.sources.base import Source, SourceType, given_path
@@ -114,13 +113,7 @@ def to_classes(array: npt.NDArray[Any], allowed: int = MAX_CLASSES) -> npt.NDArr
     if low < 0 or high >= allowed:
         wrong = low if low < 0 else high
         raise DataError(f"holds {wrong}; class numbers 0 to {allowed - 1} are allowed")
-    numbers = array.astype(np.int32)
-    if array.dtype != np.bool_ and find_blend(numbers, numbers):
-        raise DataError(
-            "holds class numbers along the edges of others that lie between these, as "
-            "interpolation leaves them; resize labels by nearest neighbour"
-        )
-    return numbers
+    return array.astype(np.int32)
 
 
 def class_names(given: tuple[str, ...], highest: int) -> tuple[str, ...]:
