@@ -19,6 +19,8 @@ neighbour, from which these values are blends. Of touching fragments it is below
 
 IDS_BETWEEN, IDS_RATIO = 0.8, 2
 """The same share, and parts without an inside for each that has one, from which ids are blended."""
+IDS_LEVELS = 4
+"""Different ids at least that parts without an inside then have."""
 
 Blend = Literal["", "mask", "ids"]
 
@@ -62,7 +64,9 @@ def find_blend(ids: npt.NDArray[np.int32], levels: npt.NDArray[Any]) -> Blend:
     if mask:
         return "mask" if between >= BETWEEN else ""
     # Fragments of nuclei of a pixel or two lie between each other by chance.
-    return "ids" if number > 1 and between >= IDS_BETWEEN else ""
+    # A border of one number around all of them is no blend.
+    several = len(np.unique(ids[loose])) >= IDS_LEVELS
+    return "ids" if number > 1 and several and between >= IDS_BETWEEN else ""
 
 
 def _is_white(levels: npt.NDArray[Any], top: float) -> bool:
