@@ -155,7 +155,8 @@ class _Predictor:
         Args:
             image: (H, W) or (H, W, C) of uint8, uint16 or float, or a list of such arrays; other
                 types than uint8 are stretched from their 0.1 to their 99.9 percentile, as image
-                files are. Large images are cut into overlapping windows. On chips, labels of
+                files are. The last of 2 or 4 channels must be opaque throughout, unless the
+                network takes 4. Large images are cut into overlapping windows. On chips, labels of
                 pixels are the same for an image alone and in a list; whole images are classified
                 in batches, whose output noise is drawn together.
             tta: classification: average over mirror images; None: as in the run.

@@ -37,8 +37,8 @@ def load_data(config: DataConfig) -> Data:
 
     What is read is what the first kind of source finds that recognises ``config.path``, or the one
     that ``config.source`` names (:mod:`nasseg.data.sources.shipped` lists them): for pixels a
-    folder with ``images/`` and ``labels/`` (PNG, TIFF, JPEG; instance or binary labels, or classes)
-    and perhaps a ``splits.json``, the raw layout of the 2018 Data Science Bowl, and without a path
+    folder with ``images/`` and ``labels/`` (instance or binary labels, or classes) and perhaps a
+    ``splits.json``, the raw layout of the 2018 Data Science Bowl, and without a path
     synthetic images. Without ``splits.json`` the split is drawn from ``config.seed`` with whole
     scenes on either side (:mod:`nasseg.data.pixels.scenes` says what is recognised as one scene).
     With ``config.holdout``, scenes of the training images stand in for the validation images.
@@ -193,7 +193,19 @@ def _check_labels(source: Source, cache: Cache | NativeCache) -> None:
             ", ".join(empty[:SHOWN]),
             more,
         )
-    binary, instances = by_kind.get("binary255", []), by_kind.get("instances", [])
+    soft = by_kind.get("soft", [])
+    if soft:
+        more = f", ... and {len(soft) - SHOWN} more" if len(soft) > SHOWN else ""
+        logger.warning(
+            "%s: %d of %d labels are masks with soft edges or impure black and white; what is "
+            "brighter than half of the brightest pixel is nucleus: %s%s",
+            source.name,
+            len(soft),
+            len(cache.ids),
+            ", ".join(soft[:SHOWN]),
+            more,
+        )
+    binary, instances = soft + by_kind.get("binary255", []), by_kind.get("instances", [])
     if binary and instances:
         # Either kind alone is fine. Both in one folder come from two exports, and then a 255 may
         # mean "ignore" or "foreground", or ids may have been saved as grey levels.
@@ -205,7 +217,8 @@ def _check_labels(source: Source, cache: Cache | NativeCache) -> None:
         for name in fewer:
             source.problems.add(
                 f"labels of two kinds; {len(many)} others are {words[id(many)]}",
-                f"{name} is {words[id(fewer)]}",
+                f"{name} is {words[id(fewer)]}; allowed: all of one kind (convert it, or move it "
+                "and its image out of the folder)",
             )
 
 

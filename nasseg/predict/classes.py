@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from nasseg.data.files import composed
 from nasseg.data.read import read_image
-from nasseg.data.sources.class_base import IMAGE_SUFFIXES
 from nasseg.data.sources.class_table import list_csv_images
 from nasseg.errors import ConfigError, DataError
 from nasseg.io import write_csv
@@ -109,7 +109,7 @@ def list_images(
     paths: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
-            inside = images_in(source, IMAGE_SUFFIXES)
+            inside = images_in(source)
             paths += inside
             ids += [path.stem for path in inside]
         elif source.suffix.lower() in (".csv", ".tsv") and source.is_file():
@@ -123,8 +123,8 @@ def list_images(
             raise DataError(f"no such image, folder or CSV: {source}")
     seen: dict[str, Path] = {}
     for name, path in zip(ids, paths, strict=True):
-        if seen.setdefault(name, path) != path:
-            raise DataError(f"{seen[name]} and {path} have the same id {name!r}")
+        if seen.setdefault(composed(name), path) != path:
+            raise DataError(f"{seen[composed(name)]} and {path} have the same id {name!r}")
     return ids, paths
 
 

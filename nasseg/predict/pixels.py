@@ -13,7 +13,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from nasseg.config import RunConfig
-from nasseg.data.read import SUFFIXES, read_image
+from nasseg.data.files import composed
+from nasseg.data.read import read_image
 from nasseg.errors import ConfigError, DataError
 from nasseg.io import write_bytes
 from nasseg.network import BLOCK, Prediction, open_network
@@ -45,14 +46,14 @@ def list_images(paths: Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += images_in(path, SUFFIXES)
+            found += images_in(path)
         elif path.is_file():
             found.append(path)
         else:
             raise DataError(f"no such image or folder: {path}")
     names: dict[str, Path] = {}
     for path in found:
-        other = names.setdefault(path.stem, path)
+        other = names.setdefault(composed(path.stem), path)
         if other != path:
             raise DataError(f"{other} and {path} would both be written as {path.stem}.tif")
     return list(names.values())

@@ -16,7 +16,7 @@ from nasseg.data._types import HELD_OUT, Side
 from nasseg.data.classes.dataset import ClassificationData
 from nasseg.data.classes.preprocess import ClassCache, preprocess_classes
 from nasseg.data.classes.split import draw_sides, hold_out, join_units, strata_of
-from nasseg.data.sources.class_base import ClassSource, shortened
+from nasseg.data.sources.class_base import ClassSource, same_name, shortened
 from nasseg.data.sources.find import layouts
 from nasseg.errors import DataError
 
@@ -62,7 +62,8 @@ def assemble_whole(
     Raises:
         DataError: the images cannot be used, or have a class that the network does not know.
     """
-    unknown = sorted(set(source.classes) - set(classes))
+    known = {same_name(name): number for number, name in enumerate(classes)}
+    unknown = sorted(name for name in source.classes if same_name(name) not in known)
     if unknown:
         raise DataError(
             f"{source.name} has the class {unknown[0]!r}, which the network does not know; its "
@@ -70,7 +71,7 @@ def assemble_whole(
         )
     cache = preprocess_classes(source, config)
     source.problems.raise_if_any(source.name)
-    columns = np.array([classes.index(name) for name in source.classes], dtype=np.int64)
+    columns = np.array([known[same_name(name)] for name in source.classes], dtype=np.int64)
     if source.multilabel:
         labels = np.zeros((len(source.ids), len(classes)), dtype=np.int64)
         labels[:, columns] = source.labels

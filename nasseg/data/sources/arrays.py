@@ -15,7 +15,13 @@ from nasseg.data._types import Side
 from nasseg.data.problems import Problems
 from nasseg.data.read import as_ids, as_pixels
 from nasseg.data.sources.base import PIXELS, Item, Pair, Source, SourceType, Split
-from nasseg.data.sources.class_base import SIDE_NAMES, ClassSource, LoadedImages, number_names
+from nasseg.data.sources.class_base import (
+    SIDE_NAMES,
+    ClassSource,
+    LoadedImages,
+    number_names,
+    whole_numbers,
+)
 from nasseg.data.sources.semantic import KIND, to_classes
 from nasseg.errors import DataError
 from nasseg.tasks import get_task
@@ -157,6 +163,7 @@ def _numbered(labels: Array) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
         if not np.isin(labels, (0, 1)).all():
             raise DataError(f"{NAME}: labels (N, K) hold other values than 0 and 1")
         return tuple(str(k) for k in range(labels.shape[1])), labels.astype(np.int64)
+    labels = whole_numbers(labels)
     if labels.ndim > 2 or labels.dtype.kind not in "biuU":
         raise DataError(
             f"{NAME}: labels are {labels.dtype} of shape {labels.shape}; numbers or names of "

@@ -7,19 +7,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from nasseg.config import DataConfig
 from nasseg.data._types import Side
+from nasseg.data.files import composed
 from nasseg.data.problems import Problems
-from nasseg.data.read import SUFFIXES, read_image
+from nasseg.data.read import read_image
 from nasseg.errors import DataError
 
-IMAGE_SUFFIXES = SUFFIXES | {".bmp"}
-"""Kinds of image files that are classified; leukemia sets are often bitmaps."""
 INDEX = "index.csv"
 """Table of a folder of images that have one class each."""
 THREADS = 2
@@ -131,8 +130,38 @@ def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts], name
 
 
+def same_name(name: str) -> str:
+    """Return what equal names of a class have in common: ``1.0`` is 1, accents may be decomposed.
+
+    Tables write whole numbers as 1.0 where a value of the column is missing.
+    """
+    name = composed(name)
+    whole = re.fullmatch(r"([+-]?\d+)\.0*", name)
+    return whole[1] if whole else name
+
+
+def unite_names(names: Sequence[str]) -> list[str]:
+    """Names, each in the shortest spelling that occurs of it (:func:`same_name`)."""
+    spellings: dict[str, str] = {}
+    for name in sorted(set(names), key=lambda name: (len(name), name)):
+        spellings.setdefault(same_name(name), name)
+    return [spellings[same_name(name)] for name in names]
+
+
+def whole_numbers(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers of classes as integers where they are floats that are whole; others as they are."""
+    if labels.dtype.kind != "f" or not (np.abs(labels) < 2**53).all():
+        return labels
+    whole = labels.astype(np.int64)
+    return whole if (whole == labels).all() else labels
+
+
 def number_names(names: Sequence[str]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """Classes in natural order, and the number of each name among them, (N,)."""
+    """Classes in natural order, and the number of each name among them, (N,).
+
+    Of several spellings of a name the shortest is that of the class.
+    """
+    names = unite_names(names)
     classes = tuple(sorted(set(names), key=natural_key))
     number = {name: index for index, name in enumerate(classes)}
     return classes, np.array([number[name] for name in names], dtype=np.int64)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from nasseg.config import DataConfig
 from nasseg.data._types import Side
+from nasseg.data.files import FORMATS, is_image, is_system, list_folders, list_images
 from nasseg.data.problems import Problems
 from nasseg.data.sources.base import SourceType, given_path
 from nasseg.data.sources.class_base import (
-    IMAGE_SUFFIXES,
     INDEX,
     SIDE_NAMES,
     ClassSource,
@@ -66,7 +66,7 @@ def open_class_folder(root: Path, channels: int) -> ClassSource:
     strange: list[str] = []
     for folder in top:
         side = sides[folder] or "train"
-        if split and (loose := _images_in(folder)):
+        if split and (loose := list_images(folder)):
             problems.add(
                 "image in no class folder",
                 f"{folder.name}/{loose[0].name}"
@@ -79,7 +79,7 @@ def open_class_folder(root: Path, channels: int) -> ClassSource:
             paths += found
             names += [entry.name] * len(found)
             given += [side] * len(found)
-    loose = _images_in(root)
+    loose = list_images(root)
     if loose:
         logger.warning(
             "%s: passed over, in no class folder: %d (%s)",
@@ -89,8 +89,9 @@ def open_class_folder(root: Path, channels: int) -> ClassSource:
         )
     if strange:
         logger.warning(
-            "%s: passed over, not PNG, TIFF, JPEG or BMP: %d (%s)",
+            "%s: passed over, not %s: %d (%s)",
             root,
+            FORMATS,
             len(strange),
             ", ".join(strange[:5]),
         )
@@ -103,27 +104,18 @@ def open_class_folder(root: Path, channels: int) -> ClassSource:
 
 
 def _folders(root: Path) -> list[Path]:
-    found = [e for e in root.iterdir() if e.is_dir() and not e.name.startswith((".", "__MACOSX"))]
-    return sorted(found, key=lambda entry: natural_key(entry.name))
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if _is_image(path) and path.is_file())
+    return sorted(list_folders(root), key=lambda entry: natural_key(entry.name))
 
 
 def _list_images(folder: Path, strange: list[str]) -> list[Path]:
     """Image files in and below a folder in natural order; the names of others go to ``strange``."""
     found = []
     for base, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_system(name)]
         for name in files:
             path = Path(base, name)
-            if _is_image(path):
+            if is_image(path):
                 found.append(path)
-            elif not name.startswith(".") and name != "Thumbs.db":
+            elif not is_system(name):
                 strange.append(name)
     return sorted(found, key=lambda path: natural_key(path.relative_to(folder).as_posix()))

@@ -19,6 +19,8 @@ from nasseg.data.sources.class_base import (
     Use,
     check_class_memory,
     number_names,
+    same_name,
+    whole_numbers,
 )
 from nasseg.data.sources.npz import Header, Npz
 from nasseg.errors import DataError
@@ -178,6 +180,7 @@ def _labels(
         return None
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
+    array = whole_numbers(array)
     kind = array.dtype.kind
     if kind == "f" and array.ndim and np.isnan(array).any():
         rows = np.flatnonzero(np.isnan(array.reshape(len(array), -1)).any(1))
@@ -246,15 +249,15 @@ def _numbered(
         return names, found if multilabel else found.argmax(axis=1)
     if labels.dtype.kind == "U":
         text = [str(value) for value in labels.tolist()]
+        known = {same_name(name): index for index, name in enumerate(classes or text)}
         for row, value in enumerate(text):
             if not value.strip():
                 problems.add("label missing", f"{ids[row]}: the label is empty")
-            elif classes is not None and value not in classes:
+            elif same_name(value) not in known:
                 problems.add("label unknown", f"{ids[row]}: {value!r} is not in classes")
         if problems or classes is None:
             return number_names(text)
-        number = {name: index for index, name in enumerate(classes)}
-        return tuple(classes), np.array([number[value] for value in text], dtype=np.int64)
+        return tuple(classes), np.array([known[same_name(value)] for value in text], dtype=np.int64)
     numbers = labels.astype(np.int64)
     if classes is None:
         names = tuple(sorted({str(value) for value in numbers.tolist()}, key=int))

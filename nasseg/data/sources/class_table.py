@@ -13,16 +13,17 @@ from pathlib import Path
 
 from nasseg.config import DataConfig
 from nasseg.data._types import Side
+from nasseg.data.files import SUFFIXES, composed, is_image, is_system, text_encoding
 from nasseg.data.problems import Problems
 from nasseg.data.sources.base import SourceType, given_path
 from nasseg.data.sources.class_base import (
-    IMAGE_SUFFIXES,
     INDEX,
     SIDE_NAMES,
     ClassSource,
     file_images,
     number_names,
     shortened,
+    unite_names,
 )
 from nasseg.errors import DataError
 
@@ -135,7 +136,7 @@ def read_table(path: Path) -> Table:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} has more than {MAX_BYTES // 1_000_000} MB; split the table")
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with path.open(encoding=text_encoding(path), newline="") as stream:
             head = stream.readline()
             stream.seek(0)
             separator = max(",;\t", key=head.count)
@@ -186,7 +187,7 @@ def open_csv(path: Path, config: DataConfig) -> ClassSource:
     values, names = table.column(file_column), table.column(label_column)
     found = _resolve(table, file_column, problems)
     sides = table.column(split_column) if split_column else [""] * len(values)
-    groups = table.column(group_column) if group_column else [""] * len(values)
+    groups = unite_names(table.column(group_column)) if group_column else [""] * len(values)
     kept: list[int] = []
     for row, (file, name, side, group) in enumerate(zip(found, names, sides, groups, strict=True)):
         where = f"line {table.lines[row]} ({values[row]!r})"
@@ -320,11 +321,11 @@ class _Files:
                 if _is_file(file) and file.resolve().is_relative_to(root):
                     return [file]
         wanted = Path(value)
-        found = self._by_name.get(wanted.name.lower(), [])
+        found = self._by_name.get(_folded(wanted.name), [])
         # Tables name files as they lay on another machine. Their folder must be the same at least:
         # fold_1/3.png is not fold_2/3.png.
-        if folder := wanted.parent.name.lower():
-            found = [path for path in found if path.parent.name.lower() == folder]
+        if folder := _folded(wanted.parent.name):
+            found = [path for path in found if _folded(path.parent.name) == folder]
         exact = [path for path in found if _stem_path(path).endswith("/" + _stem_path(wanted))]
         return exact if len(exact) == 1 else found
 
@@ -334,7 +335,7 @@ class _Files:
         names: defaultdict[str, list[Path]] = defaultdict(list)
         count = 0
         for base, folders, files in os.walk(self.root):
-            folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+            folders[:] = sorted(folder for folder in folders if not is_system(folder))
             count += len(files)
             if count > MAX_FILES:
                 raise DataError(
@@ -343,19 +344,19 @@ class _Files:
                 )
             for name in sorted(files):
                 path = Path(base, name)
-                if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
-                    names[name.lower()].append(path)
-                    names[path.stem.lower()].append(path)
+                if is_image(path):
+                    names[_folded(name)].append(path)
+                    names[_folded(path.stem)].append(path)
         return names
 
 
 def _spellings(path: Path) -> list[Path]:
     """The path itself, and with the suffixes of images where it has none of them."""
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in SUFFIXES:
         return [path]
     if not path.name:
         return []
-    return [path.with_name(path.name + suffix) for suffix in sorted(IMAGE_SUFFIXES)]
+    return [path.with_name(path.name + suffix) for suffix in sorted(SUFFIXES)]
 
 
 def _is_file(path: Path) -> bool:
@@ -366,6 +367,11 @@ def _is_file(path: Path) -> bool:
 
 
 def _stem_path(path: Path) -> str:
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in SUFFIXES:
         path = path.with_suffix("")
-    return path.as_posix().lower()
+    return _folded(path.as_posix())
+
+
+def _folded(name: str) -> str:
+    """A name as it is compared: small letters, accents composed."""
+    return composed(name).lower()

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nasseg.config import DataConfig
+from nasseg.data.files import FORMATS, SUFFIXES, composed, is_image, list_entries, read_text
 from nasseg.data.problems import Problems
-from nasseg.data.read import SUFFIXES, read_ids, read_image
+from nasseg.data.read import is_turned, read_ids, read_image
 from nasseg.data.sources.base import (
     PIXELS,
     Item,
@@ -53,29 +54,30 @@ def is_folder_layout(root: Path) -> bool:
 
 
 def list_files(folder: Path, problems: Problems) -> dict[str, Path]:
-    """Id (file name without suffix) to file; two files of one id are a problem.
+    """Id (file name without suffix, accents composed) to file; two files of one id are a problem.
 
-    Hidden files are passed over silently, other kinds of file with a warning.
+    Hidden files and those of systems are passed over silently, other kinds of file with a warning.
     """
     files: dict[str, Path] = {}
     strange = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name == "Thumbs.db" or path.is_dir():
+    for path in list_entries(folder):
+        name = composed(path.stem)
+        if path.is_dir():
             continue
-        if path.suffix.lower() not in SUFFIXES:
+        if not is_image(path):
             strange.append(path.name)
-        elif path.stem in files:
+        elif name in files:
             where = folder.name
             problems.add(
-                "two files for one id",
-                f"{where}/{files[path.stem].name} and {where}/{path.name}",
+                "two files for one id", f"{where}/{files[name].name} and {where}/{path.name}"
             )
         else:
-            files[path.stem] = path
+            files[name] = path
     if strange:
         logger.warning(
-            "%s: passed over, not PNG, TIFF or JPEG: %d (%s)",
+            "%s: passed over, not %s: %d (%s)",
             folder,
+            FORMATS,
             len(strange),
             ", ".join(strange[:5]),
         )
@@ -99,9 +101,13 @@ def _read(
         return None
     if pixels.shape[:2] != ids.shape:
         (h, w), (lh, lw) = pixels.shape[:2], ids.shape
+        turned = [
+            str(path.relative_to(path.parents[1])) for path in (image, label) if is_turned(path)
+        ]
         problems.add(
             "size mismatch (height x width)",
-            f"images/{image.name} is {h} x {w}, labels/{label.name} is {lh} x {lw}",
+            f"images/{image.name} is {h} x {w}, labels/{label.name} is {lh} x {lw}"
+            + f" (as {' and '.join(turned)} is turned by its orientation tag)" * bool(turned),
         )
         return None
     return Pair(pixels, ids, kind)
@@ -141,7 +147,7 @@ def read_splits(path: Path, known: set[str], problems: Problems) -> Split | None
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         problems.add("splits.json not usable", f"splits.json: not readable as JSON: {error}")
         return None
@@ -156,7 +162,7 @@ def read_splits(path: Path, known: set[str], problems: Problems) -> Split | None
                 "splits.json not usable", f"splits.json: {side!r} must be a list of one or more ids"
             )
             continue
-        ids = [i if i in known else _without_suffix(i) for i in ids]
+        ids = [i if i in known else _without_suffix(i) for i in map(composed, ids)]
         sides[side] = ids
         for name in sorted(name for name, count in Counter(ids).items() if count > 1):
             problems.add("splits.json not usable", f"splits.json: {side!r} names {name!r} twice")

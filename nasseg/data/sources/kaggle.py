@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nasseg.config import DataConfig
+from nasseg.data.files import composed, list_folders, list_images
 from nasseg.data.problems import Problems
-from nasseg.data.read import SUFFIXES, read_image, read_label
+from nasseg.data.read import read_image, read_label
 from nasseg.data.sources.base import (
     PIXELS,
     Item,
@@ -21,6 +23,8 @@ from nasseg.data.sources.base import (
 )
 from nasseg.data.sources.folder import read_splits
 from nasseg.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 
 class KaggleSource(SourceType):
@@ -42,7 +46,7 @@ class KaggleSource(SourceType):
 def kaggle_root(root: Path) -> Path | None:
     """``root``, or its ``stage1_train``, where that holds ``<id>/images`` folders; else None."""
     for folder in (root, root / "stage1_train"):
-        if folder.is_dir() and any((entry / "images").is_dir() for entry in _folders(folder)):
+        if folder.is_dir() and any((entry / "images").is_dir() for entry in list_folders(folder)):
             return folder
     return None
 
@@ -53,7 +57,20 @@ def open_kaggle(root: Path, channels: int) -> Source:
     The masks of an id, one file a nucleus, are merged. A ``splits.json`` beside the ids is used.
     """
     problems = Problems()
-    folders = {entry.name: entry for entry in _folders(root)}
+    folders = {}
+    strange = []
+    for entry in list_folders(root):
+        if (entry / "images").is_dir() or (entry / "masks").is_dir():
+            folders[composed(entry.name)] = entry
+        else:
+            strange.append(entry.name)
+    if strange:
+        logger.warning(
+            "%s: passed over, without images/ and masks/: %d (%s)",
+            root,
+            len(strange),
+            ", ".join(strange[:5]),
+        )
     split = read_splits(root / "splits.json", set(folders), problems)
     if split is not None:
         named = {*split.train, *split.val}
@@ -73,18 +90,8 @@ def open_kaggle(root: Path, channels: int) -> Source:
     return Source(str(root), items, split, problems)
 
 
-def _folders(root: Path) -> list[Path]:
-    return [e for e in sorted(root.iterdir()) if e.is_dir() and not e.name.startswith(".")]
-
-
 def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
+    return list_images(folder) if folder.is_dir() else []
 
 
 def _read(

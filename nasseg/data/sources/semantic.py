@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nasseg.config import DataConfig
-from nasseg.data.read import LOSSY, read_values
+from nasseg.data.files import read_text
+from nasseg.data.read import read_class_values
 from nasseg.data.sources.base import Source, SourceType, given_path
 from nasseg.data.sources.folder import is_folder_layout, open_folder
 from nasseg.errors import DataError
@@ -64,7 +65,7 @@ def read_names(root: Path) -> tuple[str, ...]:
     path = root / "classes.json"
     try:
         if path.is_file():
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_text(path))
             if isinstance(content, dict):
                 numbers = [str(number) for number in range(len(content))]
                 content = [content.get(number) for number in numbers]
@@ -72,7 +73,7 @@ def read_names(root: Path) -> tuple[str, ...]:
             path = root / "classes.txt"
             if not path.is_file():
                 return ()
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_text(path).splitlines()
             content = [line.strip() for line in lines if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not readable: {error}") from None
@@ -91,9 +92,7 @@ def read_classes(path: Path, *, allowed: int) -> tuple[npt.NDArray[np.int32], st
     Raises:
         DataError: the file cannot be read, or holds anything else.
     """
-    if path.suffix.lower() in LOSSY:
-        raise DataError("is JPEG, which blurs class numbers; PNG or TIFF is allowed")
-    return to_classes(read_values(path), allowed), KIND
+    return to_classes(read_class_values(path, allowed), allowed), KIND
 
 
 def to_classes(array: npt.NDArray[Any], allowed: int = MAX_CLASSES) -> npt.NDArray[np.int32]:
@@ -104,7 +103,11 @@ def to_classes(array: npt.NDArray[Any], allowed: int = MAX_CLASSES) -> npt.NDArr
     """
     if array.ndim == 3:
         raise DataError("has colours; one channel of class numbers is allowed")
-    if array.dtype.kind not in "iub":
+    if array.dtype.kind == "f":
+        broken = array[array != np.rint(array)]  # NaN too
+        if broken.size:
+            raise DataError(f"holds {broken.flat[0]:g}; whole class numbers are allowed")
+    elif array.dtype.kind not in "iub":
         raise DataError(f"is {array.dtype}; whole class numbers are allowed")
     low, high = int(array.min()), int(array.max())
     if low < 0 or high >= allowed:
