@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 """Types that weights may have."""
 
@@ -44,8 +43,9 @@ def why_off_tiles(module: nn.Module) -> str:
             "use a 1x1 convolution and PixelShuffle, which is the same product"
         )
     if parametrize.is_parametrized(module):
+        computed = " and the ".join(module.get_submodule("parametrizations")._modules)
         return (
-            f"the {' and the '.join(module.parametrizations)} is computed by a parametrisation; "
+            f"the {computed} is computed by a parametrisation; "
             "torch.nn.utils.parametrize.remove_parametrizations makes it plain"
         )
     if type(module) in (nn.Conv2d, nn.Linear):

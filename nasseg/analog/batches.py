@@ -90,7 +90,5 @@ def checked_inputs(
         found = inputs(batch)
         if not found:
             held = f" with the keys {', '.join(map(repr, batch))}" if type(batch) is dict else ""
-            raise DataError(
-                f"{use}: a batch is a {type(batch).__name__}{held}; allowed: {FORMS}"
-            )
+            raise DataError(f"{use}: a batch is a {type(batch).__name__}{held}; allowed: {FORMS}")
         yield tuple(x.to(device) for x in found)

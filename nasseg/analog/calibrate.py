@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nasseg.analog.batches import checked_inputs
-from nasseg.analog.eager import uncompiled
+from nasseg.analog.eager import uncompiled, without_compiler
 from nasseg.analog.fused import fused_layers, layer_tiles
 from nasseg.errors import ConversionError, DataError
 
@@ -73,8 +73,9 @@ def calibrate_input_ranges(
     training = analog.training
     try:
         analog.eval()
-        for images in itertools.islice(checked_inputs(loader, device, "input ranges"), batches):
-            analog(*images)
+        with without_compiler():
+            for images in itertools.islice(checked_inputs(loader, device, "input ranges"), batches):
+                analog(*images)
     finally:
         analog.train(training)
         for handle in handles:

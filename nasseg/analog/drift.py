@@ -18,7 +18,7 @@ from nasseg.analog.calibrate import (
 )
 from nasseg.analog.chips import all_tiles
 from nasseg.analog.conversion import noise_source
-from nasseg.analog.eager import uncompiled
+from nasseg.analog.eager import uncompiled, without_compiler
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.reuse import cached_batches, reused_inputs
 from nasseg.analog.rpu_config import set_memory
@@ -124,7 +124,7 @@ def chip_evaluator(
         return rows
 
     parts = [] if sample is None else [batch for part in sample.parts for batch in part]
-    with reused_inputs(analog, [*shown, *parts, *(given or [])]):
+    with without_compiler(), reused_inputs(analog, [*shown, *parts, *(given or [])]):
         yield evaluate
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -36,7 +37,7 @@ def eagerly(forward: Forward) -> Forward:
 
     @functools.cache
     def disabled() -> Callable[..., Any]:
-        found: Callable[..., Any] = torch.compiler.disable(forward)
+        found: Callable[..., Any] = torch.compiler.disable(forward)  # type: ignore[no-untyped-call]
         return found
 
     # What torch.compiler.disable marks its functions with.
@@ -51,3 +52,14 @@ def uncompiled(net: nn.Module) -> nn.Module:
     while dynamo is not None and isinstance(net, dynamo.OptimizedModule):
         net = net._orig_mod
     return net
+
+
+def without_compiler() -> AbstractContextManager[Any]:
+    """Inside, what ``torch.compile`` has made runs as if it had not been compiled.
+
+    A compiled part of a network does not see hooks, nor what is kept between chips.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance

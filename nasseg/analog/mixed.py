@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,8 @@ from torch import nn
 
 from nasseg._registry import unknown_name
 from nasseg.analog.drift import Metric, evaluate_drift, metric_value
-from nasseg.analog.fused import FusedAnalogConv2d, FusedAnalogLinear, fused_layers
+from nasseg.analog.fused import FusedAnalogConv2d, FusedAnalogLinear, fused_layers, layer_tiles
+from nasseg.analog.placing import substituted
 from nasseg.statistics import DAY
 
 
@@ -46,8 +46,10 @@ def to_digital(layer: FusedAnalogConv2d | FusedAnalogLinear) -> nn.Module:
         )
     else:
         made = nn.Linear(layer.in_features, layer.out_features, bias=bias is not None)
-    device = next(layer.parameters()).device
-    made = made.to(device)
+    tile = next(tile for tile, *_ in layer_tiles(layer))
+    held = tile.tile.weight
+    made = made.to(device=held.device, dtype=held.dtype).train(layer.training)
+    made.requires_grad_(held.requires_grad)
     with torch.no_grad():
         made.weight.copy_(weight.view_as(made.weight))
         if bias is not None and made.bias is not None:
@@ -66,12 +68,8 @@ def keep_digital(analog: nn.Module, names: Iterable[str]) -> nn.Module:
     for name in names:
         if name not in known:
             raise unknown_name("analog layer", name, known)
-    mixed = copy.deepcopy(analog)
-    layers = dict(fused_layers(mixed))
-    for name in names:
-        parent, _, last = name.rpartition(".")
-        setattr(mixed.get_submodule(parent), last, to_digital(layers[name]))
-    return mixed
+    layers = dict(fused_layers(analog))
+    return substituted(analog, {layers[name]: to_digital(layers[name]) for name in names})
 
 
 def _day1(

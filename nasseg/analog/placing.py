@@ -114,7 +114,7 @@ def _analog(module: nn.Module, config: Any) -> Analog:
     with torch.no_grad():
         # Tiles are made in single precision.
         exact = module if weight.dtype == torch.float32 else copy.deepcopy(module).float()
-        layer = _ANALOG[type(module)].from_digital(exact, copy.deepcopy(config))
+        layer: Analog = _ANALOG[type(module)].from_digital(exact, copy.deepcopy(config))
         if exact is not module:
             layer.to(weight.dtype)
             layer.set_weights(weight, bias)

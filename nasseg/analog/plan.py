@@ -18,8 +18,8 @@ from torch import nn
 from tqdm import tqdm
 
 from nasseg.analog.ageing import Chips
-from nasseg.analog.eager import uncompiled
 from nasseg.analog.drift import Metric, metric_value
+from nasseg.analog.eager import uncompiled, without_compiler
 from nasseg.analog.reuse import cached_batches, reused_inputs
 from nasseg.errors import ConfigError
 from nasseg.statistics import YEAR, Values, share_at_least
@@ -134,6 +134,7 @@ def plan_refresh(
     bar = tqdm(total=len(grid), desc="plan", unit="look", disable=not progress)
     with (
         bar,
+        without_compiler(),
         Chips(analog, seed, images) as simulated,
         reused_inputs(analog, [*shown, *(images or [])]),
     ):

@@ -138,14 +138,14 @@ def _shapes(row: Any) -> Any:
 def _together(rows: Sequence[Any]) -> Any:
     if len(rows) == 1:
         return rows[0]
+
+    def joined(parts: Sequence[Any]) -> Any:
+        if isinstance(parts[0], Tensor):
+            return torch.cat(list(parts))
+        return [entry for part in parts for entry in part]
+
     columns = zip(*(items(row) for row in rows), strict=True)
-    return rebuilt(
-        rows[0],
-        [
-            torch.cat(column) if isinstance(column[0], Tensor) else [i for part in column for i in part]
-            for column in columns
-        ],
-    )
+    return rebuilt(rows[0], [joined(column) for column in columns])
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,12 @@ class Tile(TorchInferenceTile):  # type: ignore[misc]
 
     Its state dict loads into AIHWKit's own tiles and back. Written to a file, it holds tensors
     alone, without AIHWKit's configuration objects, and is read with ``weights_only=True``; files
-    with such objects are read as AIHWKit reads them. Copies and pickles keep the hook that scales the weight's gradient, which AIHWKit's lose. A weight with
-    ``requires_grad`` off is neither clipped nor remapped after a step of AIHWKit's optimisers.
+    with such objects are read as AIHWKit reads them. Copies and pickles keep the hook that scales
+    the gradient of the weight, which AIHWKit's lose. A weight with ``requires_grad`` off is neither
+    clipped nor remapped after a step of AIHWKit's optimisers.
     """
+
+    _backward_hook_handle: Any
 
     def set_scales(self, scales: Tensor) -> None:
         """Set the scale of each column; see AIHWKit."""
@@ -65,8 +68,9 @@ class Tile(TorchInferenceTile):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        if "_backward_hook_handle" in state:
-            state["_backward_hook_handle"] = None
+        state["_backward_hook_handle"] = None
+        # AIHWKit's tiles take the state of this one for their own.
+        state[AnalogTileStateNames.CLASS] = TorchInferenceTile.__name__
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

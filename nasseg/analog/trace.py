@@ -129,25 +129,23 @@ class _Watch:
 def _watched(kind: type[nn.Module], watch: _Watch) -> type[nn.Module]:
     """A class of layers that tell when somebody takes their weight or bias."""
 
-    def __getattr__(self: nn.Module, name: str) -> Any:
+    def get(self: nn.Module, name: str) -> Any:
         if name in ("weight", "bias"):
             watch.see(self)
         return kind.__getattr__(self, name)
 
-    return type(kind.__name__, (kind,), {"__getattr__": __getattr__})
+    return type(kind.__name__, (kind,), {"__getattr__": get})
 
 
-class _Operations(TorchDispatchMode):  # type: ignore[misc]
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts multiply-accumulates that belong to no convolution and no linear layer, and notes
     parameters that anything but their own layer works with."""
 
     def __init__(self, watch: _Watch) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._watch = watch
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         watch = self._watch
         for value in tree_leaves([args, kwargs]):
             if isinstance(value, Tensor):
