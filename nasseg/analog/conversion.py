@@ -40,6 +40,8 @@ def _tied(net: nn.Module) -> dict[str, str]:
     holders: dict[int, str] = {}
     tied: dict[str, str] = {}
     for name, module in net.named_modules():
+        # Compiled parts have a name of their own, which the copy to be converted has not.
+        name = name.replace("_orig_mod.", "")
         for parameter in module.parameters(recurse=False):
             # Two parameters may be one memory.
             key = parameter.data_ptr() or id(parameter)
@@ -138,9 +140,9 @@ def convert(
     """
     spec = spec or AnalogSpec.preset("pcm")
     net = uncompiled(net)
-    kept = digital_names(net, digital_layers)
-    tied = _tied(net)
     digital = own_copy(net)
+    tied = _tied(net)
+    kept = digital_names(digital, digital_layers)
     _require_some(_whys(digital, kept, tied, {}))
     inputs, keywords = _inputs(digital, example, input_size)
     try:

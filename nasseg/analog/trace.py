@@ -170,6 +170,8 @@ def _products(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: An
     tensors = [x for x in tree_leaves([args, kwargs]) if isinstance(x, Tensor)]
     if name in ("mv", "addmv", "dot"):
         return max(x.numel() for x in tensors)
+    if name == "_trilinear":
+        return float(len(tensors[0]) * tensors[1].numel())
     if name in ("mkldnn_rnn_layer", "_cudnn_rnn", "miopen_rnn"):
         # Every step of a sequence meets every weight once.
         steps = tensors[0].numel() / tensors[0].shape[-1]
