@@ -12,8 +12,10 @@ from torch import nn
 
 from nasseg._registry import unknown_name
 from nasseg.analog.drift import Metric, evaluate_drift, metric_value
+from nasseg.analog.eager import uncompiled
 from nasseg.analog.fused import FusedAnalogConv2d, FusedAnalogLinear, fused_layers, layer_tiles
 from nasseg.analog.placing import substituted
+from nasseg.analog.reuse import cached_batches
 from nasseg.statistics import DAY
 
 
@@ -63,7 +65,7 @@ def keep_digital(analog: nn.Module, names: Iterable[str]) -> nn.Module:
     Raises:
         UnknownName: the network has no analog layer of that name.
     """
-    names = list(names)
+    analog, names = uncompiled(analog), list(names)
     known = [name for name, _ in fused_layers(analog)]
     for name in names:
         if name not in known:
@@ -121,8 +123,17 @@ def layer_sensitivity(
         name: of the metric, where there are several.
         seed: of the chips, the same for all layers.
         on_layer: called with each result as it becomes known.
+
+    Raises:
+        DataError: a loader gives no batch, or an image has NaN or infinite values.
     """
+    analog = uncompiled(analog)
     names = [layer for layer, _ in fused_layers(analog)]
+    # Once: a loader may shuffle, or give its batches a single time.
+    device = next(analog.parameters()).device
+    loader = cached_batches(loader, device)
+    if recalibrate_with is not None:
+        recalibrate_with = cached_batches(recalibrate_with, device, "recalibration")
     digital = keep_digital(analog, names)
     best = metric_value(digital, loader, metric, name)
     found = []

@@ -11,7 +11,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from nasseg.analog import AnalogSpec, calibrate_input_ranges, convert, evaluate_drift, load, save
+from nasseg.analog import (
+    AnalogSpec,
+    calibrate_input_ranges,
+    convert,
+    evaluate_drift,
+    load,
+    noise_source,
+    save,
+)
 from nasseg.analog.fused import fused_layers
 from nasseg.analog.memory import read_memory
 from nasseg.analog.state import named_tensors
@@ -46,6 +54,7 @@ def aged(net):
 
 def step(net):
     """Weights after a step of training."""
+    noise_source(net).reseed(7)
     net.train()
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
     net(X).square().mean().backward()
