@@ -108,18 +108,20 @@ def counted(net: nn.Module, images: int) -> Iterator[dict[str, int]]:
     macs: dict[str, int] = {}
 
     def hook(name: str) -> Any:
-        def count(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def count(
+            module: Any, inputs: tuple[Any, ...], named: dict[str, Any], output: Tensor
+        ) -> None:
             weight: Tensor = module.weight
             # A transposed convolution applies its whole kernel once per input position.
             transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
-            positions = (inputs[0] if transposed else output).numel() // images
+            positions = ((*inputs, *named.values())[0] if transposed else output).numel() // images
             per_position = weight.numel() // weight.shape[0]
             macs[name] = macs.get(name, 0) + positions * per_position
 
         return count
 
     handles = [
-        module.register_forward_hook(hook(name))
+        module.register_forward_hook(hook(name), with_kwargs=True)
         for name, module, _ in weight_layers(net)
         if has_countable_product(module)
     ]

@@ -42,8 +42,8 @@ def calibrate_input_ranges(
     names = {id(layer): name for name, layer in fused_layers(analog)}
     found: dict[int, list[Tensor]] = {}
 
-    def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
-        x = inputs[0].detach()
+    def hook(layer: Any, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        x = (*inputs, *named.values())[0].detach()
         for tile, first, last, _ in layer_tiles(layer):
             if tile.input_range is None:
                 continue
@@ -68,7 +68,9 @@ def calibrate_input_ranges(
                 )
             tile.set_input_range(top)
 
-    handles = [layer.register_forward_pre_hook(hook) for _, layer in fused_layers(analog)]
+    handles = [
+        layer.register_forward_pre_hook(hook, with_kwargs=True) for _, layer in fused_layers(analog)
+    ]
     device = next(analog.parameters()).device
     training = analog.training
     try:

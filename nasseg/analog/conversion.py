@@ -17,7 +17,7 @@ from nasseg.analog.noise import NoiseSource
 from nasseg.analog.placing import on_tiles, own_copy
 from nasseg.analog.spec import AnalogSpec
 from nasseg.analog.trace import trace
-from nasseg.errors import ConversionError
+from nasseg.errors import ConversionError, NassegError
 
 Example = Tensor | Sequence[Any] | Mapping[str, Any]
 """What a network is called with: its only input, its inputs in order, or by name."""
@@ -147,6 +147,8 @@ def convert(
     inputs, keywords = _inputs(digital, example, input_size)
     try:
         found = trace(digital, inputs, keywords)
+    except (NassegError, MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         given = "the guessed input" if example is None else "example"
@@ -186,6 +188,8 @@ def _rows(
         notes = [why] if why else []
         if tiles and (slow := supports_fused(tiles[0])):
             notes.append(f"AIHWKit's own forward: {slow}")
+        if tiles and not macs.get(name):
+            notes.append("not called on the example")
         if len(names[name]) > 1:
             notes.append(f"also used as {', '.join(names[name][1:])}")
         rows.append(

@@ -30,10 +30,12 @@ def eagerly(forward: Forward) -> Forward:
     """
 
     @functools.wraps(forward)
-    def call(*args: Any) -> Any:
+    def call(layer: nn.Module, *args: Any, **named: Any) -> Any:
+        # Torch's layers call their input otherwise than AIHWKit's.
+        args = (*args, *named.values())
         if "torch._dynamo" not in sys.modules:
-            return forward(*args)
-        return disabled()(*args)
+            return forward(layer, *args)
+        return disabled()(layer, *args)
 
     @functools.cache
     def disabled() -> Callable[..., Any]:

@@ -276,6 +276,33 @@ def test_a_replaced_forward_stays_and_hooks_come_along():
     assert torch.allclose(analog.eval()(image()), net.eval()(image()), atol=1e-5)
 
 
+class Odd(nn.Module):
+    """A layer behind a closure, which no copy reaches, and inputs by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+        self.up = nn.ConvTranspose2d(4, 4, 2, 2)
+        self.hidden = lambda x: self.b(x)
+
+    def forward(self, x):
+        return self.up(input=self.hidden(self.a(input=x)))
+
+
+def test_a_layer_behind_a_closure_is_counted_as_digital():
+    net = Odd().eval()
+    analog, coverage = convert(net, IDEAL, input_size=(8, 8))
+    found = rows(coverage)
+    assert (found["b"].macs, found["b"].why) == (0, "not called on the example")
+    assert found["(root)"].macs == 4 * 4 * 64
+    assert found["up"].macs == 4 * 4 * 4 * 64
+    with pytest.raises(ConversionError, match=r"\(root\)"):
+        coverage.require(0.99)
+    calibrate_input_ranges(analog, [image()])
+    assert torch.allclose(analog.eval()(image()), net(image()), atol=1e-5)
+
+
 # --- inputs --------------------------------------------------------------------------------------
 
 
