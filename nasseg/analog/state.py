@@ -89,7 +89,9 @@ def not_finite(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list
     return [
         f"{name}: NaN or infinite values"
         for name in sorted(own.keys() & tensors.keys())
-        if not bool(torch.isfinite(tensors[name]).all()) and bool(torch.isfinite(own[name]).all())
+        if tensors[name].dtype == own[name].dtype
+        and not bool(torch.isfinite(tensors[name]).all())
+        and bool(torch.isfinite(own[name]).all())
     ]
 
 

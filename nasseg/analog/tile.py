@@ -11,6 +11,8 @@ from aihwkit.simulator.tiles.base import AnalogTileStateNames
 from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 from torch import Tensor, nn
 
+from nasseg._macs import FLOATS
+
 
 class _PerColumn:
     """Gradient hook of AIHWKit's tile: the gradient over the square of the columns' scales."""
@@ -31,6 +33,18 @@ class _State(dict[str, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _State:
         return _State({key: copy.deepcopy(value, memo) for key, value in self.items()})
+
+
+def _unusable(state: dict[str, Any], prefix: str) -> list[str]:
+    """Tensors of a tile that hold no finite floating-point numbers, as lines of torch's error."""
+    found = []
+    for name, value in state.items():
+        if name.startswith(prefix) and isinstance(value, Tensor):
+            if value.dtype not in FLOATS:
+                found.append(f"{name} is of {value.dtype}; allowed: floating-point numbers")
+            elif not bool(torch.isfinite(value).all()):
+                found.append(f"{name} holds NaN or infinite values; allowed: finite ones")
+    return found
 
 
 class Tile(TorchInferenceTile):  # type: ignore[misc]
@@ -95,6 +109,7 @@ class Tile(TorchInferenceTile):  # type: ignore[misc]
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
+        error_msgs += _unusable(state_dict, prefix)
         own = (state_dict, prefix, local_metadata, strict)
         found = (missing_keys, unexpected_keys, error_msgs)
         name = self.get_analog_state_name(prefix)

@@ -130,6 +130,14 @@ def test_state_dicts_can_be_copied_and_loaded_again():
     step(analog)
     analog.load_state_dict(best)
     assert aged(analog.eval()) == expected
+    for bad, said in ((float("nan"), "holds NaN"), (None, r"is of torch\.int32")):
+        state = dict(best)
+        weight = state["3.analog_module.array.0.0.tile.weight"]
+        state["3.analog_module.array.0.0.tile.weight"] = (
+            weight.int() if bad is None else torch.full_like(weight, bad)
+        )
+        with pytest.raises(RuntimeError, match=said):
+            convert(digital())[0].load_state_dict(state)
     with pytest.raises(RuntimeError, match="Missing key"):
         analog.load_state_dict({k: v for k, v in best.items() if "bias" not in k})
 
