@@ -29,18 +29,17 @@ def eagerly(forward: Forward) -> Forward:
     waits until somebody has imported it.
     """
 
+    disabled: list[Callable[..., Any]] = []
+
     @functools.wraps(forward)
     def call(layer: nn.Module, *args: Any, **named: Any) -> Any:
         # Torch's layers call their input otherwise than AIHWKit's.
         args = (*args, *named.values())
         if "torch._dynamo" not in sys.modules:
             return forward(layer, *args)
-        return disabled()(layer, *args)
-
-    @functools.cache
-    def disabled() -> Callable[..., Any]:
-        found: Callable[..., Any] = torch.compiler.disable(forward)  # type: ignore[no-untyped-call]
-        return found
+        if not disabled:
+            disabled.append(torch.compiler.disable(forward))  # type: ignore[no-untyped-call]
+        return disabled[0](layer, *args)
 
     # What torch.compiler.disable marks its functions with.
     call._torchdynamo_disable = True  # type: ignore[attr-defined]
