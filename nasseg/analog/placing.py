@@ -53,9 +53,6 @@ def own_copy(net: nn.Module) -> nn.Module:
     """
     memo: dict[int, Any] = {}
     for module in net.modules():
-        plain = uncompiled(module)
-        if plain is not module:
-            memo[id(module)] = copy.deepcopy(plain, memo)
         for value in vars(module).values():
             # A weight that is computed from others (weight_norm): it will be computed again.
             if isinstance(value, Tensor) and value.grad_fn is not None:
@@ -63,7 +60,13 @@ def own_copy(net: nn.Module) -> nn.Module:
     for name, parameter in net.named_parameters():
         _check(name, parameter)
     try:
+        for module in net.modules():
+            plain = uncompiled(module)
+            if plain is not module:
+                memo[id(module)] = copy.deepcopy(plain, memo)
         copied: nn.Module = copy.deepcopy(net, memo)
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, TypeError) as error:
         first = (str(error).splitlines() or [""])[0]
         raise ConversionError(
