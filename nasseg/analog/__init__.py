@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         memory_noise,
         summarise_drift,
     )
+    from nasseg.analog.files import load, save
     from nasseg.analog.memories import Memory, register_memory
     from nasseg.analog.mixed import choose_digital_layers, keep_digital, layer_sensitivity
     from nasseg.analog.noise import NoiseSource
@@ -48,12 +49,14 @@ _LAZY = {
     "evaluate_drift": "nasseg.analog.drift",
     "keep_digital": "nasseg.analog.mixed",
     "layer_sensitivity": "nasseg.analog.mixed",
+    "load": "nasseg.analog.files",
     "memory_noise": "nasseg.analog.drift",
     "noise_source": "nasseg.analog.conversion",
     "plan_refresh": "nasseg.analog.plan",
     "programmable": "nasseg.analog.chips",
     "recalibrate_batch_norms": "nasseg.analog.calibrate",
     "register_memory": "nasseg.analog.memories",
+    "save": "nasseg.analog.files",
     "summarise_drift": "nasseg.analog.drift",
 }
 
@@ -75,12 +78,14 @@ __all__ = [
     "evaluate_drift",
     "keep_digital",
     "layer_sensitivity",
+    "load",
     "memory_noise",
     "noise_source",
     "plan_refresh",
     "programmable",
     "recalibrate_batch_norms",
     "register_memory",
+    "save",
     "summarise_drift",
 ]
 

@@ -31,6 +31,7 @@ BLOCK = 1 << 20
 """Weights programmed at a time, or those of one larger tile. On a CPU, 11 million took three times
 as long in one piece: the C library gets memory for large arrays from the system anew at every
 step, and page faults cost more than the arithmetic."""
+_COARSE = (torch.float16, torch.bfloat16)
 _SMALLEST_WEIGHT = 1e-7
 """AIHWKit's floor of the weight that is mapped onto the largest conductance."""
 _STATE = (
@@ -66,6 +67,12 @@ class Crossbars:
         self._states = [{name: getattr(t, name) for name in _STATE} for t in self.tiles]
         self._key: tuple[int, int] | None = None
         self._together = bool(self.tiles) and _can_join(self.tiles)
+        if not self._together and any(w.dtype in _COARSE for w, _ in self._kept):
+            raise ConfigError(
+                f"chips of a network of {self._kept[0][0].dtype} need a noise model that acts on "
+                "each device by itself, and converters that the fused forward takes; use a copy in "
+                "float32: copy.deepcopy(analog).float()"
+            )
         for tile in self.tiles:
             # Training changes weights behind the back of the reference that AIHWKit keeps from
             # the first programming on.
@@ -78,7 +85,10 @@ class Crossbars:
             self._shapes = [weight.shape for weight, _ in self._kept]
             self._sizes = [weight.numel() for weight, _ in self._kept]
             self._blocks = _blocks(self._sizes, self._device)
-            self._target = torch.cat([weight.flatten() for weight, _ in self._kept])
+            target = torch.cat([weight.flatten() for weight, _ in self._kept])
+            # Times and conductances overflow half precision, and devices differ by less than its
+            # steps: chips are made in single precision, whatever the network computes in.
+            self._target = target.float() if target.dtype in _COARSE else target
             self._programmed = self._target
             self._exponents: list[Tensor | None] = []
             self._baseline: list[Tensor] = []
@@ -153,7 +163,7 @@ class Crossbars:
 
     def _set(self, flat: Tensor) -> None:
         for tile, part in zip(self.tiles, self._parts(flat), strict=True):
-            tile.tile.weight.data = part
+            tile.tile.weight.data = part.to(tile.tile.weight.dtype)
 
     def _conductances(
         self, flat: Tensor, sizes: list[int], repeats: Tensor

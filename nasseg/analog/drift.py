@@ -18,6 +18,7 @@ from nasseg.analog.calibrate import (
 )
 from nasseg.analog.chips import all_tiles
 from nasseg.analog.conversion import noise_source
+from nasseg.analog.eager import uncompiled, without_compiler
 from nasseg.analog.noise import derive_seed
 from nasseg.analog.reuse import cached_batches, reused_inputs
 from nasseg.analog.rpu_config import set_memory
@@ -77,13 +78,17 @@ def chip_evaluator(
     Raises:
         ConfigError: no time, or one that is not above 0; a single image for each chip.
         ConversionError: the network holds no analog layer.
+        DataError: a loader gives no batch, or an image has NaN or infinite values.
     """
     if not times or any(t <= 0 for t in times):
         raise ConfigError(f"times is {tuple(times)!r}; allowed: seconds above 0, at least one")
+    analog = uncompiled(analog)
     noise_source(analog)  # refuses a network without analog layers
     device = next(analog.parameters()).device
     shown = cached_batches(loader, device)
-    given = None if recalibrate_with is None else cached_batches(recalibrate_with, device)
+    given = None
+    if recalibrate_with is not None:
+        given = cached_batches(recalibrate_with, device, "recalibration")
     sample = Sample.of(shown, images)
 
     def measured(chip: int, time_s: float, recalibrated: bool) -> Iterator[dict[str, Any]]:
@@ -119,7 +124,7 @@ def chip_evaluator(
         return rows
 
     parts = [] if sample is None else [batch for part in sample.parts for batch in part]
-    with reused_inputs(analog, [*shown, *parts, *(given or [])]):
+    with without_compiler(), reused_inputs(analog, [*shown, *parts, *(given or [])]):
         yield evaluate
 
 
@@ -139,12 +144,15 @@ def evaluate_drift(
 
     Args:
         analog: network from :func:`~nasseg.analog.convert`; it is as before afterwards.
-        loader: what ``metric`` evaluates on; re-iterable.
-        metric: (network, loader) -> value, or mapping of names to values.
+        loader: what ``metric`` evaluates on: batches of any form.
+        metric: (network, loader) -> value, or mapping of names to values. It is given the batches
+            as the loader gave them, their tensors on the network's device, and the network itself
+            where ``analog`` is what ``torch.compile`` made of it.
         times: seconds after programming.
         chips: chips, each programmed anew with noise of its own.
         recalibrate_with: batches whose images re-estimate the BatchNorm statistics on each
-            drifted chip; none = no recalibration.
+            drifted chip, of the forms that :func:`~nasseg.analog.recalibrate_batch_norms` takes;
+            none = no recalibration.
         seed: (seed, chip, time) decides every draw.
         images: that each chip is measured on, others for each: values are then estimates
             (:func:`~nasseg.analog.sampled.estimate`), and ``attrs["errors"]`` of the table has the
@@ -159,6 +167,7 @@ def evaluate_drift(
     Raises:
         ConfigError: no time, no chip, or a single image for each.
         ConversionError: the network holds no analog layer.
+        DataError: a loader gives no batch, or an image has NaN or infinite values.
     """
     if chips < 1:
         raise ConfigError(f"chips is {chips!r}; allowed: 1 or more")
@@ -211,7 +220,7 @@ def memory_noise(analog: nn.Module, spec: AnalogSpec, scale: float) -> Iterator[
         spec: its hardware.
         scale: factor on all three; 0 = none of them.
     """
-    tiles = all_tiles(analog)
+    tiles = all_tiles(uncompiled(analog))
     scaled = spec.replace(
         prog_noise_scale=scale * spec.prog_noise_scale,
         read_noise_scale=scale * spec.read_noise_scale,
@@ -245,6 +254,7 @@ def average_batch_norms(
         times: seconds after programming.
         seed: of the chips. Not that of an evaluation, whose chips must be new.
     """
+    analog = uncompiled(analog)
     if chips == 0:
         recalibrate_batch_norms(analog, batches)
         return

@@ -30,6 +30,7 @@ from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nasseg.analog.eager import eagerly
 from nasseg.analog.elementwise import (
     Number,
     converter_step,
@@ -39,6 +40,8 @@ from nasseg.analog.elementwise import (
     quantise_backward,
 )
 from nasseg.analog.noise import NoiseSource
+from nasseg.analog.spec import AnalogSpec
+from nasseg.analog.tile import Tile
 
 
 def _noisy_weight(tile: TorchInferenceTile, weight: Tensor, noise: NoiseSource) -> Tensor:
@@ -69,7 +72,7 @@ def supports_fused(tile: TorchInferenceTile) -> str:
     forward, modifier = tile.rpu_config.forward, tile.rpu_config.modifier
     ranges = tile.rpu_config.pre_post.input_range
     reasons = (
-        (type(tile) is not TorchInferenceTile, f"tile class {type(tile).__name__}"),
+        (type(tile) not in (Tile, TorchInferenceTile), f"tile class {type(tile).__name__}"),
         (forward.noise_management != NoiseManagementType.NONE, "noise management per vector"),
         (forward.bound_management != BoundManagementType.NONE, "bound management"),
         (forward.inp_noise > 0, "input noise"),
@@ -509,9 +512,12 @@ class FusedAnalogConv2d(AnalogConv2d):  # type: ignore[misc]
     """AIHWKit's ``AnalogConv2d`` that convolves instead of unfolding, where the tiles allow it."""
 
     noise: NoiseSource
+    spec: AnalogSpec | None = None
+    """The hardware that it was converted for."""
     memo: dict[int, dict[Any, Tensor]] | None = None
     """Quantised inputs by the identity of the input, kept by who knows that it returns."""
 
+    @eagerly
     def forward(self, x_input: Tensor) -> Tensor:
         """Analog convolution: (B, C, H, W) to (B, C', H', W')."""
         plain = isinstance(self.padding, tuple) and x_input.dim() == 4
@@ -525,9 +531,11 @@ class FusedAnalogLinear(AnalogLinear):  # type: ignore[misc]
     """AIHWKit's ``AnalogLinear`` whose noise comes from the network's own noise source."""
 
     noise: NoiseSource
+    spec: AnalogSpec | None = None
     memo: dict[int, dict[Any, Tensor]] | None = None
     """As in :class:`FusedAnalogConv2d`."""
 
+    @eagerly
     def forward(self, x_input: Tensor) -> Tensor:
         """Analog matrix product: (..., in) to (..., out)."""
         if any(supports_fused(tile) for tile, *_ in layer_tiles(self)):

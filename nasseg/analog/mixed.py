@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,10 @@ from torch import nn
 
 from nasseg._registry import unknown_name
 from nasseg.analog.drift import Metric, evaluate_drift, metric_value
-from nasseg.analog.fused import FusedAnalogConv2d, FusedAnalogLinear, fused_layers
+from nasseg.analog.eager import uncompiled
+from nasseg.analog.fused import FusedAnalogConv2d, FusedAnalogLinear, fused_layers, layer_tiles
+from nasseg.analog.placing import substituted
+from nasseg.analog.reuse import cached_batches
 from nasseg.statistics import DAY
 
 
@@ -46,8 +48,10 @@ def to_digital(layer: FusedAnalogConv2d | FusedAnalogLinear) -> nn.Module:
         )
     else:
         made = nn.Linear(layer.in_features, layer.out_features, bias=bias is not None)
-    device = next(layer.parameters()).device
-    made = made.to(device)
+    tile = next(tile for tile, *_ in layer_tiles(layer))
+    held = tile.tile.weight
+    made = made.to(device=held.device, dtype=held.dtype).train(layer.training)
+    made.requires_grad_(held.requires_grad)
     with torch.no_grad():
         made.weight.copy_(weight.view_as(made.weight))
         if bias is not None and made.bias is not None:
@@ -61,17 +65,13 @@ def keep_digital(analog: nn.Module, names: Iterable[str]) -> nn.Module:
     Raises:
         UnknownName: the network has no analog layer of that name.
     """
-    names = list(names)
+    analog, names = uncompiled(analog), list(names)
     known = [name for name, _ in fused_layers(analog)]
     for name in names:
         if name not in known:
             raise unknown_name("analog layer", name, known)
-    mixed = copy.deepcopy(analog)
-    layers = dict(fused_layers(mixed))
-    for name in names:
-        parent, _, last = name.rpartition(".")
-        setattr(mixed.get_submodule(parent), last, to_digital(layers[name]))
-    return mixed
+    layers = dict(fused_layers(analog))
+    return substituted(analog, {layers[name]: to_digital(layers[name]) for name in names})
 
 
 def _day1(
@@ -123,8 +123,17 @@ def layer_sensitivity(
         name: of the metric, where there are several.
         seed: of the chips, the same for all layers.
         on_layer: called with each result as it becomes known.
+
+    Raises:
+        DataError: a loader gives no batch, or an image has NaN or infinite values.
     """
+    analog = uncompiled(analog)
     names = [layer for layer, _ in fused_layers(analog)]
+    # Once: a loader may shuffle, or give its batches a single time.
+    device = next(analog.parameters()).device
+    loader = cached_batches(loader, device)
+    if recalibrate_with is not None:
+        recalibrate_with = cached_batches(recalibrate_with, device, "recalibration")
     digital = keep_digital(analog, names)
     best = metric_value(digital, loader, metric, name)
     found = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -81,6 +81,7 @@ class NoiseSource:
 
     def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
         """Restore what :meth:`state_dict` gave."""
+        self._generators = {}
         self.reseed(int(state["seed"]))
         self._draws = int(state.get("draws", 0))
         for key, value in state.items():
@@ -88,6 +89,14 @@ class NoiseSource:
             usable = not key.startswith("cuda") or torch.cuda.is_available()
             if isinstance(value, Tensor) and usable:
                 self.generator(torch.device(key)).set_state(value.cpu())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"state": self.state_dict(), "profile": self.profile}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.load_state_dict(state["state"])
+        if state["profile"] is not None:
+            self.profile = state["profile"]
 
     def __deepcopy__(self, memo: dict[int, object]) -> NoiseSource:
         copy = NoiseSource(self.seed)

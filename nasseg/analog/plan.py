@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from nasseg.analog.ageing import Chips
 from nasseg.analog.drift import Metric, metric_value
+from nasseg.analog.eager import uncompiled, without_compiler
 from nasseg.analog.reuse import cached_batches, reused_inputs
 from nasseg.errors import ConfigError
 from nasseg.statistics import YEAR, Values, share_at_least
@@ -123,13 +124,17 @@ def plan_refresh(
         raise ConfigError(f"chips is {chips!r}; allowed: 1 or more")
     if not 0 < share <= 1:
         raise ConfigError(f"share is {share!r}; allowed: above 0, at most 1")
+    analog = uncompiled(analog)
     device = next(analog.parameters()).device
     shown = cached_batches(loader, device)
-    images = None if recalibrate_with is None else cached_batches(recalibrate_with, device)
+    images = None
+    if recalibrate_with is not None:
+        images = cached_batches(recalibrate_with, device, "recalibration")
     grid = ages(horizon_s)
     bar = tqdm(total=len(grid), desc="plan", unit="look", disable=not progress)
     with (
         bar,
+        without_compiler(),
         Chips(analog, seed, images) as simulated,
         reused_inputs(analog, [*shown, *(images or [])]),
     ):

@@ -10,18 +10,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasseg.analog.batches import checked, inputs, items, rebuilt
 from nasseg.analog.calibrate import batch_norms
 from nasseg.analog.fused import fused_layers
 
 
-def cached_batches(loader: Iterable[Any], device: torch.device) -> list[Any]:
-    """All batches, in memory; tensors in tuples and lists on ``device``, anything else as it is.
+def cached_batches(
+    loader: Iterable[Any], device: torch.device, use: str = "evaluation"
+) -> list[Any]:
+    """All batches, in memory; their tensors on ``device``, anything else as it is.
 
     Maps (B, C, H, W) of floats have their channels side by side, as our networks want them: what
     they then work on is this very tensor, which :func:`reused_inputs` recognises.
+
+    Raises:
+        DataError: there is no batch, or an image has NaN or infinite values; the message begins
+            with ``use``.
     """
 
     def moved(item: Any) -> Any:
+        if isinstance(item, tuple | list) and item and all(isinstance(x, Tensor) for x in item):
+            return tuple(moved(x) for x in item)
         if not isinstance(item, Tensor):
             return item
         if item.dim() == 4 and item.is_floating_point():
@@ -29,8 +38,7 @@ def cached_batches(loader: Iterable[Any], device: torch.device) -> list[Any]:
         return item.to(device)
 
     return [
-        tuple(moved(item) for item in batch) if isinstance(batch, tuple | list) else batch
-        for batch in loader
+        rebuilt(batch, [moved(item) for item in items(batch)]) for batch in checked(loader, use)
     ]
 
 
@@ -44,8 +52,8 @@ def reused_inputs(analog: nn.Module, batches: Iterable[Any]) -> Iterator[None]:
     place; all else runs as ever. Input ranges and digital parameters must not change inside;
     BatchNorm, whose statistics are recalibrated, is not kept.
     """
-    firsts = [batch[0] for batch in batches if isinstance(batch, tuple | list) and batch]
-    known = {id(x): x for x in firsts if isinstance(x, Tensor) and not x.is_inference()}
+    firsts = [x for batch in batches for x in inputs(batch)]
+    known = {id(x): x for x in firsts if not x.is_inference()}
     memo: dict[int, dict[Any, Tensor]] = {key: {} for key in known}
     layers = [layer for _, layer in fused_layers(analog)]
     tiles = {id(module) for layer in layers for module in layer.modules()}

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nasseg.analog.batches import inputs, items, rebuilt
 from nasseg.errors import ConfigError
 from nasseg.statistics import metric_names
 
@@ -42,8 +43,8 @@ class Sample:
         """Deal batches so that :data:`PARTS_EACH` parts have about so many images.
 
         Args:
-            batches: tuples or lists of tensors and lists with an entry for each image. Anything
-                else is kept together, as one image.
+            batches: tuples, lists or dictionaries of tensors and lists with an entry for each
+                image, or tensors. Anything else is kept together, as one image.
             images: that each chip is measured on; 0: all.
 
         Returns:
@@ -88,14 +89,15 @@ def part_count(images: int, of: int) -> int:
 
 def _length(batch: Any) -> int:
     """Number of images of a batch whose items are by image; 1 of any other."""
-    if not isinstance(batch, tuple | list) or not batch or not isinstance(batch[0], Tensor):
+    first = next(iter(inputs(batch)), None)
+    if first is None or not any(first is item for item in items(batch)):
         return 1
-    count = len(batch[0]) if batch[0].dim() else 0
+    count = len(first) if first.dim() else 0
     alike = all(
         (item.dim() > 0 and len(item) == count)
         if isinstance(item, Tensor)
         else (isinstance(item, list) and len(item) == count)
-        for item in batch
+        for item in items(batch)
     )
     return count if alike and count else 1
 
@@ -106,12 +108,12 @@ def _rows(batch: Any) -> Iterator[Any]:
         yield batch
         return
     for row in range(count):
-        yield tuple(item[row : row + 1] for item in batch)
+        yield rebuilt(batch, [item[row : row + 1] for item in items(batch)])
 
 
 def _pixels(row: Any) -> int:
-    first = row[0] if isinstance(row, tuple | list) and row else row
-    return first[0].numel() if isinstance(first, Tensor) and first.dim() else 0
+    first = next(iter(inputs(row)), None)
+    return first[0].numel() if first is not None and first.dim() else 0
 
 
 def _joined(rows: Sequence[Any], most: int) -> Iterator[Any]:
@@ -127,18 +129,23 @@ def _joined(rows: Sequence[Any], most: int) -> Iterator[Any]:
 
 
 def _shapes(row: Any) -> Any:
-    if not isinstance(row, tuple | list) or _length(row) != len(row[0]):
+    first = next(iter(inputs(row)), None)
+    if first is None or not first.dim() or _length(row) != len(first):
         return id(row)
-    return [item.shape[1:] if isinstance(item, Tensor) else None for item in row]
+    return [item.shape[1:] if isinstance(item, Tensor) else None for item in items(row)]
 
 
 def _together(rows: Sequence[Any]) -> Any:
     if len(rows) == 1:
         return rows[0]
-    return tuple(
-        torch.cat(items) if isinstance(items[0], Tensor) else [i for item in items for i in item]
-        for items in zip(*rows, strict=True)
-    )
+
+    def joined(parts: Sequence[Any]) -> Any:
+        if isinstance(parts[0], Tensor):
+            return torch.cat(list(parts))
+        return [entry for part in parts for entry in part]
+
+    columns = zip(*(items(row) for row in rows), strict=True)
+    return rebuilt(rows[0], [joined(column) for column in columns])
 
 
 @dataclass(frozen=True)

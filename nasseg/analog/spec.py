@@ -166,6 +166,25 @@ class AnalogSpec:
         """The fields as a JSON-able dict."""
         return dataclasses.asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: Any, origin: str) -> AnalogSpec:
+        """Return the specification that :meth:`to_dict` has written.
+
+        Args:
+            values: its fields.
+            origin: file that they come from, for the error.
+
+        Raises:
+            SpecError: a field is missing, unknown, or has a value that is not allowed.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(values, dict) or values.keys() != known:
+            raise SpecError(f"{origin}: the specification is {values!r}; allowed: its fields")
+        cell = values["coefficients"]
+        if cell is not None:
+            cell = MemoryCoefficients.from_dict(cell, origin)
+        return cls(**{**values, "coefficients": cell})
+
     def to_rpu_config(self) -> TorchInferenceRPUConfig:
         """The AIHWKit configuration of the same hardware, for ``TorchInferenceTile``."""
         from nasseg.analog.rpu_config import build

@@ -1,4 +1,8 @@
-"""Predicted instances against true ones: overlaps, matches, and what became of each nucleus."""
+"""Predicted instances against true ones: overlaps, matches, and what became of each nucleus.
+
+Few of all pairs of instances touch, so tables of pairs are sparse: time and memory grow with the
+pixels and with the pairs that overlap, not with the product of the two numbers of instances.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,26 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from nasseg.tasks.watershed import Ids
 
 Counts = npt.NDArray[np.int64]
 Shares = npt.NDArray[np.float64]
+Sparse = Any
+"""A SciPy ``csr_array``, its entries ordered by row and column."""
 
 MATCH = 0.5
 """IoU above which two instances match; from 0.5 on none has two matches."""
 FATES = ("matched", "missed", "split", "merged", "badly outlined")
 """What can become of a true nucleus; :func:`fates` gives places in this tuple."""
+_STRIP = 1 << 17
+"""Pixels whose pairs of instances are counted at a time: bounds the memory of a large image."""
 FALSE_POSITIVE = "false positive"
 """Name of a predicted instance where no nucleus is."""
 
 
-def overlap_table(prediction: Ids, label: Ids) -> Counts:
+def overlap_table(prediction: Ids, label: Ids) -> Sparse:
     """Count the pixels that every predicted and every true instance have in common.
 
     Args:
@@ -29,32 +38,68 @@ def overlap_table(prediction: Ids, label: Ids) -> Counts:
         label: the same.
 
     Returns:
-        (P + 1, L + 1); row and column 0 are the background.
+        Sparse (P + 1, L + 1) int64; row and column 0 are the background.
+
+    Raises:
+        ValueError: the two maps differ in shape.
     """
+    if prediction.shape != label.shape:
+        raise ValueError(
+            f"prediction is {prediction.shape} and label {label.shape} pixels; they must be alike"
+        )
     rows, columns = int(prediction.max(initial=0)) + 1, int(label.max(initial=0)) + 1
-    pairs = prediction.ravel().astype(np.int64) * columns + label.ravel()
-    return np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
+    predicted, true = prediction.reshape(-1), label.reshape(-1)
+    strips = [
+        _pixels_of_pairs(
+            predicted[first : first + _STRIP].astype(np.int64) * columns
+            + true[first : first + _STRIP]
+        )
+        for first in range(0, predicted.size, _STRIP)
+    ]
+    pairs = np.concatenate([pair for pair, _ in strips] or [np.zeros(0, np.int64)])
+    pixels = np.concatenate([count for _, count in strips] or [np.zeros(0, np.int64)])
+    # The constructor adds up what several strips have of a pair.
+    table = csr_array((pixels, (pairs // columns, pairs % columns)), shape=(rows, columns))
+    table.sort_indices()
+    return table
 
 
-def pair_iou(overlap: Counts) -> Shares:
-    """Return the IoU (P, L) of all pairs of instances of an :func:`overlap_table`."""
-    union = overlap.sum(1)[1:, None] + overlap.sum(0)[None, 1:] - overlap[1:, 1:]
-    iou: Shares = overlap[1:, 1:] / np.maximum(union, 1)
-    return iou
+def _pixels_of_pairs(pairs: Counts) -> tuple[Counts, Counts]:
+    """The different numbers of a row of pixels, and how often each occurs.
+
+    Neighbours mostly have the same number, so runs are sorted instead of pixels.
+    """
+    starts = np.concatenate([[0], np.flatnonzero(pairs[1:] != pairs[:-1]) + 1])
+    lengths = np.diff(starts, append=len(pairs))
+    found, place = np.unique(pairs[starts], return_inverse=True)
+    return found, np.bincount(place, weights=lengths).astype(np.int64)
 
 
-def counts_above(iou: Shares, thresholds: npt.NDArray[np.floating[Any]]) -> Counts:
+def pair_iou(overlap: Sparse) -> Sparse:
+    """Return the IoU of all pairs of instances of an :func:`overlap_table`.
+
+    Returns:
+        Sparse (P, L) float64; pairs without a common pixel, whose IoU is 0, have no entry.
+    """
+    inside = overlap[1:, 1:].tocoo()
+    extent, size = overlap.sum(axis=1)[1:], overlap.sum(axis=0)[1:]
+    rows, columns = inside.coords
+    shares = inside.data / (extent[rows] + size[columns] - inside.data)
+    return csr_array((shares, (rows, columns)), shape=inside.shape)
+
+
+def counts_above(iou: Sparse, thresholds: npt.NDArray[np.floating[Any]]) -> Counts:
     """Count true positives, false positives and false negatives at each IoU threshold.
 
     Args:
-        iou: of all pairs (P, L).
+        iou: of all pairs, sparse (P, L), as :func:`pair_iou` gives it.
         thresholds: (T,), 0.5 or more, above which an instance counts as found.
 
     Returns:
         (T, 3).
     """
     predicted, true = iou.shape
-    found = (iou[None] > np.asarray(thresholds)[:, None, None]).sum((1, 2))
+    found = (iou.data > np.asarray(thresholds)[:, None]).sum(1)
     return np.stack([found, predicted - found, true - found], axis=1).astype(np.int64)
 
 
@@ -90,7 +135,7 @@ class Fates:
         }
 
 
-def fates(overlap: Counts) -> Fates:
+def fates(overlap: Sparse) -> Fates:
     """Tell what became of every true nucleus.
 
     Every nucleus has one fate, the first of these that holds:
@@ -106,15 +151,25 @@ def fates(overlap: Counts) -> Fates:
     than average precision and panoptic quality count.
 
     Args:
-        overlap: (P + 1, L + 1), as :func:`overlap_table` gives it.
+        overlap: sparse (P + 1, L + 1), as :func:`overlap_table` gives it.
     """
-    inside = overlap[1:, 1:]
-    size, extent = overlap.sum(0)[1:], overlap.sum(1)[1:]
-    matches = pair_iou(overlap) > MATCH
-    over_half = 2 * inside > size
-    covered = 2 * inside.sum(0) > size
-    merges = over_half & (over_half.sum(1, keepdims=True) > 1)
-    conditions = [matches.any(0), ~covered, ~over_half.any(0), merges.any(0)]
-    label = np.select(conditions, [0, 1, 2, 3], 4).astype(np.int8)
-    on_nuclei = 2 * inside.sum(1) > extent
-    return Fates(label, ~matches.any(1) & ~over_half.any(1) & ~on_nuclei)
+    inside = overlap[1:, 1:].tocoo()
+    rows, columns = inside.coords
+    size, extent = overlap.sum(axis=0)[1:], overlap.sum(axis=1)[1:]
+    predicted, true = inside.shape
+
+    def of_true(pairs: npt.NDArray[Any]) -> Counts:
+        return np.bincount(columns[pairs], minlength=true)
+
+    def of_predicted(pairs: npt.NDArray[Any]) -> Counts:
+        return np.bincount(rows[pairs], minlength=predicted)
+
+    matches = pair_iou(overlap).tocoo().data > MATCH
+    over_half = 2 * inside.data > size[columns]
+    covered = 2 * inside.sum(axis=0) > size
+    merges = over_half & (of_predicted(over_half)[rows] > 1)
+    matched, held, merged = (of_true(pairs) > 0 for pairs in (matches, over_half, merges))
+    label = np.select([matched, ~covered, ~held, merged], [0, 1, 2, 3], 4).astype(np.int8)
+    on_nuclei = 2 * inside.sum(axis=1) > extent
+    alone = (of_predicted(matches) == 0) & (of_predicted(over_half) == 0)
+    return Fates(label, alone & ~on_nuclei)

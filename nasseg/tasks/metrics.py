@@ -163,7 +163,7 @@ def instance_scores(prediction: Ids, label: Ids) -> dict[str, float]:
     """
     iou = pair_iou(overlap_table(prediction, label))
     precision = average_precision(counts_above(iou, IOU_THRESHOLDS))
-    matched = iou[iou > MATCH]
+    matched = iou.data[iou.data > MATCH]
     predicted, true = iou.shape
     found = len(matched)
     quality = panoptic_quality(float(matched.sum()), found, predicted - found, true - found)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import io
-import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import nn
 
-from nasseg.analog.state import load_tensors, named_tensors
+from nasseg.analog.state import load_tensors, read_tensors, write_tensors
 from nasseg.errors import RunError
-from nasseg.io import atomic_write, write_bytes
+from nasseg.io import atomic_write
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -42,24 +39,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_weights(path: Path, net: nn.Module, metadata: dict[str, str]) -> None:
-    """Write the tensors of a network, digital or analog, as safetensors, atomically.
-
-    ``metadata`` goes under the one key ``nasseg``, as JSON: safetensors writes several keys in no
-    fixed order, and equal weights shall be equal files.
-    """
-    tensors = {name: t.cpu().contiguous().clone() for name, t in named_tensors(net).items()}
-    packed = json.dumps(metadata, sort_keys=True)
-    write_bytes(path, save(tensors, metadata={"nasseg": packed}))
+    """Write the tensors of a network, digital or analog, as safetensors, atomically."""
+    write_tensors(path, net, metadata)
 
 
 def load_weights(path: Path, net: nn.Module) -> None:
     """Read safetensors into a network of the same structure.
 
     Raises:
-        RunError: the file is missing, damaged, or does not fit the network.
+        RunError: the file is missing, damaged, holds values that are not finite, or does not fit
+            the network.
     """
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from None
-    load_tensors(net, tensors, str(path))
+    tensors, _ = read_tensors(path)
+    load_tensors(net, tensors, str(path), from_file=True)

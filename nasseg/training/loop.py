@@ -335,7 +335,7 @@ class _State:
                 f"{path} is of another training ({saved.get('identity')}); this one is "
                 f"{self.identity}. Choose another folder, or delete it to train anew"
             )
-        load_tensors(self.net, saved["net"], str(path))
+        load_tensors(self.net, saved["net"], str(path), from_file=True)
         self.optimizer.load_state_dict(saved["optimizer"])
         if saved["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(saved["scaler"])

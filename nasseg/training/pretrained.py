@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nasseg._macs import weight_layers
-from nasseg.analog.state import named_tensors
+from nasseg._macs import FLOATS, weight_layers
+from nasseg.analog.state import named_tensors, not_finite
 from nasseg.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,8 @@ def load_pretrained(net: nn.Module, path: str | Path) -> Pretrained:
         What was loaded, what was not, and why.
 
     Raises:
-        ConfigError: the file cannot be read, or it is of another network.
+        ConfigError: the file cannot be read, is of another network, or holds NaN, infinite
+            values or whole numbers for weights.
     """
     path = Path(path)
     found = read_state(path)
@@ -152,8 +153,22 @@ def load_pretrained(net: nn.Module, path: str | Path) -> Pretrained:
     left = sum(found[name].numel() for name in report.unused if found[name].dim() >= 4)
     if left > MOST_UNUSED * sum(tensor.numel() for tensor in found.values()):
         raise ConfigError(_misfit(path, net, found, own, share, report.unused))
+    problems = [
+        f"{given[name]}: {tensor.dtype}, the network has {own[name].dtype}"
+        for name, tensor in ready.items()
+        # Counts of batches become floating point with a network that is saved in half precision.
+        if tensor.dtype not in (*FLOATS, own[name].dtype)
+    ]
+    # After the change of type: what is finite in double precision may not be in single.
+    cast = {} if problems else {name: t.to(own[name].dtype) for name, t in ready.items()}
+    problems += not_finite(cast, own)
+    if problems:
+        raise ConfigError(
+            f"train.weights: {path} holds what are no weights: {_some(problems)}; allowed: finite "
+            "numbers of 16, 32 or 64 bits floating point"
+        )
     with torch.no_grad():
-        for name, tensor in ready.items():
+        for name, tensor in cast.items():
             own[name].copy_(tensor)
     return report
 

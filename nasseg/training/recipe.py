@@ -201,7 +201,9 @@ def train_analog(
         first = _anew(digital, stage_seed)
         # The ranges below are of activations as BatchNorm will scale them in training; without
         # statistics, those of a new network shrink from layer to layer.
-        recalibrate_batch_norms(first, _statistics(data, train, seed) or ())
+        statistics = _statistics(data, train, seed)
+        if statistics is not None:
+            recalibrate_batch_norms(first, statistics)
     spec = analog_spec(config)
     analog, coverage = to_analog(
         first, config, channels=data.in_channels, size=data.size, seed=stage_seed, spec=spec

@@ -70,7 +70,7 @@ def test_a_single_image_is_refused():
 
 
 def test_batches_of_another_kind_are_kept_together():
-    given = [{"image": torch.zeros(2, 1, 4, 4)} for _ in range(8)]
+    given = [{"pixels": torch.zeros(2, 1, 4, 4)} for _ in range(8)]
     sample = Sample.of(given, images=2)
     assert len(sample.parts) == 8
     assert all(len(part) == 1 and any(part[0] is batch for batch in given) for part in sample.parts)

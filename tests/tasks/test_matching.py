@@ -1,10 +1,21 @@
 """Matches of instances: panoptic quality, count errors, and the fate of every nucleus."""
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 from skimage.measure import label as connected
 
-from nasseg.tasks.matching import FALSE_POSITIVE, FATES, fates, match_counts, overlap_table
+from nasseg.tasks import matching
+from nasseg.tasks.matching import (
+    FALSE_POSITIVE,
+    FATES,
+    fates,
+    match_counts,
+    overlap_table,
+    pair_iou,
+)
 from nasseg.tasks.metrics import InstanceMetrics, instance_scores, panoptic_quality
 
 
@@ -150,3 +161,48 @@ def test_every_nucleus_has_one_fate_and_the_matched_are_the_true_positives():
         assert counts[FALSE_POSITIVE] <= wrong
         seen |= {name for name, number in counts.items() if number}
     assert seen == {*FATES, FALSE_POSITIVE}
+
+
+# --- many instances ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strip", [7, 1 << 17])
+def test_sparse_overlaps_are_those_of_a_loop_over_masks(monkeypatch, strip):
+    monkeypatch.setattr(matching, "_STRIP", strip)
+    rng = np.random.default_rng(2)
+    for shape in ((1, 1), (9, 13), (16, 5)):
+        prediction = rng.integers(0, 5, shape).astype(np.int32)
+        label = rng.integers(0, 4, shape).astype(np.int32)
+        table = overlap_table(prediction, label)
+        dense = [
+            [((prediction == p) & (label == t)).sum() for t in range(label.max() + 1)]
+            for p in range(prediction.max() + 1)
+        ]
+        assert table.toarray().tolist() == dense
+        iou = pair_iou(table).toarray()
+        for p, t in np.ndindex(*iou.shape):
+            a, b = prediction == p + 1, label == t + 1
+            assert iou[p, t] == ((a & b).sum() / (a | b).sum() if (a & b).any() else 0)
+
+
+def test_maps_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match="must be alike"):
+        overlap_table(boxes(shape=(4, 4)), boxes(shape=(4, 5)))
+
+
+def test_ten_thousand_nuclei_take_little_memory_and_time():
+    label = np.zeros((1200, 1200), np.int32)
+    for k in range(10_000):
+        y, x = divmod(k, 100)
+        label[12 * y + 1 : 12 * y + 10, 12 * x + 1 : 12 * x + 10] = k + 1
+    prediction = np.roll(label, 1, axis=0)
+    tracemalloc.start()
+    begun = time.perf_counter()
+    counts = match_counts(prediction, label, np.array([0.5, 0.95]))
+    found = fates(overlap_table(prediction, label)).counts()
+    took, (_, peak) = time.perf_counter() - begun, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert counts.tolist() == [[10_000, 0, 0], [0, 10_000, 10_000]]
+    assert found["matched"] == 10_000
+    assert took < 2
+    assert peak < 50e6

@@ -174,7 +174,7 @@ class SharedWeights:
                 f"{path} is of another search ({known}); this one is "
                 f"{self.identity}. Choose another folder, or delete it to search anew"
             )
-        load_tensors(self.net, saved["net"], str(path))
+        load_tensors(self.net, saved["net"], str(path), from_file=True)
         self.optimizer.load_state_dict(saved["optimizer"])
         with torch.no_grad():
             for name, logits in self.logits.items():
