@@ -33,7 +33,8 @@ from nasseg.evaluators.features import Features
 from nasseg.evaluators.low_fidelity import LowFidelity, fit_low_fidelity
 from nasseg.evaluators.scores import FloatArray, Scores
 from nasseg.evaluators.tables import MORE, TARGETS, read_tables
-from nasseg.io import read_json, write_bytes, write_json
+from nasseg.io import write_bytes, write_json
+from nasseg.readers import read_json
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from nasseg.readers import csv_text
 
 
 def atomic_write(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
@@ -55,11 +55,9 @@ def write_text(path: str | Path, text: str) -> Path:
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write rows as CSV atomically; the columns are the keys of all rows, as they first occur."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return write_text(path, text.getvalue())
+    return write_text(
+        path, csv_text(names, [[row.get(name, "") for name in names] for row in rows])
+    )
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
@@ -71,21 +69,3 @@ def to_json(value: Any, *, indent: int | None = 2) -> str:
 def write_json(path: str | Path, value: Any) -> Path:
     """Write a value as indented JSON atomically."""
     return write_text(path, to_json(value))
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a UTF-8 JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def read_object(path: str | Path) -> dict[str, Any]:
-    """Read a UTF-8 JSON file that holds an object.
-
-    Raises:
-        ValueError: it is no JSON.
-        TypeError: it is JSON of another kind.
-    """
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise TypeError(f"a JSON {type(value).__name__} where an object is expected")
-    return value

@@ -29,7 +29,7 @@ from nasseg.data.normalise import normalise
 from nasseg.data.pixels.native import whole_image
 from nasseg.data.read import as_pixels
 from nasseg.errors import ConfigError, DataError, RunError
-from nasseg.io import read_object
+from nasseg.readers import read_object
 from nasseg.records.best import Best
 from nasseg.records.folder import read_run_config
 from nasseg.runs.aged import AgedChips, check_chips, check_trained, open_job

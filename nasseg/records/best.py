@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nasseg.io import read_object, write_json
+from nasseg.io import write_json
+from nasseg.readers import read_object
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from nasseg.config.identity import flatten
 from nasseg.errors import ConfigError, RunError
-from nasseg.io import read_object, to_json, write_json
+from nasseg.io import to_json, write_json
+from nasseg.readers import read_object
 
 
 def bind_settings(

@@ -16,7 +16,8 @@ from filelock import FileLock, Timeout
 from nasseg.config import LabelConfig, RunConfig, settings, to_dict
 from nasseg.config.identity import changes, older_values
 from nasseg.errors import RunError
-from nasseg.io import read_json, write_json, write_text
+from nasseg.io import write_json, write_text
+from nasseg.readers import read_json
 from nasseg.records.plugins import PLUGINS, remember_plugins, used_plugins
 from nasseg.records.storage import without_password
 

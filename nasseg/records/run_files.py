@@ -12,7 +12,7 @@ import numpy.typing as npt
 import yaml
 
 from nasseg.errors import RunError
-from nasseg.io import read_object
+from nasseg.readers import read_object
 from nasseg.records.best import Best
 from nasseg.records.drift import DriftTable
 from nasseg.records.fates import FatePicture, read_fates
