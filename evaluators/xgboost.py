@@ -345,11 +345,12 @@ def fit_table(
 def read_schema(folder: str | Path) -> dict[str, Any]:
     """The checked ``schema.json`` of a surrogate's folder."""
     file = Path(folder) / SCHEMA_FILE
+    fix = "`nasseg fit` writes one"
     try:
-        schema = read_json(file)
-    except (OSError, ValueError) as error:
+        schema = read_json(file, error=ConfigError, fix=fix)
+    except FileNotFoundError as error:
         raise ConfigError(
-            f"{file}: no readable surrogate there ({error}); `nasseg fit` writes one"
+            f"{file}: no readable surrogate there ({error.strerror}); {fix}"
         ) from None
     if not isinstance(schema, dict) or schema.get("format") != FORMAT:
         found = schema.get("format") if isinstance(schema, dict) else schema

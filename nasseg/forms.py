@@ -40,8 +40,9 @@ def check_form(value: Any, form: Any, key: str = "") -> None:
     Args:
         value: as it was read.
         form: a function that is True of what is allowed; ``{"key": form}`` for an object, whose
-            keys may be missing and which may have others; ``{"*": form}`` for one of any keys;
-            ``[form]`` for a list; ``(form,)`` where null is allowed too.
+            keys may be missing, but for those written ``"!key"``, and which may have others;
+            ``{"*": form}`` for one of any keys; ``[form]`` for a list; ``(form,)`` where null is
+            allowed too.
         key: of the value, for the message.
 
     Raises:
@@ -54,6 +55,10 @@ def check_form(value: Any, form: Any, key: str = "") -> None:
     if isinstance(form, Mapping):
         _require(isinstance(value, dict), key, value, "an object")
         for name, inner in form.items():
+            if name.startswith("!"):
+                name = name[1:]
+                if name not in value:
+                    raise ValueError(f"{f'{key}.{name}' if key else name} is missing")
             for found in value if name == "*" else [name] if name in value else []:
                 check_form(value[found], inner, f"{key}.{found}" if key else str(found))
     elif isinstance(form, list):

@@ -16,8 +16,19 @@ def atomic_write(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
     """Call ``write`` on a temporary file beside ``path``, then rename it into place.
 
     A reader, or a run continued after ``kill -9``, sees the old file or the new one.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk; the error names ``path``.
     """
     target = Path(path)
+    try:
+        return _replace(target, write)
+    except OSError as error:
+        # That of a full disk names no file, others the temporary one.
+        raise OSError(error.errno, error.strerror or str(error), str(target)) from None
+
+
+def _replace(target: Path, write: Callable[[BinaryIO], object]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     temporary = Path(name)
@@ -48,8 +59,8 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text atomically."""
-    return write_bytes(path, text.encode("utf-8"))
+    """Write UTF-8 text atomically; bytes of a file name that are no UTF-8 as ``\\udcXX``."""
+    return write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Path:

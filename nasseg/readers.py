@@ -15,25 +15,27 @@ import stat
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from nasseg.errors import FileError, NassegError
 from nasseg.forms import check_form, kind_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Row = dict[str | None, Any]
 """Cells of a CSV row by column, as :class:`csv.DictReader` gives them."""
 
 MAX_BYTES = 256_000_000
 """Bytes of a text file above which it is not read."""
-MAX_YAML_BYTES = 1_000_000
+MAX_YAML_BYTES = 250_000
 """The same for YAML, whose parser is slow."""
 MAX_YAML_VALUES = 100_000
 """Values of a YAML file, those behind an alias counted wherever it stands."""
 MAX_DEPTH = 60
 """Brackets within brackets in JSON and YAML."""
+MAX_DIGITS = 100
+"""Digits of a whole number in JSON."""
 MAX_COLUMNS = 10_000
 """Columns of a CSV table."""
 MAX_ARRAY_BYTES = 1_000_000_000
@@ -121,7 +123,7 @@ def read_json(path: str | Path, *, error: type[NassegError] = FileError, fix: st
     try:
         return parse_json(text)
     except ValueError as cause:
-        raise _failure(Path(path), f"it is no JSON: {cause}", error, fix) from None
+        raise _failure(Path(path), f"it is not JSON: {cause}", error, fix) from None
 
 
 def read_object(
@@ -165,16 +167,20 @@ def parse_json(text: str) -> Any:
     """
     try:
         value = json.loads(
-            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite
+            text,
+            object_pairs_hook=_object,
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_finite,
         )
     except RecursionError:
         raise ValueError(f"brackets are nested more than {MAX_DEPTH} deep") from None
     if _deeper_than(value, MAX_DEPTH):
         raise ValueError(f"brackets are nested more than {MAX_DEPTH} deep")
     if "\\ud" in text.lower():
-        # Half a surrogate pair is no character: no file and no terminal takes it.
+        # Half a surrogate pair is no character, but for what stands for a byte of a file name.
         try:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
+            json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
             raise ValueError("a text in it has half a surrogate pair") from None
     return value
@@ -194,6 +200,13 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:40]} is no finite number")
     return number
+
+
+def _whole(text: str) -> int:
+    # Longer ones are no number of anything here, and are too large for a float.
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"{text[:20]}... has {len(text)} digits; {MAX_DIGITS} are the most")
+    return int(text)
 
 
 def _deeper_than(value: Any, most: int) -> bool:
@@ -226,7 +239,7 @@ def read_yaml(path: str | Path, *, error: type[NassegError] = FileError, fix: st
     try:
         return parse_yaml(text)
     except ValueError as cause:
-        raise _failure(Path(path), f"it is no YAML: {cause}", error, fix) from None
+        raise _failure(Path(path), f"it is not YAML: {cause}", error, fix) from None
 
 
 def parse_yaml(text: str) -> Any:
@@ -366,6 +379,8 @@ def read_npz(
         NassegError: of the class ``error``: it cannot be read, is damaged, or has more than
             :data:`MAX_ARRAY_BYTES` bytes of arrays.
     """
+    import numpy as np
+
     data = read_bytes(path, error=error, fix=fix, most=MAX_ARRAY_BYTES)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

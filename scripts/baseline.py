@@ -26,6 +26,7 @@ from nasseg.readers import read_json
 from nasseg.records.folder import read_run_config
 from nasseg.tasks import get_task, task_for
 from nasseg.training import evaluate
+from nasseg.training.checkpoint import remove_checkpoint
 from nasseg.training.measure import train_network
 from nasseg.training.recipe import fit_decoder
 
@@ -115,7 +116,7 @@ def run(like: str, out: Path) -> None:
             "digital": metrics,
         },
     )
-    checkpoint.unlink(missing_ok=True)
+    remove_checkpoint(checkpoint)
 
 
 if __name__ == "__main__":

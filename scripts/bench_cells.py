@@ -61,6 +61,7 @@ from nasseg.search.measured.strategies import PROPOSERS
 from nasseg.search_spaces import CellsSpace
 from nasseg.tasks import task_for
 from nasseg.text import markdown_table
+from nasseg.training.checkpoint import remove_checkpoint
 from nasseg.training.device import select_device
 
 SPLIT_NAMES = {"val": "validation", "test": "test"}
@@ -185,7 +186,7 @@ def compare(options: argparse.Namespace) -> None:
         new = pd.DataFrame([row])
         runs = pd.concat([runs, new], ignore_index=True) if len(runs) else new
         write_text(out / "runs.csv", runs.to_csv(index=False))
-        (out / f"{name}_{seed}.ckpt").unlink(missing_ok=True)
+        remove_checkpoint(out / f"{name}_{seed}.ckpt")
     runs = measured(runs, table, truth, options)
     report(table, truth, runs, options, noise_text(every, truth, options.score))
 

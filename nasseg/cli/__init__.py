@@ -1,7 +1,8 @@
 """The ``nasseg`` command: dispatch, one clean line for an error, exit statuses.
 
 0 = done, 1 = it could not be done, 2 = the command or its settings are wrong, 130 = stopped by
-the keyboard. Nothing heavy is imported before a command has been understood.
+Ctrl-C, 143 = by SIGTERM, 129 = by SIGHUP. Nothing heavy is imported before a command has been
+understood.
 """
 
 from __future__ import annotations

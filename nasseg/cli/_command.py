@@ -19,7 +19,14 @@ from nasseg.cli._flags import (
     split_flags,
 )
 from nasseg.cli._help import simple_help
+from nasseg.cli._streams import abandon_streams, os_error_text, printable, say, tell, usable_streams
 from nasseg.errors import ConfigError, NassegError
+from nasseg.stopping import terminable
+
+__all__ = ["Command", "say", "script_main", "start_logging"]
+
+TRACEBACK = "NASSEG_TRACEBACK"
+"""Environment variable: with any value, an error not raised on purpose has its traceback."""
 
 CheckWords = Callable[[Sequence[str]], None]
 """Raises ConfigError where a command cannot take these positional words."""
@@ -97,10 +104,11 @@ class Command:
         return self.run(Given(self.flags, texts), positional)
 
 
-def say(text: str) -> None:
-    """Print to stdout at once, with a line break at the end."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
-    sys.stdout.flush()
+class _Printable(logging.Formatter):
+    """Messages with what steers a terminal escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def start_logging(quiet: bool) -> None:
@@ -108,7 +116,7 @@ def start_logging(quiet: bool) -> None:
     logger = logging.getLogger("nasseg")
     if not any(getattr(handler, "of_nasseg_cli", False) for handler in logger.handlers):
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_Printable("%(message)s"))
         handler.of_nasseg_cli = True  # type: ignore[attr-defined]
         logger.addHandler(handler)
         logger.propagate = False
@@ -118,7 +126,7 @@ def start_logging(quiet: bool) -> None:
 def script_main(
     work: Callable[[], int | None], name: str | None = None, *, threads: int | None = None
 ) -> int:
-    """Run ``work``, with one line on stderr for an error that is raised on purpose.
+    """Run ``work``, with one line on stderr for whatever error there is.
 
     Args:
         work: what a script does; returns its exit status, None for 0.
@@ -127,21 +135,37 @@ def script_main(
 
     Returns:
         The exit status: 0 = done, 1 = it could not be done, 2 = a setting is wrong, 130 = stopped
-        by the keyboard.
+        by Ctrl-C, 143 = by SIGTERM, 129 = by SIGHUP.
     """
-    try:
-        if threads:
-            from nasseg.training.device import set_threads
+    usable_streams()
+    who = name or Path(sys.argv[0]).stem
+    with terminable() as stopped:
+        try:
+            if threads:
+                from nasseg.training.device import set_threads
 
-            set_threads(threads)
-        return work() or 0
-    except (NassegError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
+                set_threads(threads)
+            return work() or 0
+        except KeyboardInterrupt:
+            tell("\nstopped; the same command continues")
+            return stopped.status
+        except BrokenPipeError:
             # The reader (head, less) has left, and no message would arrive.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            abandon_streams()
             return 1
-        sys.stderr.write(f"{name or Path(sys.argv[0]).stem}: error: {error}\n")
-        return 2 if isinstance(error, ConfigError) else 1
-    except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command continues\n")
-        return 130
+        except OSError as error:
+            tell(f"{who}: error: {os_error_text(error)}")
+            return 1
+        except NassegError as error:
+            tell(f"{who}: error: {error}")
+            return 2 if isinstance(error, ConfigError) else 1
+        except Exception as error:
+            # A damaged file that no reader refused, or an error of ours: one line all the same.
+            if os.environ.get(TRACEBACK):
+                raise
+            words = " ".join(str(error).split())
+            tell(
+                f"{who}: error: {type(error).__name__}: {words or 'no more is known'} (a file that "
+                f"is damaged, or an error in nasseg; {TRACEBACK}=1 shows where)"
+            )
+            return 1

@@ -38,10 +38,8 @@ def bind_settings(
     if not file.exists():
         write_json(file, settings)
         return
-    try:
-        known = {**_as_written(defaults or {}), **flatten(read_object(file))}
-    except (ValueError, TypeError) as error:
-        raise RunError(f"{file} cannot be read: {error}") from None
+    fix = f"choose another --out, or delete it where {folder} holds nothing that is to be kept"
+    known = {**_as_written(defaults or {}), **flatten(read_object(file, error=RunError, fix=fix))}
     wanted = _as_written(settings)
     changed = [key for key in wanted if key not in free and known.get(key) != wanted[key]]
     if changed:

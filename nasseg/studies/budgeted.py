@@ -12,7 +12,7 @@ from nasseg.config import DataConfig, RunConfig
 from nasseg.data import load_data
 from nasseg.errors import RunError
 from nasseg.io import write_csv
-from nasseg.search.measured.study import terminable
+from nasseg.stopping import terminable
 from nasseg.studies.budget import FOLDER, SCORE, BudgetSearch
 from nasseg.studies.joint import divided
 from nasseg.studies.rungs import ranked

@@ -9,11 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +40,8 @@ from nasseg.search.measured.trials import (
 
 if TYPE_CHECKING:
     from nasseg.evaluators.low_fidelity import LowFidelity
-    from nasseg.search_spaces import SearchSpace
+    from nasseg.stopping import terminable
+from nasseg.search_spaces import SearchSpace
 
 log = logging.getLogger(__name__)
 
@@ -483,20 +481,3 @@ def _failures(slots: list[Slot]) -> list[dict[str, Any]]:
         and slot.decider is not None
         and "duplicate_of" not in slot.last.user_attrs
     ]
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM, by which clusters end jobs, stops as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
