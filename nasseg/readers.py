@@ -123,7 +123,7 @@ def read_json(path: str | Path, *, error: type[NassegError] = FileError, fix: st
     try:
         return parse_json(text)
     except ValueError as cause:
-        raise _failure(Path(path), f"it is not JSON: {cause}", error, fix) from None
+        raise _failure(Path(path), str(cause), error, fix, " as JSON") from None
 
 
 def read_object(
@@ -416,5 +416,7 @@ def checked(
     return value
 
 
-def _failure(path: Path, why: str, error: type[NassegError], fix: str) -> NassegError:
-    return error(f"{path} cannot be read: {why}" + (f"; {fix}" if fix else ""))
+def _failure(
+    path: Path, why: str, error: type[NassegError], fix: str, form: str = ""
+) -> NassegError:
+    return error(f"{path} cannot be read{form}: {why}" + (f"; {fix}" if fix else ""))

@@ -37,10 +37,10 @@ from nasseg.search.measured.trials import (
     as_history,
     plain,
 )
+from nasseg.stopping import terminable
 
 if TYPE_CHECKING:
     from nasseg.evaluators.low_fidelity import LowFidelity
-    from nasseg.stopping import terminable
 from nasseg.search_spaces import SearchSpace
 
 log = logging.getLogger(__name__)
