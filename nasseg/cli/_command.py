@@ -21,6 +21,7 @@ from nasseg.cli._flags import (
 from nasseg.cli._help import simple_help
 from nasseg.cli._streams import abandon_streams, os_error_text, printable, say, tell, usable_streams
 from nasseg.errors import ConfigError, NassegError
+from nasseg.records.storage import hide_passwords
 from nasseg.stopping import terminable
 
 __all__ = ["Command", "say", "script_main", "start_logging"]
@@ -108,7 +109,7 @@ class _Printable(logging.Formatter):
     """Messages with what steers a terminal escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return printable(hide_passwords(super().format(record)))
 
 
 def start_logging(quiet: bool) -> None:

@@ -9,6 +9,8 @@ import sys
 import unicodedata
 from typing import TextIO
 
+from nasseg.records.storage import hide_passwords
+
 _PLAIN = "\n\t"
 """Control characters that are printed as they are."""
 
@@ -27,7 +29,7 @@ def say(text: str) -> None:
 def tell(text: str) -> None:
     """Print to stderr; where there is none any more, nothing is lost but the message."""
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.write(printable(hide_passwords(text)) + "\n")
         sys.stderr.flush()
 
 

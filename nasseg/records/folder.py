@@ -59,10 +59,7 @@ def read_stages(folder: Path) -> dict[str, Any]:
         RunError: the file is damaged.
     """
     file = folder / STAGES
-    fix = (
-        "delete it to make the stages of this folder again: a checkpoint is gone on with, and "
-        f"chips that were measured are kept as {CHIPS[0]}.before"
-    )
+    fix = "delete it to make the stages again; checkpoints and chips are kept"
     try:
         stages = read_object(file, error=RunError, fix=fix)
     except FileNotFoundError:

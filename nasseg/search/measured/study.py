@@ -41,7 +41,7 @@ from nasseg.stopping import terminable
 
 if TYPE_CHECKING:
     from nasseg.evaluators.low_fidelity import LowFidelity
-from nasseg.search_spaces import SearchSpace
+    from nasseg.search_spaces import SearchSpace
 
 log = logging.getLogger(__name__)
 
