@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +23,8 @@ from nasseg.data.sources.base import (
     Split,
     given_path,
 )
-from nasseg.errors import DataError
+from nasseg.errors import DataError, FileError
+from nasseg.readers import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -141,8 +141,8 @@ def read_splits(path: Path, known: set[str], problems: Problems) -> Split | None
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path)
+    except (OSError, FileError) as error:
         problems.add("splits.json not usable", f"splits.json: not readable as JSON: {error}")
         return None
     if not isinstance(content, dict):
