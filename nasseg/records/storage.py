@@ -81,7 +81,7 @@ def sqlite_storage(file: Path) -> str:
     """Return the storage that is an SQLite file, whatever characters its name has."""
     from sqlalchemy import URL
 
-    return URL.create("sqlite", database=str(file)).render_as_string()
+    return str(URL.create("sqlite", database=str(file)).render_as_string())
 
 
 def without_password(config: RunConfig | LabelConfig) -> RunConfig | LabelConfig:
