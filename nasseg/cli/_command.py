@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,15 +18,11 @@ from nasseg.cli._flags import (
     split_flags,
 )
 from nasseg.cli._help import simple_help
-from nasseg.cli._streams import abandon_streams, os_error_text, printable, say, tell, usable_streams
+from nasseg.cli._streams import abandon_streams, say, tell, usable_streams
 from nasseg.errors import ConfigError, NassegError
-from nasseg.records.storage import hide_passwords
 from nasseg.stopping import terminable
 
 __all__ = ["Command", "say", "script_main", "start_logging"]
-
-TRACEBACK = "NASSEG_TRACEBACK"
-"""Environment variable: with any value, an error not raised on purpose has its traceback."""
 
 CheckWords = Callable[[Sequence[str]], None]
 """Raises ConfigError where a command cannot take these positional words."""
@@ -105,21 +100,20 @@ class Command:
         return self.run(Given(self.flags, texts), positional)
 
 
-class _Printable(logging.Formatter):
-    """Messages with what steers a terminal escaped."""
+class _Stderr(logging.Handler):
+    """Messages as errors are printed, on whatever stderr there is by then."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(hide_passwords(super().format(record)))
+    of_nasseg_cli = True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(self.format(record))
 
 
 def start_logging(quiet: bool) -> None:
     """Send the package's log to stderr; with ``quiet``, warnings and errors only."""
     logger = logging.getLogger("nasseg")
     if not any(getattr(handler, "of_nasseg_cli", False) for handler in logger.handlers):
-        handler = logging.StreamHandler()
-        handler.setFormatter(_Printable("%(message)s"))
-        handler.of_nasseg_cli = True  # type: ignore[attr-defined]
-        logger.addHandler(handler)
+        logger.addHandler(_Stderr())
         logger.propagate = False
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
 
@@ -127,7 +121,7 @@ def start_logging(quiet: bool) -> None:
 def script_main(
     work: Callable[[], int | None], name: str | None = None, *, threads: int | None = None
 ) -> int:
-    """Run ``work``, with one line on stderr for whatever error there is.
+    """Run ``work``, with one line on stderr for an error that is raised on purpose.
 
     Args:
         work: what a script does; returns its exit status, None for 0.
@@ -154,19 +148,6 @@ def script_main(
             # The reader (head, less) has left, and no message would arrive.
             abandon_streams()
             return 1
-        except OSError as error:
-            tell(f"{who}: error: {os_error_text(error)}")
-            return 1
-        except NassegError as error:
+        except (NassegError, OSError) as error:
             tell(f"{who}: error: {error}")
             return 2 if isinstance(error, ConfigError) else 1
-        except Exception as error:
-            # A damaged file that no reader refused, or an error of ours: one line all the same.
-            if os.environ.get(TRACEBACK):
-                raise
-            words = " ".join(str(error).split())
-            tell(
-                f"{who}: error: {type(error).__name__}: {words or 'no more is known'} (a file that "
-                f"is damaged, or an error in nasseg; {TRACEBACK}=1 shows where)"
-            )
-            return 1

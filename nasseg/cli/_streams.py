@@ -70,9 +70,3 @@ def abandon_streams() -> None:
     """Point stdout at nothing, so that Python does not fail to flush it at its end."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def os_error_text(error: OSError) -> str:
-    """Return an error of the operating system as text: the file first, then what is wrong."""
-    why = error.strerror or str(error) or type(error).__name__
-    return why if error.filename is None else f"{os.fsdecode(error.filename)}: {why}"
