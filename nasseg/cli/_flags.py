@@ -76,11 +76,15 @@ def other_names(flags: Iterable[Flag]) -> dict[str, str]:
 # -- values ---------------------------------------------------------------------------------
 
 
+_DIGITS = 9
+"""Digits above which a number is refused: nothing here is counted in thousand millions."""
+
+
 def whole(least: int) -> Parse:
     """A whole number, ``least`` or more."""
 
     def parse(name: str, value: str) -> int:
-        if not value.isdecimal() or int(value) < least:
+        if not value.isdecimal() or len(value) > _DIGITS or int(value) < least:
             raise ConfigError(f"{name} is {value!r}; allowed: a whole number, {least} or more")
         return int(value)
 

@@ -159,3 +159,25 @@ def test_values_that_are_not_finite_are_refused_where_they_are_set(value: Any) -
     ):
         with pytest.raises((NassegError, ValueError)):
             make()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "data.synthetic_train",
+        "data.synthetic_val",
+        "search.population_size",
+        "search.nb_iter",
+        "search.runs",
+        "search.measure",
+        "drift.chips",
+        "drift.sweep_chips",
+    ],
+)
+@pytest.mark.parametrize("value", ["1000000000000", "9" * 5000])
+def test_sizes_that_no_machine_holds_are_refused_at_once(
+    key: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--out", str(tmp_path / "run"), f"--{key}", value]) == 2
+    assert f"{key} is " in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
