@@ -12,7 +12,7 @@ from typing import Any
 from nasseg._fields import lacking, replaced
 from nasseg._registry import unknown_name
 from nasseg.errors import ConfigError
-from nasseg.readers import read_yaml
+from nasseg.files.readers import read_yaml
 
 FOLDER = Path(__file__).parent / "hardware"
 

@@ -15,8 +15,8 @@ from nasseg.data import Data
 from nasseg.errors import ConfigError, DataError, NassegError, RunError
 from nasseg.evaluators.base import Arch, Evaluator
 from nasseg.evaluators.scores import COLUMNS, Scores
+from nasseg.files.readers import read_csv
 from nasseg.io import write_csv
-from nasseg.readers import read_csv
 from nasseg.statistics import DAY, MONTH
 from nasseg.tasks import Task
 from nasseg.training.device import select_device

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasseg.readers import parse_json
+from nasseg.files.readers import parse_json
 
 MAX_DEPTH = 32
 """Brackets within brackets; a model has 8."""

@@ -34,9 +34,9 @@ from nasseg.evaluators.low_fidelity import LowFidelity, fit_low_fidelity
 from nasseg.evaluators.scores import FloatArray, Scores
 from nasseg.evaluators.tables import MORE, TARGETS, read_tables
 from nasseg.evaluators.ubj import check_model
-from nasseg.forms import is_number, is_text, is_whole
+from nasseg.files.forms import is_number, is_text, is_whole
+from nasseg.files.readers import checked, read_bytes, read_json
 from nasseg.io import write_bytes, write_json
-from nasseg.readers import checked, read_bytes, read_json
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace

@@ -22,7 +22,7 @@ def main() -> int:
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
-        from nasseg.cli._streams import tell
+        from nasseg.cli import tell
 
         words = " ".join(str(error).split()) or "no more is known"
         tell(

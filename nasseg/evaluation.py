@@ -10,9 +10,9 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from nasseg.errors import ConfigError, RunError
+from nasseg.files.readers import read_object
 from nasseg.io import write_bytes, write_json
 from nasseg.network import AgedNetwork, Network, open_network
-from nasseg.readers import read_object
 from nasseg.records.folder import refuse_links
 from nasseg.runs.scoring import Evaluation, class_report
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nasseg.readers import csv_text
+from nasseg.files.readers import csv_text
 
 
 def atomic_write(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:

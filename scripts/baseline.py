@@ -21,8 +21,8 @@ from torch import nn
 
 from nasseg.cli import script_main
 from nasseg.data import load_data
+from nasseg.files.readers import read_json
 from nasseg.io import write_json
-from nasseg.readers import read_json
 from nasseg.records.folder import read_run_config
 from nasseg.tasks import get_task, task_for
 from nasseg.training import evaluate

@@ -50,8 +50,8 @@ from nasseg.evaluators import XGBoostEvaluator
 from nasseg.evaluators.boosting import LEAST_ROWS
 from nasseg.evaluators.features import Features
 from nasseg.evaluators.scores import Scores
+from nasseg.files.readers import read_json
 from nasseg.io import write_bytes, write_json, write_text
-from nasseg.readers import read_json
 from nasseg.report.style import new_figure, strip_axes, style, to_png
 from nasseg.search import EAOptimizer
 from nasseg.search.darts.search import search_darts

@@ -11,7 +11,7 @@ from typing import Any
 from nasseg._fields import lacking
 from nasseg._registry import unknown_name
 from nasseg.errors import SpecError
-from nasseg.readers import read_yaml
+from nasseg.files.readers import read_yaml
 
 EXAMPLE = """\
 name: my cell

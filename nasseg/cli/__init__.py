@@ -17,9 +17,10 @@ from nasseg.cli._command import say, script_main
 from nasseg.cli._flags import Flag
 from nasseg.cli._help import main_help
 from nasseg.cli._settings import setting_texts
+from nasseg.cli._streams import tell
 from nasseg.errors import ConfigError
 
-__all__ = ["Flag", "main", "script_main", "setting_texts"]
+__all__ = ["Flag", "main", "script_main", "setting_texts", "tell"]
 
 _GROUPS = (
     ("a run, or as far as one of its stages", run.COMMANDS),

@@ -8,7 +8,7 @@ from typing import Any
 from nasseg.cli._command import Command, at_least, say
 from nasseg.cli._flags import Flag, Given
 from nasseg.errors import ConfigError, NassegError
-from nasseg.outputs import RUN_MARK
+from nasseg.files.outputs import RUN_MARK
 
 
 def _fit(given: Given, words: list[str]) -> int:
@@ -58,7 +58,7 @@ def _check_out(out: Path, tables: list[Path]) -> None:
 
 
 def _is_surrogate(folder: Path) -> bool:
-    from nasseg.readers import read_object
+    from nasseg.files.readers import read_object
 
     try:
         schema = read_object(folder / "schema.json")

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nasseg import readers
 from nasseg._registry import did_you_mean
 from nasseg.config._setting import Setting, derived, following, leaves_of, settings
 from nasseg.config.search import named_space
 from nasseg.errors import ConfigError, FileError
+from nasseg.files import readers
 
 C = TypeVar("C")
 

@@ -14,9 +14,9 @@ from nasseg.data.read import read_image
 from nasseg.data.sources.class_base import IMAGE_SUFFIXES
 from nasseg.data.sources.class_table import list_csv_images
 from nasseg.errors import ConfigError, DataError
+from nasseg.files.outputs import refuse_inputs, refuse_others, refuse_run_files
 from nasseg.io import write_csv
 from nasseg.network import AgedNetwork, Network, Prediction, open_network
-from nasseg.outputs import refuse_inputs, refuse_others, refuse_run_files
 from nasseg.predict._folders import images_in
 from nasseg.records.folder import read_run_config
 from nasseg.tasks import get_task

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from nasseg.config import RunConfig
 from nasseg.data.read import SUFFIXES, read_image
 from nasseg.errors import ConfigError, DataError
+from nasseg.files.outputs import refuse_run_files, same_names
 from nasseg.io import write_bytes
 from nasseg.network import BLOCK, Prediction, open_network
-from nasseg.outputs import refuse_run_files, same_names
 from nasseg.predict._folders import images_in
 from nasseg.records.folder import read_run_config
 from nasseg.tasks import get_task

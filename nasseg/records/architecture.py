@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nasseg.errors import ConfigError
-from nasseg.readers import read_json
+from nasseg.files.readers import read_json
 from nasseg.search_spaces.reference import no_such_arch, reference_arch
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nasseg.forms import check_form, is_number, is_text, is_truth, is_whole
+from nasseg.files.forms import check_form, is_number, is_text, is_truth, is_whole
+from nasseg.files.readers import checked, read_object
 from nasseg.io import write_json
-from nasseg.readers import checked, read_object
 
 
 @dataclass(frozen=True)

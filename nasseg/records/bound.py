@@ -9,8 +9,8 @@ from typing import Any
 
 from nasseg.config.identity import flatten
 from nasseg.errors import ConfigError, RunError
+from nasseg.files.readers import read_object
 from nasseg.io import to_json, write_json
-from nasseg.readers import read_object
 
 
 def bind_settings(

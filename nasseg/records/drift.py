@@ -13,8 +13,8 @@ from typing import Any
 
 from nasseg import statistics
 from nasseg.errors import RunError
+from nasseg.files.readers import read_csv
 from nasseg.io import write_csv
-from nasseg.readers import read_csv
 from nasseg.statistics import FACTS, Spread, spread
 
 _TRUE, _FALSE = ("true", "1"), ("false", "0")

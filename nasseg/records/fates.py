@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nasseg.errors import RunError
+from nasseg.files.readers import read_npz
 from nasseg.io import atomic_write
-from nasseg.readers import read_npz
 from nasseg.tasks.matching import Fates
 
 

@@ -17,9 +17,9 @@ from filelock import FileLock, Timeout
 from nasseg.config import LabelConfig, RunConfig, settings, to_dict
 from nasseg.config.identity import changes, older_values
 from nasseg.errors import NassegError, RunError
-from nasseg.forms import is_number, is_text, is_truth, is_whole
+from nasseg.files.forms import is_number, is_text, is_truth, is_whole
+from nasseg.files.readers import checked, read_object, read_yaml
 from nasseg.io import write_json, write_text
-from nasseg.readers import checked, read_object, read_yaml
 from nasseg.records.plugins import PLUGINS, remember_plugins, used_plugins
 from nasseg.records.storage import without_password
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from nasseg.errors import RunError
+from nasseg.files.readers import read_csv
 from nasseg.io import write_csv
-from nasseg.readers import read_csv
 
 KINDS = ("fluorescence", "stained", "grey bright field")
 """Kinds of images, in the order of tables; :mod:`nasseg.data.pixels.kinds` tells them apart."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from nasseg.errors import RunError
-from nasseg.forms import check_form, is_number, is_text, is_whole
+from nasseg.files.forms import check_form, is_number, is_text, is_whole
+from nasseg.files.readers import read_json_lines
 from nasseg.io import to_json, write_text
-from nasseg.readers import read_json_lines
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nasseg.errors import RunError
-from nasseg.readers import csv_text, parse_json, read_csv
+from nasseg.files.readers import csv_text, parse_json, read_csv
 from nasseg.records.best import Best
 
 _FIRST, _LAST = ("arch_id", "rank", "crowding", "knee"), ("arch",)

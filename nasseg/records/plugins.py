@@ -8,7 +8,7 @@ from typing import Any
 from nasseg._registry import Former, note_former, package_of
 from nasseg.config import LabelConfig, RunConfig, flatten, settings, to_dict
 from nasseg.errors import NassegError
-from nasseg.readers import read_json
+from nasseg.files.readers import read_json
 
 PLUGINS = "plugins"
 """Key in ``stages.json``."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nasseg.errors import RunError
-from nasseg.forms import is_number, is_text, is_truth, is_whole
-from nasseg.readers import checked, read_object
+from nasseg.files.forms import is_number, is_text, is_truth, is_whole
+from nasseg.files.readers import checked, read_object
 
 _NUMBER, _WHOLE, _TEXT = (is_number,), (is_whole,), (is_text,)
 _METRICS = ({"*": _NUMBER},)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from nasseg.errors import FileError, RunError
-from nasseg.readers import read_npz
+from nasseg.files.readers import read_npz
 from nasseg.records.best import Best
 from nasseg.records.drift import DriftTable
 from nasseg.records.fates import FatePicture, read_fates

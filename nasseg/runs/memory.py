@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nasseg.config import RunConfig, analog_spec
 from nasseg.errors import ConfigError, RunError
-from nasseg.readers import read_text
+from nasseg.files.readers import read_text
 from nasseg.records.folder import RunFolder
 
 MEMORY = "memory.yaml"

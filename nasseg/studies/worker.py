@@ -8,7 +8,7 @@ from typing import Any
 
 from nasseg.config import LabelConfig, RunConfig, flatten
 from nasseg.errors import ConfigError, NassegError
-from nasseg.readers import parse_yaml
+from nasseg.files.readers import parse_yaml
 from nasseg.stopping import terminable
 
 

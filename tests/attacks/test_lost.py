@@ -15,7 +15,7 @@ from nasseg import evaluation
 from nasseg.cli import main
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig
 from nasseg.errors import ConfigError, DataError, NassegError, RunError
-from nasseg.outputs import refuse_inputs, refuse_run_files, same_names
+from nasseg.files.outputs import refuse_inputs, refuse_run_files, same_names
 from nasseg.predict.pixels import _check_results, result_names
 from nasseg.training.checkpoint import (
     before,

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasseg import readers
 from nasseg.errors import ConfigError, FileError
+from nasseg.files import readers
+from nasseg.files.readers import csv_text, read_csv, read_json, read_npz, read_yaml
 from nasseg.io import write_csv
-from nasseg.readers import csv_text, read_csv, read_json, read_npz, read_yaml
 
 ANYWHERE = {
     "nul": b'{"a": "\0"}',

@@ -24,7 +24,7 @@ from nasseg.data.sources.base import (
     given_path,
 )
 from nasseg.errors import DataError, FileError
-from nasseg.readers import read_json
+from nasseg.files.readers import read_json
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from nasseg.data.read import LOSSY, read_values
 from nasseg.data.sources.base import Source, SourceType, given_path
 from nasseg.data.sources.folder import is_folder_layout, open_folder
 from nasseg.errors import DataError
-from nasseg.readers import read_json, read_text
+from nasseg.files.readers import read_json, read_text
 
 MAX_CLASSES = 64
 """Classes of pixels at most, background included: more are likely instance ids or grey levels."""

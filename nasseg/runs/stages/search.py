@@ -13,8 +13,8 @@ from torch import nn
 from nasseg.config import TrainConfig
 from nasseg.data import ClassificationData, Data
 from nasseg.errors import ConfigError, ConversionError, RunError
+from nasseg.files.readers import read_json
 from nasseg.io import write_csv, write_json, write_text
-from nasseg.readers import read_json
 from nasseg.records.best import Best
 from nasseg.records.folder import RunFolder, Timer
 from nasseg.runs.checks import check_images, is_measured

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasseg.errors import FileError, NassegError
-from nasseg.forms import check_form, kind_of
+from nasseg.files.forms import check_form, kind_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
