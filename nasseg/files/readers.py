@@ -345,9 +345,13 @@ def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     number; it gets an apostrophe, which :func:`read_csv` takes off.
     """
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_with_quote(name) for name in columns])
-    writer.writerows([_with_quote(cell) for cell in row] for row in rows)
+    plain = csv.writer(text, lineterminator="\n")
+    # The module leaves a carriage return without quotes, and reads it as the end of a row.
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in (columns, *rows):
+        cells = [_with_quote(cell) for cell in row]
+        returns = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+        (quoted if returns else plain).writerow(cells)
     return text.getvalue()
 
 
