@@ -12,6 +12,7 @@ from typing import Any
 from nasseg._fields import lacking, replaced
 from nasseg._registry import unknown_name
 from nasseg.errors import ConfigError
+from nasseg.files.readers import read_yaml
 
 FOLDER = Path(__file__).parent / "hardware"
 
@@ -145,12 +146,10 @@ class Hardware:
             ConfigError: the file cannot be read, a key is unknown or missing, or a value is not
                 allowed; the message names file, key, value and what is allowed.
         """
-        import yaml
-
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} cannot be read as YAML: {error}") from None
+            values = read_yaml(path, error=ConfigError)
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path} cannot be read as YAML: {error.strerror}") from None
         known = {field.name: field for field in dataclasses.fields(cls)}
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: keys are expected ({', '.join(known)})")

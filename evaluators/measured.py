@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from nasseg.data import Data
 from nasseg.errors import ConfigError, DataError, NassegError, RunError
 from nasseg.evaluators.base import Arch, Evaluator
 from nasseg.evaluators.scores import COLUMNS, Scores
+from nasseg.files.readers import read_csv
 from nasseg.io import write_csv
 from nasseg.statistics import DAY, MONTH
 from nasseg.tasks import Task
@@ -138,14 +137,12 @@ class MeasuredTable:
         if not path.exists():
             return {}
         rows = {}
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is no UTF-8 text: {error}") from None
-        for number, row in enumerate(csv.DictReader(io.StringIO(text, newline="")), 2):
+        for number, row in read_csv(path, error=DataError):
             if not row.get("arch_id"):
                 raise DataError(f"{path}, row {number}: column 'arch_id' is missing or empty")
-            rows[row["arch_id"]] = row
+            if None in row or None in row.values():
+                raise DataError(f"{path}, row {number}: more or fewer cells than columns")
+            rows[row["arch_id"]] = {str(name): cell for name, cell in row.items()}
         return rows
 
     def add(self, row: dict[str, Any]) -> None:

@@ -33,7 +33,10 @@ from nasseg.evaluators.features import Features
 from nasseg.evaluators.low_fidelity import LowFidelity, fit_low_fidelity
 from nasseg.evaluators.scores import FloatArray, Scores
 from nasseg.evaluators.tables import MORE, TARGETS, read_tables
-from nasseg.io import read_json, write_bytes, write_json
+from nasseg.evaluators.ubj import check_model
+from nasseg.files.forms import is_number, is_text, is_whole
+from nasseg.files.readers import checked, read_bytes, read_json
+from nasseg.io import write_bytes, write_json
 
 if TYPE_CHECKING:
     from nasseg.search_spaces import SearchSpace
@@ -279,14 +282,16 @@ class XGBoostEvaluator(Evaluator):
             evaluator.features = Features.named(schema["inputs"], space, low_fidelity=short)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from None
+        width = len(schema["inputs"])
         for name, entry in schema["targets"].items():
-            file = source / str(entry["file"])
-            evaluator._heads[name] = _read_head(file, entry["sha256"], f"{name} head", nthread)
+            evaluator._heads[name] = _read_head(
+                source, entry["file"], entry["sha256"], f"{name} head", nthread, width
+            )
         uncertainty = schema["uncertainty"]
         if missing := [key for key in Ensemble.STATE if key not in uncertainty]:
             raise ConfigError(f"{source / SCHEMA_FILE}: uncertainty lacks {', '.join(missing)}")
         members = [
-            _read_head(source / file, sha256, "ensemble", nthread)
+            _read_head(source, file, sha256, "ensemble", nthread, width)
             for file, sha256 in uncertainty["files"].items()
         ]
         evaluator._ensemble = Ensemble.restore(uncertainty, members)
@@ -341,14 +346,26 @@ def fit_table(
     return evaluator
 
 
+_FORM: dict[str, Any] = {
+    "space": {"!name": is_text},
+    "features": [is_text],
+    "inputs": [is_text],
+    "targets": {"*": {"!file": is_text, "!sha256": is_text, "tau_mean": (is_number,)}},
+    "uncertainty": {"files": {"*": is_text}},
+    "n": is_whole,
+}
+"""Of ``schema.json``, as far as a surrogate is loaded by it."""
+
+
 def read_schema(folder: str | Path) -> dict[str, Any]:
     """The checked ``schema.json`` of a surrogate's folder."""
     file = Path(folder) / SCHEMA_FILE
+    fix = "`nasseg fit` writes one"
     try:
-        schema = read_json(file)
-    except (OSError, ValueError) as error:
+        schema = read_json(file, error=ConfigError, fix=fix)
+    except FileNotFoundError as error:
         raise ConfigError(
-            f"{file}: no readable surrogate there ({error}); `nasseg fit` writes one"
+            f"{file}: no readable surrogate there ({error.strerror}); {fix}"
         ) from None
     if not isinstance(schema, dict) or schema.get("format") != FORMAT:
         found = schema.get("format") if isinstance(schema, dict) else schema
@@ -358,6 +375,7 @@ def read_schema(folder: str | Path) -> dict[str, Any]:
     for key in ("space", "features", "inputs", "targets", "uncertainty"):
         if key not in schema:
             raise ConfigError(f"{file}: key {key!r} is missing")
+    checked(file, schema, _FORM, error=ConfigError, fix=fix)
     missing = [name for name in TARGETS if name not in schema["targets"]]
     if missing:
         raise ConfigError(f"{file}: targets lack {', '.join(missing)}")
@@ -392,17 +410,35 @@ def _read_low_fidelity(folder: Path, schema: Mapping[str, Any], nthread: int) ->
         return None
     if not isinstance(facts, dict) or not {"file", "sha256", "channels"} <= facts.keys():
         raise ConfigError(f"{folder / SCHEMA_FILE}: low_fidelity lacks file, sha256 or channels")
-    file = folder / str(facts["file"])
-    return LowFidelity(_read_head(file, facts["sha256"], "low fidelity", nthread), facts)
+    head = _read_head(
+        folder, str(facts["file"]), str(facts["sha256"]), "low fidelity", nthread, None
+    )
+    return LowFidelity(head, facts)
 
 
-def _read_head(file: Path, sha256: str, what: str, nthread: int) -> xgb.Booster:
+def _read_head(
+    folder: Path, name: str, sha256: str, what: str, nthread: int, features: int | None
+) -> xgb.Booster:
+    """Return a model that was checked before XGBoost, which trusts it, reads it.
+
+    Raises:
+        ConfigError: the file is no sound model of trees over so many features, or another one.
+    """
+    file = folder / name
+    if Path(name).name != name:
+        raise ConfigError(f"{folder / SCHEMA_FILE}: file is {name!r}; allowed: a name, no path")
     try:
-        model = file.read_bytes()
-    except OSError as error:
+        model = read_bytes(file, error=ConfigError)
+    except FileNotFoundError as error:
         raise ConfigError(f"{file}: model of the {what} unreadable: {error}") from None
     if _sha256(model) != sha256:
         raise ConfigError(f"{file}: not the model that {SCHEMA_FILE} describes")
+    try:
+        check_model(model, features)
+    except ValueError as error:
+        raise ConfigError(
+            f"{file}: the model of the {what} is refused: {error}; `nasseg fit` writes another"
+        ) from None
     head = xgb.Booster({"nthread": nthread})
     head.load_model(bytearray(model))
     head.set_param({"nthread": nthread})

@@ -159,7 +159,7 @@ def lacking(cls: type[Any], values: Collection[str]) -> list[str]:
 
 
 def is_of(value: Any, annotation: Any) -> bool:
-    """Return True if a value is of an annotation; a bool is no number, and nan is none either."""
+    """Return True if a value is of an annotation; a bool is no number, nor are nan and infinity."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any:
         return True
@@ -173,8 +173,15 @@ def is_of(value: Any, annotation: Any) -> bool:
         return isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if annotation is float:
         number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        return number and not math.isnan(value)
+        return number and _is_finite(value)
     return isinstance(value, annotation)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that is too large for a float
+        return False
 
 
 def in_words(annotation: Any) -> str:

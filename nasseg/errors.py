@@ -35,6 +35,10 @@ class ConversionError(NassegError, ValueError):
     """A network cannot be converted to analog tiles as asked."""
 
 
+class FileError(NassegError, ValueError):
+    """A file cannot be read, or holds something else than it should; the message names it."""
+
+
 class RunError(NassegError, RuntimeError):
     """A run folder cannot be continued: changed config, damaged or missing files."""
 

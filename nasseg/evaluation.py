@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any, Literal
 
 from tqdm import tqdm
 
+from nasseg.errors import ConfigError, RunError
+from nasseg.files.readers import read_object
 from nasseg.io import write_bytes, write_json
 from nasseg.network import AgedNetwork, Network, open_network
+from nasseg.records.folder import refuse_links
 from nasseg.runs.scoring import Evaluation, class_report
 
 __all__ = ["Evaluation", "class_report", "evaluate_run", "format_evaluation"]
+
+log = logging.getLogger(__name__)
 
 
 def evaluate_run(
@@ -37,7 +43,8 @@ def evaluate_run(
         chips: chips scored, the same ones as in ``drift.csv``; their output noise is drawn again.
         recalibrate: re-estimate BatchNorm statistics on each drifted chip.
         tta: classification: average over mirror images; None: as in the run.
-        out: folder for ``evaluation.json`` and pictures; None: ``evaluation/`` of the run.
+        out: folder for ``evaluation.json`` and pictures; None: ``evaluation/`` of the run, or where
+            that holds another evaluation, one beside it.
         device: ``auto``, ``cpu``, ``cuda``, or ``cuda:1`` of several.
         progress: show a bar.
 
@@ -48,8 +55,45 @@ def evaluate_run(
     """
     network = open_network(run, at, chips=chips, recalibrate=recalibrate, device=device)
     found = _scored(network, side, tta, chips, progress and at is not None)
-    folder = Path(run) / "evaluation" if out is None else Path(out)
+    folder = _folder(found, Path(run), out)
     return dataclasses.replace(found, files=_write(found, network, folder))
+
+
+def _folder(found: Evaluation, run: Path, out: str | Path | None) -> Path:
+    """Return the folder of an evaluation, which holds no other one.
+
+    Without ``out`` it is ``evaluation`` of the run or, where that holds another age, split or
+    number of chips, ``evaluation-`` with these.
+
+    Raises:
+        ConfigError: ``out`` holds another evaluation.
+    """
+    if out is None:
+        refuse_links(run)
+        plain = run / "evaluation"
+        if (other := _other(plain, found)) is None:
+            return plain
+        aged = [] if found.at is None else [f"{found.at:.15g}s", f"{found.chips}chips"]
+        log.info("%s holds the evaluation of %s; this one is written beside it", plain, other)
+        return run / "-".join(["evaluation", found.side, *aged])
+    if (other := _other(Path(out), found)) is not None:
+        raise ConfigError(
+            f"out is {str(out)!r}, which holds the evaluation of {other}; choose another folder"
+        )
+    return Path(out)
+
+
+def _other(folder: Path, found: Evaluation) -> str | None:
+    """Return of what the evaluation in a folder is, where it is another one; None: it is not."""
+    file = folder / "evaluation.json"
+    try:
+        known = read_object(file, error=RunError, fix="delete it to evaluate again")
+    except FileNotFoundError:
+        return None
+    wanted = {"side": found.side, "at_s": found.at, "chips": found.chips}
+    if all(known.get(key) == value for key, value in wanted.items()):
+        return None
+    return ", ".join(f"{key} {known.get(key)}" for key in wanted)
 
 
 def _scored(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import tempfile
@@ -11,13 +9,26 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from nasseg.files.readers import csv_text
+
 
 def atomic_write(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
     """Call ``write`` on a temporary file beside ``path``, then rename it into place.
 
     A reader, or a run continued after ``kill -9``, sees the old file or the new one.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk; the error names ``path``.
     """
     target = Path(path)
+    try:
+        return _replace(target, write)
+    except OSError as error:
+        # That of a full disk names no file, others the temporary one.
+        raise OSError(error.errno, error.strerror or str(error), str(target)) from None
+
+
+def _replace(target: Path, write: Callable[[BinaryIO], object]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     temporary = Path(name)
@@ -48,18 +59,16 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text atomically."""
-    return write_bytes(path, text.encode("utf-8"))
+    """Write UTF-8 text atomically; bytes of a file name that are no UTF-8 as ``\\udcXX``."""
+    return write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write rows as CSV atomically; the columns are the keys of all rows, as they first occur."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return write_text(path, text.getvalue())
+    return write_text(
+        path, csv_text(names, [[row.get(name, "") for name in names] for row in rows])
+    )
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
@@ -71,21 +80,3 @@ def to_json(value: Any, *, indent: int | None = 2) -> str:
 def write_json(path: str | Path, value: Any) -> Path:
     """Write a value as indented JSON atomically."""
     return write_text(path, to_json(value))
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a UTF-8 JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def read_object(path: str | Path) -> dict[str, Any]:
-    """Read a UTF-8 JSON file that holds an object.
-
-    Raises:
-        ValueError: it is no JSON.
-        TypeError: it is JSON of another kind.
-    """
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise TypeError(f"a JSON {type(value).__name__} where an object is expected")
-    return value

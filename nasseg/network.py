@@ -29,9 +29,9 @@ from nasseg.data.normalise import normalise
 from nasseg.data.pixels.native import whole_image
 from nasseg.data.read import as_pixels
 from nasseg.errors import ConfigError, DataError, RunError
-from nasseg.io import read_object
 from nasseg.records.best import Best
 from nasseg.records.folder import read_run_config
+from nasseg.records.results import read_result
 from nasseg.runs.aged import AgedChips, check_chips, check_trained, open_job
 from nasseg.runs.scoring import Evaluation, score
 from nasseg.tasks import TaskType
@@ -594,8 +594,6 @@ def open_network(
 
 def _record(path: Path, command: str) -> dict[str, Any]:
     try:
-        return read_object(path)
+        return read_result(path)
     except FileNotFoundError:
         raise RunError(f"{path} is missing; `{command} --out {path.parent}` makes it") from None
-    except (ValueError, TypeError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from None

@@ -17,9 +17,9 @@ from nasseg.records.folder import RunFolder, Timer, as_begun
 from nasseg.records.stages import STAGES
 from nasseg.runs.checks import check_settings, is_measured
 from nasseg.runs.job import Job
-from nasseg.runs.memory import keep_memory
 from nasseg.runs.stages import analog, drift, report, search, train
 from nasseg.studies.label import draw_architectures, label
+from nasseg.training.checkpoint import remove_checkpoint
 from nasseg.training.device import set_threads
 from nasseg.training.recipe import SEED_PLAN, drift_metrics
 
@@ -62,7 +62,6 @@ def run(
     config = as_begun(config)
     check_settings(config, in_memory=arrays is not None)
     folder = RunFolder(config)
-    keep_memory(config, folder)
     job = Job(config, folder, progress, arrays)
     measuring = is_measured(config)
     if measuring and "search" in chosen and not folder.done("search"):
@@ -88,7 +87,7 @@ def _tidy(job: Job) -> None:
     folder, path = job.folder, job.config.data.path
     for name in ("search", "train", "analog"):
         if folder.done(name):
-            (folder / f"{name}.ckpt").unlink(missing_ok=True)
+            remove_checkpoint(folder / f"{name}.ckpt")
     if "data" in folder.stages and path != folder.remembered("data.path"):
         # They are checked whether a stage needs them or not.
         _ = job.data

@@ -33,7 +33,8 @@ from nasseg.cli import script_main
 from nasseg.config import AnalogConfig, DataConfig, DriftConfig, TrainConfig
 from nasseg.data import Data, load_data
 from nasseg.errors import RunError
-from nasseg.io import read_json, write_bytes, write_json, write_text
+from nasseg.files.readers import read_json
+from nasseg.io import write_bytes, write_json, write_text
 from nasseg.records.bound import bind_settings
 from nasseg.records.folder import read_run_config
 from nasseg.report.style import BLUE, MUTED, new_figure, strip_axes, style, to_png

@@ -21,10 +21,12 @@ from torch import nn
 
 from nasseg.cli import script_main
 from nasseg.data import load_data
-from nasseg.io import read_json, write_json
+from nasseg.files.readers import read_json
+from nasseg.io import write_json
 from nasseg.records.folder import read_run_config
 from nasseg.tasks import get_task, task_for
 from nasseg.training import evaluate, save_weights
+from nasseg.training.checkpoint import remove_checkpoint
 from nasseg.training.measure import train_network
 from nasseg.training.recipe import fit_decoder
 
@@ -115,7 +117,7 @@ def run(like: str, out: Path) -> None:
             "digital": metrics,
         },
     )
-    checkpoint.unlink(missing_ok=True)
+    remove_checkpoint(checkpoint)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ from nasseg.evaluators import XGBoostEvaluator
 from nasseg.evaluators.boosting import LEAST_ROWS
 from nasseg.evaluators.features import Features
 from nasseg.evaluators.scores import Scores
-from nasseg.io import read_json, write_bytes, write_json, write_text
+from nasseg.files.readers import read_json
+from nasseg.io import write_bytes, write_json, write_text
 from nasseg.report.style import new_figure, strip_axes, style, to_png
 from nasseg.search import EAOptimizer
 from nasseg.search.darts.search import search_darts
@@ -60,6 +61,7 @@ from nasseg.search.measured.strategies import PROPOSERS
 from nasseg.search_spaces import CellsSpace
 from nasseg.tasks import task_for
 from nasseg.text import markdown_table
+from nasseg.training.checkpoint import remove_checkpoint
 from nasseg.training.device import select_device
 
 SPLIT_NAMES = {"val": "validation", "test": "test"}
@@ -184,7 +186,7 @@ def compare(options: argparse.Namespace) -> None:
         new = pd.DataFrame([row])
         runs = pd.concat([runs, new], ignore_index=True) if len(runs) else new
         write_text(out / "runs.csv", runs.to_csv(index=False))
-        (out / f"{name}_{seed}.ckpt").unlink(missing_ok=True)
+        remove_checkpoint(out / f"{name}_{seed}.ckpt")
     runs = measured(runs, table, truth, options)
     report(table, truth, runs, options, noise_text(every, truth, options.score))
 

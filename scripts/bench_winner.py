@@ -36,7 +36,8 @@ from nasseg.cli import script_main
 from nasseg.errors import ConfigError, DataError, RunError
 from nasseg.evaluators import NASSegBench, XGBoostEvaluator
 from nasseg.evaluators.shipping import find_surrogate, shipped_low_fidelity
-from nasseg.io import read_json, write_bytes, write_text
+from nasseg.files.readers import read_json
+from nasseg.io import write_bytes, write_text
 from nasseg.report.style import new_figure, strip_axes, style, to_png
 from nasseg.search_spaces import SearchSpace, get_space
 from nasseg.search_spaces.basicunet import WIDTHS

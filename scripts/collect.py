@@ -20,7 +20,8 @@ from typing import Any
 
 from nasseg.cli import script_main
 from nasseg.errors import RunError
-from nasseg.io import read_json, write_bytes, write_text
+from nasseg.files.readers import read_json
+from nasseg.io import write_bytes, write_text
 from nasseg.records.drift import DriftTable
 from nasseg.records.folder import read_run_config
 from nasseg.records.images import ImageTable, KindScores

@@ -11,6 +11,7 @@ from typing import Any
 from nasseg._fields import lacking
 from nasseg._registry import unknown_name
 from nasseg.errors import SpecError
+from nasseg.files.readers import read_yaml
 
 EXAMPLE = """\
 name: my cell
@@ -123,10 +124,8 @@ def read_memory(path: str | Path) -> MemoryCoefficients:
     Raises:
         SpecError: the file cannot be read, or its content is not allowed.
     """
-    import yaml
-
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SpecError(f"{path} cannot be read as YAML: {error}") from None
+        values = read_yaml(path, error=SpecError)
+    except FileNotFoundError as error:
+        raise SpecError(f"{path} cannot be read as YAML: {error.strerror}") from None
     return MemoryCoefficients.from_dict(values, str(path))

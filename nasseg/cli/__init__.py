@@ -1,7 +1,8 @@
 """The ``nasseg`` command: dispatch, one clean line for an error, exit statuses.
 
 0 = done, 1 = it could not be done, 2 = the command or its settings are wrong, 130 = stopped by
-the keyboard. Nothing heavy is imported before a command has been understood.
+Ctrl-C, 143 = by SIGTERM, 129 = by SIGHUP. Nothing heavy is imported before a command has been
+understood.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from nasseg.cli._command import say, script_main
 from nasseg.cli._flags import Flag
 from nasseg.cli._help import main_help
 from nasseg.cli._settings import setting_texts
+from nasseg.cli._streams import tell
 from nasseg.errors import ConfigError
 
-__all__ = ["Flag", "main", "script_main", "setting_texts"]
+__all__ = ["Flag", "main", "script_main", "setting_texts", "tell"]
 
 _GROUPS = (
     ("a run, or as far as one of its stages", run.COMMANDS),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,11 @@ from nasseg.cli._flags import (
     split_flags,
 )
 from nasseg.cli._help import simple_help
+from nasseg.cli._streams import abandon_streams, say, tell, usable_streams
 from nasseg.errors import ConfigError, NassegError
+from nasseg.stopping import terminable
+
+__all__ = ["Command", "say", "script_main", "start_logging"]
 
 CheckWords = Callable[[Sequence[str]], None]
 """Raises ConfigError where a command cannot take these positional words."""
@@ -97,20 +100,20 @@ class Command:
         return self.run(Given(self.flags, texts), positional)
 
 
-def say(text: str) -> None:
-    """Print to stdout at once, with a line break at the end."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
-    sys.stdout.flush()
+class _Stderr(logging.Handler):
+    """Messages as errors are printed, on whatever stderr there is by then."""
+
+    of_nasseg_cli = True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(self.format(record))
 
 
 def start_logging(quiet: bool) -> None:
     """Send the package's log to stderr; with ``quiet``, warnings and errors only."""
     logger = logging.getLogger("nasseg")
     if not any(getattr(handler, "of_nasseg_cli", False) for handler in logger.handlers):
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        handler.of_nasseg_cli = True  # type: ignore[attr-defined]
-        logger.addHandler(handler)
+        logger.addHandler(_Stderr())
         logger.propagate = False
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
 
@@ -127,21 +130,24 @@ def script_main(
 
     Returns:
         The exit status: 0 = done, 1 = it could not be done, 2 = a setting is wrong, 130 = stopped
-        by the keyboard.
+        by Ctrl-C, 143 = by SIGTERM, 129 = by SIGHUP.
     """
-    try:
-        if threads:
-            from nasseg.training.device import set_threads
+    usable_streams()
+    who = name or Path(sys.argv[0]).stem
+    with terminable() as stopped:
+        try:
+            if threads:
+                from nasseg.training.device import set_threads
 
-            set_threads(threads)
-        return work() or 0
-    except (NassegError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
+                set_threads(threads)
+            return work() or 0
+        except KeyboardInterrupt:
+            tell("\nstopped; the same command continues")
+            return stopped.status
+        except BrokenPipeError:
             # The reader (head, less) has left, and no message would arrive.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            abandon_streams()
             return 1
-        sys.stderr.write(f"{name or Path(sys.argv[0]).stem}: error: {error}\n")
-        return 2 if isinstance(error, ConfigError) else 1
-    except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command continues\n")
-        return 130
+        except (NassegError, OSError) as error:
+            tell(f"{who}: error: {error}")
+            return 2 if isinstance(error, ConfigError) else 1

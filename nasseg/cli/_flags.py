@@ -8,6 +8,7 @@ from typing import Any
 
 from nasseg._registry import allow, did_you_mean, is_reference
 from nasseg.errors import ConfigError
+from nasseg.records.storage import hide_passwords
 
 Parse = Callable[[str, str], Any]
 """Name of a flag and its text to its value; raises ConfigError where that is not allowed."""
@@ -75,11 +76,15 @@ def other_names(flags: Iterable[Flag]) -> dict[str, str]:
 # -- values ---------------------------------------------------------------------------------
 
 
+_DIGITS = 9
+"""Digits above which a number is refused: nothing here is counted in thousand millions."""
+
+
 def whole(least: int) -> Parse:
     """A whole number, ``least`` or more."""
 
     def parse(name: str, value: str) -> int:
-        if not value.isdecimal() or int(value) < least:
+        if not value.isdecimal() or len(value) > _DIGITS or int(value) < least:
             raise ConfigError(f"{name} is {value!r}; allowed: a whole number, {least} or more")
         return int(value)
 
@@ -184,7 +189,8 @@ def split_flags(
         if name in flags and name in repeatable:
             value = f"{flags[name]},{value}"
         elif name in flags:
-            raise ConfigError(f"{said} is given twice: {flags[name]!r} and {value!r}")
+            shown = [repr(hide_passwords(text)) for text in (flags[name], value)]
+            raise ConfigError(f"{said} is given twice: {' and '.join(shown)}")
         flags[name] = value
     return flags, words
 

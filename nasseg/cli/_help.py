@@ -119,4 +119,10 @@ def main_help(version: str, groups: Sequence[tuple[str, Sequence[tuple[str, str]
         "  nasseg run --out runs/first                  on synthetic nuclei\n"
         "  nasseg run --data FOLDER --out runs/mine     on images/ and labels/ in FOLDER"
     )
+    parts.append(
+        "exit status\n"
+        "  0 done, 1 it could not be done, 2 the command or a setting is wrong,\n"
+        "  130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP: the same command\n"
+        "  continues"
+    )
     return "\n\n".join(parts) + "\n"

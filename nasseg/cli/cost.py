@@ -141,10 +141,11 @@ def _of_run(folder: Path) -> dict[str, Any]:
 
 def _out_channels(best: Path, kind: str) -> int:
     """Return the channels that the run recorded; runs that recorded none segment."""
+    from nasseg.errors import NassegError
     from nasseg.records.best import Best
     from nasseg.tasks import get_task
 
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(FileNotFoundError, NassegError):
         if (known := Best.read(best).out_channels) is not None:
             return int(known)
     return get_task(kind).channels or 1

@@ -7,13 +7,15 @@ from typing import Any
 
 from nasseg.cli._command import Command, at_least, say
 from nasseg.cli._flags import Flag, Given
-from nasseg.errors import ConfigError
+from nasseg.errors import ConfigError, NassegError
+from nasseg.files.outputs import RUN_MARK
 
 
 def _fit(given: Given, words: list[str]) -> int:
     tables = [_table_of(word) for word in words]
     short = _table_of(given["low_fidelity"]) if "low_fidelity" in given else None
     out = Path(given.get("out", tables[0].parent / "surrogate"))
+    _check_out(out, [*tables, *([] if short is None else [short])])
     from nasseg.evaluators import fit_table
     from nasseg.search_spaces import get_space
 
@@ -35,6 +37,34 @@ def _fit(given: Given, words: list[str]) -> int:
         say(f"intervals of 90 % for day1 hold {held:.1%} of held-out architectures")
     say(f"surrogate: {out}, described in {out / 'card.md'}")
     return 0
+
+
+def _check_out(out: Path, tables: list[Path]) -> None:
+    """Refuse a folder whose files are not those of a surrogate.
+
+    Raises:
+        ConfigError: it is one of the tables' or of a run, or has other files of these names.
+    """
+    if any(out.resolve() == table.parent.resolve() for table in tables):
+        raise ConfigError(f"out is {str(out)!r}, where a table is; choose another folder")
+    names = ("schema.json", "table.csv", "card.md", "importance.png", "day1.ubj")
+    found = [name for name in names if (out / name).exists()]
+    if found and not _is_surrogate(out):
+        raise ConfigError(
+            f"out is {str(out)!r}, which holds {found[0]} and no surrogate; choose another folder"
+        )
+    if (out / RUN_MARK).exists():
+        raise ConfigError(f"out is {str(out)!r}, a run folder; choose another folder")
+
+
+def _is_surrogate(folder: Path) -> bool:
+    from nasseg.files.readers import read_object
+
+    try:
+        schema = read_object(folder / "schema.json")
+    except (FileNotFoundError, NassegError):
+        return False
+    return "format" in schema and "targets" in schema
 
 
 def _tau(entry: dict[str, Any]) -> str:

@@ -91,9 +91,9 @@ class DataConfig:
     split."""
     seed: int = setting(0, ge=0, shared=True)
     """Seed of the split and of the synthetic images; shuffling and augmentation take the run's."""
-    synthetic_train: int = setting(160, ge=1)
+    synthetic_train: int = setting(160, ge=1, le=100_000)
     """Synthetic training images, where no folder is given."""
-    synthetic_val: int = setting(40, ge=1)
+    synthetic_val: int = setting(40, ge=1, le=100_000)
     """Synthetic validation images, where no folder is given."""
     max_cache_gb: float = setting(4.0, gt=0)
     """Memory in GB that the preprocessed images may take; a larger set is an error."""

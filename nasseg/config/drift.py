@@ -13,7 +13,7 @@ from nasseg.config._setting import check, setting
 class DriftConfig:
     """Evaluation over programmed chips and time."""
 
-    chips: int = setting(25, ge=1, alias="chips", free="run")
+    chips: int = setting(25, ge=1, le=100_000, alias="chips", free="run")
     """Chips programmed; each gets noise of its own. A finished run takes more later."""
     times: tuple[float, ...] = DRIFT_TIMES
     """Seconds after programming, rising."""
@@ -31,7 +31,7 @@ class DriftConfig:
     noise_scales: tuple[float, ...] = (0.5, 2.0)
     """Multiples of all noise and drift of the memory at which chips are also measured, after a
     day: how much worse may the hardware be?"""
-    sweep_chips: int = setting(5, ge=0)
+    sweep_chips: int = setting(5, ge=0, le=100_000)
     """Chips of each of them; 0 = no such measurement."""
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ class LabelConfig:
     """Folder of the table; the same command continues it."""
     space: str = setting("auto", plugin="nasseg.spaces")
     """Name of the search space; ``auto`` as in a run."""
-    count: int = setting(48, ge=1, free="always")
+    count: int = setting(48, ge=1, le=100_000, free="always")
     """Architectures drawn; those that cannot be measured are not replaced."""
     seed: int = setting(0, ge=0)
     """Seed of the sampling and of every training."""

@@ -9,7 +9,6 @@ to convert, so that ``--help`` stays cheap.
 from __future__ import annotations
 
 import dataclasses
-import json
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any, TypeVar
 from nasseg._registry import did_you_mean
 from nasseg.config._setting import Setting, derived, following, leaves_of, settings
 from nasseg.config.search import named_space
-from nasseg.errors import ConfigError
+from nasseg.errors import ConfigError, FileError
+from nasseg.files import readers
 
 C = TypeVar("C")
 
@@ -90,14 +90,10 @@ def read_yaml(path: str | Path, config: type[Any]) -> dict[str, Any]:
     Raises:
         ConfigError: the file cannot be read, or has a key that is no setting.
     """
-    import yaml
-
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
+        content = readers.read_yaml(path, error=ConfigError)
+    except FileNotFoundError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -181,8 +177,8 @@ def _space_of(arch: str) -> str | None:
     if (named := named_space(arch)) is not None:
         return named
     try:
-        value = json.loads(Path(arch).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        value = readers.read_json(arch)
+    except (OSError, FileError):
         return None  # an error of whoever reads it
     space = value.get("space") if isinstance(value, dict) else None
     return space if isinstance(space, str) else None

@@ -136,11 +136,11 @@ class SearchConfig:
     arch: str | None = setting(None, file="file", alias="arch", metavar="FILE.json|NAME")
     """JSON file of an architecture to take instead of searching, or the name of a reference
     network, such as ``resnet18`` or, for segmentation, ``basicunet-16``."""
-    population_size: int = setting(50, ge=4, budget=True)
+    population_size: int = setting(50, ge=4, le=10_000, budget=True)
     """Architectures kept from one generation to the next."""
-    nb_iter: int = setting(100, ge=0, budget=True)
+    nb_iter: int = setting(100, ge=0, le=100_000, budget=True)
     """Generations."""
-    runs: int = setting(3, ge=1, budget=True)
+    runs: int = setting(3, ge=1, le=1000, budget=True)
     """Independent evolutions; the best of their winners is taken, mean and spread are reported."""
     max_params: int | None = setting(1_000_000, gt=0, budget=True)
     """Upper bound of the number of parameters; none = no bound."""
@@ -168,7 +168,7 @@ class SearchConfig:
     darts_noise: float = setting(0.0, ge=0, lt=1, used_by="darts")
     """Standard deviation of the noise on the supernet's weights, as a fraction of the largest
     weight of the layer; 0 = none. ``analog.weight_noise`` has the same unit."""
-    darts_candidates: int = setting(150, ge=1, used_by="darts")
+    darts_candidates: int = setting(150, ge=1, le=100_000, used_by="darts")
     """Architectures that are scored with the supernet's weights, half of them the most probable
     ones; what they say of each choice decides."""
     pick: Literal["knee", "best"] = "knee"
@@ -197,7 +197,7 @@ class SearchConfig:
     also: tuple[str, ...] = setting((), metavar="KEY=VALUES")
     """With ``budget``: settings of ``train`` and ``analog`` that are searched together with the
     architecture, as in ``train.lr=1e-3..1e-2,analog.spec.adc_bits=5|6|7|8``."""
-    measure: int = setting(0, ge=0, alias="measure")
+    measure: int = setting(0, ge=0, le=100_000, alias="measure")
     """Architectures to train, put onto chips and measure, instead of asking the surrogate (with
     ``darts``: those that it proposes); 0 = measure none."""
     sampler: str = setting("surrogate", alias="sampler", metavar="NAME", plugin="nasseg.samplers")

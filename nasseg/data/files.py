@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import codecs
 import unicodedata
 from pathlib import Path
+
+from nasseg.files.readers import encoding_of
 
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"})
 """Suffixes of image and label files; what a file is, its first bytes tell."""
@@ -60,16 +61,6 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def read_text(path: Path) -> str:
-    """Read a text in UTF-8, or in UTF-16 where a byte-order mark says so; the mark is left out.
-
-    Raises:
-        OSError: the file cannot be read.
-        UnicodeDecodeError: it is no such text.
-    """
-    return path.read_text(encoding=text_encoding(path))
-
-
 def text_encoding(path: Path) -> str:
     """Return the encoding of a text by its byte-order mark; UTF-8 where it has none.
 
@@ -77,8 +68,4 @@ def text_encoding(path: Path) -> str:
         OSError: the file cannot be read.
     """
     with path.open("rb") as stream:
-        head = stream.read(200)
-    order = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}.get(head[:2])
-    # A text of commas, digits or brackets; damaged bytes may begin with the same mark.
-    wide = order is not None and any(c.isascii() for c in head[2:].decode(order, "replace"))
-    return "utf-16" if wide else "utf-8-sig"
+        return encoding_of(stream.read(200))

@@ -14,6 +14,7 @@ from nasseg.data.files import composed
 from nasseg.data.read import read_image
 from nasseg.data.sources.class_table import list_csv_images
 from nasseg.errors import ConfigError, DataError
+from nasseg.files.outputs import refuse_inputs, refuse_others, refuse_run_files
 from nasseg.io import write_csv
 from nasseg.network import AgedNetwork, Network, Prediction, open_network
 from nasseg.predict._folders import images_in
@@ -77,10 +78,11 @@ def predict_classes(
     )
     if isinstance(network, AgedNetwork):
         network.progress = progress
-    for source in sources:
-        if Path(source).resolve() == Path(csv).resolve():
-            raise ConfigError(f"csv is {str(csv)!r}, which lists the images; choose another file")
+    refuse_inputs("csv", csv, sources)
     ids, paths = list_images(sources, config.data.path_column)
+    refuse_inputs("csv", csv, paths)
+    refuse_run_files("csv", csv)
+    refuse_others("csv", csv, _is_ours, "table of predicted classes")
     kept, images, problems = _read(ids, paths, network, progress)
     if not kept:
         raise DataError("none of the images can be used:\n  " + "\n  ".join(problems))
@@ -93,6 +95,17 @@ def predict_classes(
             + "\n  ".join(problems)
         )
     return done
+
+
+def _is_ours(file: Path) -> bool:
+    """Return True if a file begins as the tables written here do, or is empty."""
+    with file.open("rb") as handle:
+        head = handle.read(len(_HEAD))
+    return head in (b"", _HEAD)
+
+
+_HEAD = b"id,label,p_"
+"""First bytes of the tables written here."""
 
 
 def list_images(

@@ -16,6 +16,7 @@ from nasseg.config import RunConfig
 from nasseg.data.files import composed
 from nasseg.data.read import read_image
 from nasseg.errors import ConfigError, DataError
+from nasseg.files.outputs import refuse_run_files, same_names
 from nasseg.io import write_bytes
 from nasseg.network import BLOCK, Prediction, open_network
 from nasseg.predict._folders import images_in
@@ -105,6 +106,7 @@ def predict(
             f"out is {str(out)!r}, where the images are: results have their names; choose another "
             "folder"
         )
+    _check_results(files, Path(out), uncertain=at is not None and chips > 1, data=config.data.path)
     network = open_network(
         run, at, chips=chips, seed=chip_seed, recalibrate=recalibrate, device=device
     )
@@ -124,6 +126,36 @@ def predict(
             + "\n  ".join(problems)
         )
     return done
+
+
+def _check_results(files: Sequence[Path], out: Path, *, uncertain: bool, data: str | None) -> None:
+    """Refuse results that would take the place of each other, of the run's images or its labels.
+
+    Raises:
+        DataError: two images would be written to one file.
+        ConfigError: a result is there already in the folder of the run's images.
+    """
+    names = {path: result_names(path.stem, uncertain) for path in files}
+    if clash := same_names(names.items()):
+        raise DataError(
+            f"{clash[0]} and {clash[1]} would both be written as {clash[2]}; predict them with "
+            "an --out each, or rename one"
+        )
+    root = None if data is None else Path(data).expanduser().resolve()
+    for name in (name for own in names.values() for name in own):
+        refuse_run_files("out", out / name)
+        if root is not None and (out / name).exists() and out.resolve().is_relative_to(root):
+            raise ConfigError(
+                f"out is {str(out)!r}, in the folder of the run's images and labels, where "
+                f"{name} is; choose another folder"
+            )
+
+
+def result_names(stem: str, uncertain: bool) -> tuple[str, ...]:
+    """Return the names of the files that are written for an image."""
+    names = (f"{stem}.tif", f"{stem}_overlay.png")
+    more = (f"{stem}_uncertainty.tif", f"{stem}_uncertainty.png")
+    return (*names, *more) if uncertain else names
 
 
 def _blocks(
@@ -156,14 +188,14 @@ def _write(out: Path, image: Path, found: Prediction, noun: str) -> Predicted:
 
     labels, stem = found.labels, image.stem
     small = int(labels.max(initial=0)) < 2**16
-    files = {
-        f"{stem}.tif": _tiff(tifffile, labels.astype(np.uint16) if small else labels),
-        f"{stem}_overlay.png": png(found.overlay()),
-    }
+    data = [_tiff(tifffile, labels.astype(np.uint16) if small else labels), png(found.overlay())]
     if found.uncertainty is not None:
-        files[f"{stem}_uncertainty.tif"] = _tiff(tifffile, found.uncertainty)
-        files[f"{stem}_uncertainty.png"] = uncertainty_png(found.pixels, found.uncertainty)
-    written = tuple(write_bytes(out / name, data) for name, data in files.items())
+        data.append(_tiff(tifffile, found.uncertainty))
+        data.append(uncertainty_png(found.pixels, found.uncertainty))
+    names = result_names(stem, found.uncertainty is not None)
+    written = tuple(
+        write_bytes(out / name, content) for name, content in zip(names, data, strict=True)
+    )
     return Predicted(image, found.count, noun, written)
 
 

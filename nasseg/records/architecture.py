@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from nasseg.errors import ConfigError
+from nasseg.files.readers import read_json
 from nasseg.search_spaces.reference import no_such_arch, reference_arch
 
 
@@ -27,11 +27,9 @@ def read_arch(source: str) -> tuple[str | None, dict[str, Any]]:
         return named
     path = Path(source)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, error=ConfigError)
     except FileNotFoundError:
         raise ConfigError(no_such_arch(source)) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as JSON: {error}") from None
     if isinstance(values, dict) and isinstance(values.get("arch"), dict):
         values = values["arch"]
     if not isinstance(values, dict):

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nasseg.io import read_object, write_json
+from nasseg.files.forms import check_form, is_number, is_text, is_truth, is_whole
+from nasseg.files.readers import checked, read_object
+from nasseg.io import write_json
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,10 @@ class Best:
         """Return the record of the file's content; absent keys are None.
 
         Raises:
-            TypeError: the architecture, the classes or the decoder have another form.
+            ValueError: a fact has another form.
         """
+        check_form(dict(values), _FORM)
         known = {name: values.get(name) for name in _FACTS}
-        if not isinstance(known["arch"], Mapping | None):
-            raise TypeError(f"arch is {known['arch']!r}, not a JSON object")
-        for name in ("decoder", "decoder_fit"):
-            if not isinstance(known[name], Mapping | None):
-                raise TypeError(f"{name} is {known[name]!r}, not a JSON object")
         if known["classes"] is not None:
             known["classes"] = tuple(str(name) for name in known["classes"])
         rest = {key: value for key, value in values.items() if key not in _FACTS}
@@ -67,10 +65,11 @@ class Best:
         """Read the file.
 
         Raises:
-            ValueError: it is no JSON.
-            TypeError: it is no record of an architecture.
+            FileNotFoundError: there is no file.
+            FileError: it is no record of an architecture.
         """
-        return cls.from_dict(read_object(path))
+        values = checked(path, read_object(path, **_TOLD), _FORM, **_TOLD)
+        return cls.from_dict(values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the file's content, without what is not known."""
@@ -144,6 +143,22 @@ _FACTS = (
     "multilabel", "seed", "arch", "decoder", "decoder_fit",
 )  # fmt: skip
 """Keys of the file, in its order, before those of the search."""
+
+
+_WHOLE, _TEXT = (is_whole,), (is_text,)
+_FORM: dict[str, Any] = {
+    **dict.fromkeys(("params", "macs", "tiles", "out_channels", "seed"), _WHOLE),
+    **dict.fromkeys(("space", "arch_id", "monitor"), _TEXT),
+    "classes": ([is_text],),
+    "multilabel": (is_truth,),
+    "arch": ({},),
+    "decoder": ({"*": is_number},),
+    "decoder_fit": ({},),
+    "settings": ({},),
+    "objectives": ([is_text],),
+}
+_FIX = "bring it back, or use another --out: the weights of the folder are of its architecture"
+_TOLD: dict[str, Any] = {"fix": _FIX}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from nasseg.config.identity import flatten
 from nasseg.errors import ConfigError, RunError
-from nasseg.io import read_object, to_json, write_json
+from nasseg.files.readers import read_object
+from nasseg.io import to_json, write_json
 
 
 def bind_settings(
@@ -37,10 +38,8 @@ def bind_settings(
     if not file.exists():
         write_json(file, settings)
         return
-    try:
-        known = {**_as_written(defaults or {}), **flatten(read_object(file))}
-    except (ValueError, TypeError) as error:
-        raise RunError(f"{file} cannot be read: {error}") from None
+    fix = f"choose another --out, or delete it where {folder} holds nothing that is to be kept"
+    known = {**_as_written(defaults or {}), **flatten(read_object(file, error=RunError, fix=fix))}
     wanted = _as_written(settings)
     changed = [key for key in wanted if key not in free and known.get(key) != wanted[key]]
     if changed:

@@ -6,7 +6,6 @@ what was measured, and ``drift.csv`` what follows from it.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from nasseg import statistics
 from nasseg.errors import RunError
+from nasseg.files.readers import read_csv
 from nasseg.io import write_csv
 from nasseg.statistics import FACTS, Spread, spread
 
@@ -84,11 +84,12 @@ class DriftTable:
         """
         if missing_ok and not path.exists():
             return cls()
+        fix = "delete it to measure its chips again; the networks are kept"
+        table = read_csv(path, error=RunError, fix=fix)
         try:
-            with path.open(newline="", encoding="utf-8") as handle:
-                return cls(tuple(_rows(list(csv.DictReader(handle)))))
-        except (ValueError, csv.Error) as error:
-            raise RunError(f"{path} cannot be read: {error}; delete it to measure again") from None
+            return cls(tuple(_rows([cells for _, cells in table])))
+        except ValueError as error:
+            raise RunError(f"{path} cannot be read: {error}; {fix}") from None
 
     def write(self, path: Path) -> None:
         """Write the table atomically."""

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nasseg.errors import RunError
+from nasseg.files.readers import read_npz
 from nasseg.io import atomic_write
 from nasseg.tasks.matching import Fates
 
@@ -55,20 +57,20 @@ def read_fates(path: Path) -> list[FatePicture]:
     """Read pictures.
 
     Raises:
-        ValueError, KeyError: the file is damaged.
+        RunError, ValueError, KeyError, IndexError, TypeError: the file is damaged.
         FileNotFoundError: there is no file.
     """
-    with np.load(path, allow_pickle=False) as archive:
-        return [
-            FatePicture(
-                id=str(archive["id"][k]),
-                kind=str(archive["kind"][k]),
-                role=str(archive["role"][k]),
-                ap50=float(archive["ap50"][k]),
-                image=archive[f"image_{k}"],
-                label=archive[f"label_{k}"],
-                prediction=archive[f"prediction_{k}"],
-                fates=Fates(archive[f"fates_{k}"], archive[f"false_positive_{k}"]),
-            )
-            for k in range(len(archive["id"]))
-        ]
+    archive = read_npz(path, error=RunError)
+    return [
+        FatePicture(
+            id=str(archive["id"][k]),
+            kind=str(archive["kind"][k]),
+            role=str(archive["role"][k]),
+            ap50=float(archive["ap50"][k]),
+            image=archive[f"image_{k}"],
+            label=archive[f"label_{k}"],
+            prediction=archive[f"prediction_{k}"],
+            fates=Fates(archive[f"fates_{k}"], archive[f"false_positive_{k}"]),
+        )
+        for k in range(len(archive["id"]))
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,10 @@ from filelock import FileLock, Timeout
 
 from nasseg.config import LabelConfig, RunConfig, settings, to_dict
 from nasseg.config.identity import changes, older_values
-from nasseg.errors import RunError
-from nasseg.io import read_json, write_json, write_text
+from nasseg.errors import NassegError, RunError
+from nasseg.files.forms import is_number, is_text, is_truth, is_whole
+from nasseg.files.readers import checked, read_object, read_yaml
+from nasseg.io import write_json, write_text
 from nasseg.records.plugins import PLUGINS, remember_plugins, used_plugins
 from nasseg.records.storage import without_password
 
@@ -25,12 +28,96 @@ log = logging.getLogger(__name__)
 C = TypeVar("C", RunConfig, LabelConfig)
 
 
+CONFIG = "config.yaml"
+STAGES = "stages.json"
+CHIPS = ("drift.csv", "drift_parts.csv", "sweep.csv")
+"""Tables that the drift stage adds to, whose chips are of one run."""
+OWN_FOLDERS = ("figures", "evaluation", "search", "surrogate")
+"""Folders inside a run folder that files are written into."""
+SECTIONS = ("data", "search", "train", "analog", "drift")
+"""Keys of ``config.yaml`` with keys inside."""
+_STAGE = {
+    "done": is_truth,
+    "seconds": is_number,
+    "metrics": {"*": (is_number,)},
+    "mac_fraction": is_number,
+    "digital_layers": [is_text],
+    "passes": is_number,
+    "best_epoch": is_whole,
+    "epochs": is_whole,
+}
+_FORM = {
+    "data": {"fingerprint": is_text, "source": is_text, "images": {"*": is_whole}},
+    **dict.fromkeys(("search", "train", "analog", "drift", "report"), _STAGE),
+}
+
+
+def read_stages(folder: Path) -> dict[str, Any]:
+    """Return the record of stages of a folder; empty where it has none.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    file = folder / STAGES
+    fix = "delete it to make the stages again; checkpoints and chips are kept"
+    try:
+        stages = read_object(file, error=RunError, fix=fix)
+    except FileNotFoundError:
+        return {}
+    checked(file, stages, _FORM, error=RunError, fix=fix)
+    return stages
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of a folder, nested, as ``config.yaml`` has them.
+
+    Raises:
+        FileNotFoundError: there are none.
+        RunError: the file is damaged.
+    """
+    file = folder / CONFIG
+    fix = (
+        f"write the settings that the folder was begun with into it, or delete {STAGES} too to "
+        "begin again"
+    )
+    saved = read_yaml(file, error=RunError, fix=fix)
+    nested: dict[str, Any] = {key: {} for key in SECTIONS}
+    checked(file, saved, nested, error=RunError, fix=fix)
+    found: dict[str, Any] = saved
+    return found
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder that has links where files are written, which would be written through.
+
+    A file that is replaced as a whole, as nearly all are, leaves what a link points at as it is.
+
+    Raises:
+        RunError: ``.lock``, a database or one of :data:`OWN_FOLDERS` is a link, or no plain file.
+    """
+    for path in (*(folder / name for name in OWN_FOLDERS), *folder.glob("study.db*")):
+        if path.is_symlink():
+            raise RunError(
+                f"{path} is a link: what it points at would be written to; put the file or folder "
+                "itself there, or delete the link"
+            )
+    lock = folder / ".lock"
+    try:
+        found = lock.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        raise RunError(
+            f"{lock} is a link or no plain file: what it points at would be emptied; delete it"
+        )
+
+
 def is_bound(folder: Path) -> bool:
     """Return True if the images of a folder have been found good, so that its settings hold."""
     try:
-        return "data" in read_json(folder / "stages.json")
-    except (OSError, ValueError, TypeError):
-        return False
+        return "data" in read_stages(folder)
+    except NassegError:
+        return False  # an error of whoever opens the folder
 
 
 def older_settings(config: RunConfig | LabelConfig) -> dict[str, Any]:
@@ -40,11 +127,10 @@ def older_settings(config: RunConfig | LabelConfig) -> dict[str, Any]:
     """
     folder = Path(config.out)
     try:
-        saved = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        saved = read_settings(folder)
+    except (FileNotFoundError, NassegError):
         return {}  # an error of whoever reads it
-    known = isinstance(saved, dict) and is_bound(folder)
-    return older_values(saved, type(config)) if known else {}
+    return older_values(saved, type(config)) if is_bound(folder) else {}
 
 
 def chooses_by_validation(config: RunConfig | LabelConfig) -> bool:
@@ -87,7 +173,7 @@ def read_run_config(run: str | Path, **changes: Any) -> RunConfig:
     """
     from nasseg.config.reading import build_config, read_begun
 
-    file = Path(run) / "config.yaml"
+    file = Path(run) / CONFIG
     if not file.is_file():
         raise RunError(f"{run} is no run folder: it has no config.yaml; `nasseg run` makes one")
     remember_plugins(Path(run), RunConfig)
@@ -98,6 +184,10 @@ def read_run_config(run: str | Path, **changes: Any) -> RunConfig:
 
 class RunFolder:
     """The files of one run, or of one labelling.
+
+    Settings bind from when the images were found good (:meth:`check_data`): until then nothing has
+    been made with them, and none are written, so that a typing error locks no folder and a run
+    that was refused leaves nothing that the next one inherits.
 
     Args:
         config: its settings; ``config.out`` is the folder.
@@ -111,48 +201,48 @@ class RunFolder:
     def __init__(self, config: RunConfig | LabelConfig, *, readonly: bool = False) -> None:
         self.config = config
         self.path = Path(config.out)
-        file = self.path / "config.yaml"
-        self._stages_file = self.path / "stages.json"
-        self.stages: dict[str, Any] = self._read_stages()
-        if readonly:
-            return
-        # Settings bind from when the images were found good: until then nothing has been made
-        # with them, and a typing error must not lock the folder.
-        if file.exists() and "data" in self.stages:
-            try:
-                saved = yaml.safe_load(file.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise RunError(f"{file} cannot be read: {error}") from None
-            if not isinstance(saved, dict):
-                raise RunError(f"{file} is not a run's configuration")
-            differ = changes(saved, config)
-            absent = differ.absent
-            if absent:
-                raise RunError(
-                    f"{self.path} was made by an older nasseg, which did not know "
-                    f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}: its results "
-                    "cannot be continued with this one. Use another --out"
-                )
-            if differ.changed:
-                raise RunError(
-                    f"{self.path} holds a run with other settings:\n  "
-                    + "\n  ".join(differ.changed)
-                    + "\nUse the same settings to continue it, or another --out"
-                )
-        else:
-            wanted = to_dict(without_password(config))
-            write_text(file, yaml.safe_dump(wanted, sort_keys=False))
+        self._stages_file = self.path / STAGES
+        self.readonly = readonly
+        self._begun: list[Path] = []
+        """Files that this object began the folder with."""
+        self._told = False
+        self.stages: dict[str, Any] = read_stages(self.path)
+        if not readonly:
+            self._compare()
 
-    def _read_stages(self) -> dict[str, Any]:
-        if not self._stages_file.exists():
-            return {}
+    def _compare(self) -> None:
+        """Refuse settings that are not those which the folder was begun with.
+
+        Raises:
+            RunError: as the class.
+        """
+        refuse_links(self.path)
+        if "data" not in self.stages:
+            return
         try:
-            stages = read_json(self._stages_file)
-        except ValueError as error:
-            raise RunError(f"{self._stages_file} cannot be read: {error}") from None
-        if not isinstance(stages, dict):
-            raise RunError(f"{self._stages_file} is not a run's record of stages")
-        return stages
+            saved = read_settings(self.path)
+        except FileNotFoundError:
+            raise RunError(
+                f"{self.path / CONFIG} is missing; bring it back, or delete {self._stages_file} "
+                "too to begin again"
+            ) from None
+        differ = changes(saved, self.config)
+        absent = differ.absent
+        if absent:
+            raise RunError(
+                f"{self.path} was made by an older nasseg, which did not know "
+                f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}: its results "
+                "cannot be continued with this one. Use another --out"
+            )
+        if differ.changed:
+            raise RunError(
+                f"{self.path} holds a run with other settings:\n  "
+                + "\n  ".join(differ.changed)
+                + "\nUse the same settings to continue it, or another --out"
+            )
+        if not self._told:
+            self._told = True
+            _warn_of_threads(saved, self.config, self.stages)
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -171,7 +261,10 @@ class RunFolder:
     def unbind(self) -> None:
         """Let other settings be chosen: what was begun with these is nothing yet."""
         self.stages.pop("data", None)
+        self.stages.pop(PLUGINS, None)
         self._save()
+        for path in self._begun:
+            path.unlink(missing_ok=True)
 
     def finish(self, stage: str, **facts: Any) -> None:
         """Mark a stage finished, with what later stages need to know of it."""
@@ -183,19 +276,24 @@ class RunFolder:
         return self._section(key)[1].get(key.rpartition(".")[2])
 
     def remember(self, key: str, value: Any) -> None:
-        """Write a setting that may change, such as ``drift.chips``, into ``config.yaml``."""
+        """Write a setting that may change, such as ``drift.chips``, into ``config.yaml``.
+
+        Before the folder is bound there is nothing to change: it will be written as it is.
+        """
+        if "data" not in self.stages:
+            return
         saved, section = self._section(key)
         name = key.rpartition(".")[2]
         if section.get(name) != value:
             section[name] = value
-            write_text(self.path / "config.yaml", yaml.safe_dump(saved, sort_keys=False))
+            write_text(self.path / CONFIG, yaml.safe_dump(saved, sort_keys=False))
 
     def _section(self, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """All settings as saved, and those of them among which ``key`` is."""
-        saved = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        saved = read_settings(self.path)
         section = saved
         for group in key.split(".")[:-1]:
-            section = section[group]
+            section = section.setdefault(group, {})
         return saved, section
 
     def note(self, stage: str, **facts: Any) -> None:
@@ -211,16 +309,36 @@ class RunFolder:
         """
         known = self.stages.get("data")
         if known is None:
+            if self.readonly:
+                raise RunError(f"{self.path} was not begun; `nasseg run --out {self.path}` does it")
+            self._set_aside()
+            wanted = to_dict(without_password(self.config))
+            self.begin_with(CONFIG, yaml.safe_dump(wanted, sort_keys=False))
             self.stages["data"] = {"fingerprint": fingerprint, "source": source, "images": images}
             if used := used_plugins(self.config):
                 self.stages[PLUGINS] = used
             self._save()
-        elif known["fingerprint"] != fingerprint:
+        elif known.get("fingerprint") != fingerprint:
             raise RunError(
-                f"the images have changed since {self.path} was begun (then {known['source']}, "
-                f"fingerprint {known['fingerprint']}; now {source}, {fingerprint}). "
+                f"the images have changed since {self.path} was begun (then {known.get('source')}, "
+                f"fingerprint {known.get('fingerprint')}; now {source}, {fingerprint}). "
                 "Bring them back, or use another --out"
             )
+
+    def begin_with(self, name: str, text: str) -> None:
+        """Write a file that is gone again where the first stage refuses the settings."""
+        self._begun.append(write_text(self.path / name, text))
+
+    def _set_aside(self) -> None:
+        """Rename chips of a folder whose record of stages is gone.
+
+        They may be of other settings, and would be taken for this run's.
+        """
+        finished = any(isinstance(of, dict) and of.get("done") for of in self.stages.values())
+        for name in CHIPS:
+            if (self.path / name).exists() and not finished:
+                log.warning("%s is of an earlier run here; kept as %s.before", name, name)
+                (self.path / name).replace(self.path / f"{name}.before")
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[Timer]:
@@ -250,6 +368,8 @@ class RunFolder:
 
         The lock is the operating system's, so that it ends with the process however that ends.
         """
+        self.path.mkdir(parents=True, exist_ok=True)
+        refuse_links(self.path)
         # A marker file would outlive a killed process: without a lock there, it is an error.
         lock = FileLock(self.path / ".lock", fallback_to_soft=False)
         try:
@@ -271,10 +391,28 @@ class RunFolder:
             ) from None
         try:
             # Another process may have finished stages since this one looked.
-            self.stages = self._read_stages()
+            self.stages = read_stages(self.path)
+            if not self.readonly:
+                self._compare()
             yield
         finally:
             lock.release()
+
+
+def _warn_of_threads(
+    saved: dict[str, Any], config: RunConfig | LabelConfig, stages: dict[str, Any]
+) -> None:
+    """Tell that another number of threads than before rounds otherwise."""
+    before = saved.get("threads")
+    unfinished = any(not stages.get(name, {}).get("done") for name in ("train", "analog", "drift"))
+    if unfinished and before is not None and before != config.threads:
+        log.warning(
+            "threads is %s, and was %s when %s was begun: results of what is computed from here "
+            "on differ in their last bits",
+            config.threads,
+            before,
+            config.out,
+        )
 
 
 class Timer:

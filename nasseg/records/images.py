@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nasseg.errors import RunError
+from nasseg.files.readers import read_csv
 from nasseg.io import write_csv
 
 KINDS = ("fluorescence", "stained", "grey bright field")
@@ -85,11 +85,10 @@ class ImageTable:
             RunError: a cell has no such value; the message names file and row.
             FileNotFoundError: there is no file.
         """
+        table = read_csv(path, error=RunError)
         try:
-            with path.open(newline="", encoding="utf-8") as handle:
-                reader = csv.DictReader(handle)
-                return cls(tuple(_row(cells, number) for number, cells in enumerate(reader, 2)))
-        except (ValueError, csv.Error) as error:
+            return cls(tuple(_row(cells, number) for number, cells in table))
+        except ValueError as error:
             raise RunError(f"{path} cannot be read: {error}") from None
 
 

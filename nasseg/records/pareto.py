@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nasseg.errors import RunError
+from nasseg.files.readers import csv_text, parse_json, read_csv
 from nasseg.records.best import Best
 
 _FIRST, _LAST = ("arch_id", "rank", "crowding", "knee"), ("arch",)
@@ -69,8 +68,7 @@ def read_front(run: Path) -> Front | None:
         return None
     try:
         best = Best.read(best_file)
-        with file.open(newline="", encoding="utf-8") as handle:
-            rows = tuple(_row(row) for row in csv.DictReader(handle))
+        rows = tuple(_row(row) for _, row in read_csv(file))
         return Front(
             rows,
             tuple(_objective(text) for text in best.search["objectives"]),
@@ -78,14 +76,14 @@ def read_front(run: Path) -> Front | None:
             {name: float(value) for name, value in best.search["reference"].items()},
             str(best.arch_id),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RunError) as error:
         raise RunError(
-            f"{file} (with {best_file.name}) cannot be read: {type(error).__name__}: {error}; "
+            f"{file} (with {best_file.name}) cannot be read: {error!r}; "
             "run the search again with another --out"
         ) from None
 
 
-def _row(row: dict[str, str]) -> FrontRow:
+def _row(row: Mapping[Any, Any]) -> FrontRow:
     facts = (*_FIRST, *_LAST)
     return FrontRow(
         arch_id=row["arch_id"],
@@ -97,7 +95,7 @@ def _row(row: dict[str, str]) -> FrontRow:
             for name, text in row.items()
             if name not in facts
         },
-        arch=dict(json.loads(row["arch"])),
+        arch=dict(parse_json(row["arch"])),
     )
 
 
@@ -111,12 +109,10 @@ def front_csv(rows: Sequence[FrontRow]) -> str:
 
     Unknown scores are empty, ``arch`` is JSON.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
     columns = tuple(rows[0].scores) if rows else ()
-    writer.writerow((*_FIRST, *columns, *_LAST))
+    cells = []
     for row in rows:
         scores = ["" if math.isnan(row.scores[name]) else row.scores[name] for name in columns]
         arch = json.dumps(row.arch)
-        writer.writerow([row.arch_id, row.rank, row.crowding, int(row.knee), *scores, arch])
-    return text.getvalue()
+        cells.append([row.arch_id, row.rank, row.crowding, int(row.knee), *scores, arch])
+    return csv_text((*_FIRST, *columns, *_LAST), cells)

@@ -7,7 +7,8 @@ from typing import Any
 
 from nasseg._registry import Former, note_former, package_of
 from nasseg.config import LabelConfig, RunConfig, flatten, settings, to_dict
-from nasseg.io import read_json
+from nasseg.errors import NassegError
+from nasseg.files.readers import read_json
 
 PLUGINS = "plugins"
 """Key in ``stages.json``."""
@@ -38,7 +39,7 @@ def remember_plugins(folder: Path, config: type[RunConfig] | type[LabelConfig]) 
     """
     try:
         stages = read_json(folder / "stages.json")
-    except (OSError, ValueError):
+    except (FileNotFoundError, NassegError):
         return
     record = stages.get(PLUGINS) if isinstance(stages, dict) else None
     leaves = settings(config)

@@ -19,6 +19,7 @@ from nasseg.config.reading import (
 from nasseg.errors import ConfigError
 from nasseg.records.folder import as_begun, is_bound
 from nasseg.records.plugins import remember_plugins
+from nasseg.records.storage import distrust_storage, trust_storage
 
 C = TypeVar("C", RunConfig, LabelConfig)
 
@@ -60,9 +61,21 @@ def resolve_config(config: type[C], given: Mapping[str, Any], file: str | Path |
             values = {**followed(config, read_begun(saved, config)), **values}
     origins = {key: file for key in values if key not in given and file is not None}
     made = as_begun(build_config(config, {**values, **given}, origins))
+    _trust_storage(values, given, file, out)
     if origins.get("data.path") == str(saved) and not is_bound(out):
         _refuse_lost_data(saved, made.data.path)
     return made
+
+
+def _trust_storage(
+    values: Mapping[str, Any], given: Mapping[str, Any], file: str | None, out: Path
+) -> None:
+    """Trust a storage that the user gives, and one of a file only inside the run folder."""
+    for key in ("storage", "search.storage"):
+        if isinstance(where := given.get(key), str):
+            trust_storage(where)
+        elif isinstance(where := values.get(key), str) and file is not None:
+            distrust_storage(where, file, out)
 
 
 def _refuse_lost_data(saved: Path, path: str | None) -> None:

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import yaml
 
-from nasseg.errors import RunError
-from nasseg.io import read_object
+from nasseg.errors import FileError, RunError
+from nasseg.files.readers import read_npz
 from nasseg.records.best import Best
 from nasseg.records.drift import DriftTable
 from nasseg.records.fates import FatePicture, read_fates
+from nasseg.records.folder import read_settings
 from nasseg.records.images import ImageTable
 from nasseg.records.metrics import read_metrics
 from nasseg.records.pareto import Front, read_front
+from nasseg.records.results import read_result
 from nasseg.tasks import known_task, metric_title, metrics_of
 
 Array = npt.NDArray[Any]
@@ -124,25 +124,24 @@ def load_run(run_dir: str | Path) -> RunFiles:
             return reader(path)
         except FileNotFoundError:
             files.missing[name] = "is not there"
-        except RunError as error:
+        except (RunError, FileError) as error:
             files.missing[name] = str(error).removeprefix(f"{path} ")
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-            # np.load raises ValueError for an object array, json for a broken line.
+        except (OSError, ValueError, LookupError, TypeError) as error:
             files.missing[name] = f"cannot be read ({type(error).__name__}: {error})"
         return None
 
-    files.config = read("config.yaml", _read_yaml)
-    files.summary = read("summary.json", read_object)
+    files.config = read("config.yaml", lambda path: read_settings(path.parent))
+    files.summary = read("summary.json", read_result)
     files.best = read("best.json", Best.read)
     files.metrics = read("metrics.jsonl", read_metrics) or []
-    files.coverage = read("coverage.json", read_object)
+    files.coverage = read("coverage.json", read_result)
     files.drift = read("drift.csv", DriftTable.read) or DriftTable()
     # Older runs have none of these; a report without them is whole.
     if (folder / "sweep.csv").exists():
         files.sweep = read("sweep.csv", DriftTable.read) or DriftTable()
     for name in ("plan", "sensitivity"):
         if (folder / f"{name}.json").exists():
-            setattr(files, name, read(f"{name}.json", read_object))
+            setattr(files, name, read(f"{name}.json", read_result))
     if (folder / "images.csv").exists():
         files.images = read("images.csv", ImageTable.read)
     if (folder / "fates.npz").exists():
@@ -155,19 +154,12 @@ def load_run(run_dir: str | Path) -> RunFiles:
     return files
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(value, dict):
-        raise TypeError(f"YAML {type(value).__name__} where keys are expected")
-    return value
-
-
 def _read_panels(path: Path) -> dict[str, Array]:
-    with np.load(path, allow_pickle=False) as archive:
-        # Of classified images, fewer are shown than were scored.
-        classified = "classes" in archive
-        more = CLASS_KEYS if classified else [key for key in PIXEL_KEYS if key in archive]
-        panels = {key: archive[key] for key in (*PANEL_KEYS, *more)}
+    archive = read_npz(path, error=RunError)
+    # Of classified images, fewer are shown than were scored.
+    classified = "classes" in archive
+    more = CLASS_KEYS if classified else [key for key in PIXEL_KEYS if key in archive]
+    panels = {key: archive[key] for key in (*PANEL_KEYS, *more)}
     scored = [key for key in PANEL_KEYS if not (classified and key == "images")]
     for keys in (scored, ["images", "shown"] if classified else []):
         if len({len(panels[key]) for key in keys}) > 1:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from nasseg._version import __version__
 from nasseg.io import write_bytes, write_text
 from nasseg.records.best import Best
+from nasseg.records.folder import refuse_links
 from nasseg.records.run_files import RunFiles, load_run
 from nasseg.report._headline import cards
 from nasseg.report._numbers import chips_of
@@ -29,6 +30,7 @@ def write_report(run_dir: str | Path) -> Path:
         RunError: there is no such folder.
     """
     run = load_run(run_dir)
+    refuse_links(run.folder)
     figures = draw_figures(run)
     report = run.folder / "report.html"
     return write_text(report, render(run, figures))

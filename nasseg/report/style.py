@@ -101,6 +101,8 @@ def to_inline_svg(figure: Figure, label: str) -> Markup:
     text = buffer.getvalue().decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # Matplotlib quotes texts in comments, which end elsewhere for HTML than for XML.
+    text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
     # The page scales the picture; the viewBox keeps its shape.

@@ -16,11 +16,11 @@ from nasseg.analog.spec import AnalogSpec
 from nasseg.config import DataConfig, RunConfig, analog_spec
 from nasseg.config.search import space_for
 from nasseg.data import Arrays, Data, load_arrays, load_data
-from nasseg.errors import ConfigError, DataError, RunError
+from nasseg.errors import ConfigError, DataError, FileError, RunError
 from nasseg.records.best import Best
 from nasseg.records.drift import DriftTable
 from nasseg.records.folder import RunFolder
-from nasseg.runs.memory import with_own_memory
+from nasseg.runs.memory import keep_memory, with_own_memory
 from nasseg.search_spaces import SearchSpace
 from nasseg.studies.joint import with_settings
 from nasseg.tasks import Task, TaskType, get_task
@@ -71,7 +71,7 @@ class Job:
         path = self.folder / "best.json"
         try:
             chosen = Best.read(path).settings
-        except (ValueError, KeyError, TypeError):
+        except FileError:
             # Whoever needs the architecture says what is wrong with the file.
             return self._config
         try:
@@ -97,6 +97,8 @@ class Job:
             )
         data = self.load(self.config.data)
         self.folder.check_data(data.fingerprint, data.source, data.counts)
+        if not self.folder.readonly:
+            keep_memory(self._config, self.folder)
         log.info("data: %s", data.source)
         return data
 
@@ -158,6 +160,9 @@ class Job:
             raise RunError(f"{path} is missing; run the search stage first")
         try:
             best = Best.read(path)
+        except FileError as error:
+            raise RunError(str(error)) from None
+        try:
             self.space.validate(best.require_arch())
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{path} cannot be used: {error}") from None

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from nasseg.config import RunConfig, analog_spec
-from nasseg.errors import RunError
-from nasseg.io import write_text
+from nasseg.errors import ConfigError, RunError
+from nasseg.files.readers import read_text
 from nasseg.records.folder import RunFolder
 
 MEMORY = "memory.yaml"
@@ -22,7 +22,7 @@ def keep_memory(config: RunConfig, folder: RunFolder) -> None:
     preset = Path(config.analog.preset)
     if preset.suffix in (".yaml", ".yml") and not (folder / MEMORY).exists():
         analog_spec(config.analog)  # raises an error that names what is wrong with it
-        write_text(folder / MEMORY, preset.read_text(encoding="utf-8"))
+        folder.begin_with(MEMORY, read_text(preset, error=ConfigError))
 
 
 def with_own_memory(config: RunConfig, folder: RunFolder) -> RunConfig:
@@ -34,8 +34,8 @@ def with_own_memory(config: RunConfig, folder: RunFolder) -> RunConfig:
     copy_ = folder / MEMORY
     if preset.suffix not in (".yaml", ".yml") or not copy_.exists():
         return config
-    given = preset.read_text(encoding="utf-8") if preset.is_file() else None
-    if given is not None and given != copy_.read_text(encoding="utf-8"):
+    given = read_text(preset, error=RunError) if preset.is_file() else None
+    if given is not None and given != read_text(copy_, error=RunError):
         raise RunError(
             f"{preset} has changed since {folder.path} was begun ({copy_} is what it was); bring "
             "it back, or use another --out"

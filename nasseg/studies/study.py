@@ -19,6 +19,7 @@ from nasseg.errors import BusyError, RunError
 from nasseg.evaluators.measured import Budget, measure, refuse_selection
 from nasseg.evaluators.tables import read_archs
 from nasseg.records.folder import chooses_by_validation, decodes_as_before
+from nasseg.records.storage import sqlite_storage
 from nasseg.search.measured.bounds import SizeBounds
 from nasseg.search.measured.sampler import SAMPLERS
 from nasseg.search.measured.study import MeasuredStudy
@@ -109,7 +110,7 @@ def open_study(config: LabelConfig, space: SearchSpace, data: Data) -> MeasuredS
 
 def storage_of(config: LabelConfig) -> str:
     """Return where the study of a labelling is kept."""
-    return config.storage or f"sqlite:///{Path(config.out).resolve() / 'study.db'}"
+    return config.storage or sqlite_storage(Path(config.out).resolve() / "study.db")
 
 
 def study_settings(config: LabelConfig, space: SearchSpace, fingerprint: str) -> dict[str, Any]:

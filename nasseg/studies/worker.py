@@ -8,29 +8,30 @@ from typing import Any
 
 from nasseg.config import LabelConfig, RunConfig, flatten
 from nasseg.errors import ConfigError, NassegError
+from nasseg.files.readers import parse_yaml
+from nasseg.stopping import terminable
 
 
 def main() -> int:
     """Work until the study is done; the exit status, as of the command line."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        _work(sys.stdin.buffer.read())
-    except (NassegError, OSError) as error:
-        sys.stderr.write(f"nasseg: error: {error}\n")
-        return 2 if isinstance(error, ConfigError) else 1
-    except KeyboardInterrupt:
-        return 130
+    with terminable() as stopped:
+        try:
+            _work(sys.stdin.buffer.read())
+        except (NassegError, OSError) as error:
+            sys.stderr.write(f"nasseg: error: {error}\n")
+            return 2 if isinstance(error, ConfigError) else 1
+        except KeyboardInterrupt:
+            return stopped.status
     return 0
 
 
 def _work(text: bytes) -> None:
     # Imported here, so that an error of the settings has its clean line.
-    import yaml
-
     from nasseg.config.reading import build_config
     from nasseg.training.device import set_threads
 
-    ((kind, tree),) = yaml.safe_load(text).items()
+    ((kind, tree),) = parse_yaml(text.decode()).items()
     known: type[Any] = LabelConfig if kind == "label" else RunConfig
     config = build_config(known, flatten(tree), {})
     set_threads(config.threads)

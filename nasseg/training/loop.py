@@ -22,7 +22,7 @@ from nasseg.errors import ConfigError, RunError
 from nasseg.records.metrics import write_metrics
 from nasseg.tasks import Task
 from nasseg.tasks.base import Batches
-from nasseg.training.checkpoint import load_checkpoint, save_checkpoint
+from nasseg.training.checkpoint import resume, save_checkpoint
 from nasseg.training.freeze import Freezing
 from nasseg.training.optim import WeightAverage, make_optimizer, warmup_cosine
 
@@ -118,11 +118,10 @@ def fit(
     scaler = torch.amp.GradScaler("cuda", enabled=amp)
     freezing = Freezing.of(net, config)
     state = _State(net, task, config, keep, len(train_loader), seed, distill, scaler, freezing)
-    if checkpoint is not None and checkpoint.exists():
-        state.load(load_checkpoint(checkpoint), checkpoint)
-        if metrics_file is not None:
-            # The interruption may have come between the checkpoint and these lines.
-            write_metrics(metrics_file, stage, state.history)
+    resumed = checkpoint is not None and resume(checkpoint, state.load)
+    if resumed and metrics_file is not None:
+        # The interruption may have come between the checkpoint and these lines.
+        write_metrics(metrics_file, stage, state.history)
     loss_fn = task.loss()
     if teacher is not None:
         teacher.eval()

@@ -21,7 +21,7 @@ STORAGE = "postgresql://ann:hidden@host/studies"
 def test_a_folder_never_holds_the_password_of_a_storage(
     config: LabelConfig | RunConfig, tmp_path: Path
 ) -> None:
-    RunFolder(dataclasses.replace(config, out=str(tmp_path)))
+    RunFolder(dataclasses.replace(config, out=str(tmp_path))).check_data("f", "images", {})
     written = (tmp_path / "config.yaml").read_text()
     assert "hidden" not in written
     assert "postgresql://ann@host/studies" in written

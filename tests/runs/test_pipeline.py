@@ -424,7 +424,7 @@ def test_damaged_records_are_named(tmp_path, arch_file):
     out = tmp_path / "run"
     pipeline.run(config(out, arch_file), stages=("search",), progress=False)
     (out / "best.json").write_text("{")
-    with pytest.raises(RunError, match=r"best\.json cannot be used"):
+    with pytest.raises(RunError, match=r"best\.json cannot be read as JSON"):
         pipeline.run(config(out, arch_file), stages=("train",), progress=False)
     (out / "stages.json").write_text("[")
     with pytest.raises(RunError, match=r"stages\.json cannot be read"):

@@ -15,7 +15,8 @@ import pytest
 from nasseg.cli import main as nasseg
 from nasseg.config import DataConfig
 from nasseg.data import load_data
-from nasseg.io import read_json, write_json
+from nasseg.files.readers import read_json
+from nasseg.io import write_json
 from nasseg.text import time_name
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

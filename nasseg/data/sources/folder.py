@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasseg.config import DataConfig
-from nasseg.data.files import FORMATS, SUFFIXES, composed, is_image, list_entries, read_text
+from nasseg.data.files import FORMATS, SUFFIXES, composed, is_image, list_entries
 from nasseg.data.problems import Problems
 from nasseg.data.read import is_turned, read_ids, read_image
 from nasseg.data.sources.base import (
@@ -25,7 +24,8 @@ from nasseg.data.sources.base import (
     Split,
     given_path,
 )
-from nasseg.errors import DataError
+from nasseg.errors import DataError, FileError
+from nasseg.files.readers import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -147,8 +147,8 @@ def read_splits(path: Path, known: set[str], problems: Problems) -> Split | None
     if not path.exists():
         return None
     try:
-        content = json.loads(read_text(path))
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path)
+    except (OSError, FileError) as error:
         problems.add("splits.json not usable", f"splits.json: not readable as JSON: {error}")
         return None
     if not isinstance(content, dict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nasseg.config import DataConfig
-from nasseg.data.files import read_text
 from nasseg.data.read import read_class_values
 from nasseg.data.sources.base import Source, SourceType, given_path
 from nasseg.data.sources.folder import is_folder_layout, open_folder
 from nasseg.errors import DataError
+from nasseg.files.readers import read_json, read_text
 
 MAX_CLASSES = 64
 """Classes of pixels at most, background included: more are likely instance ids or grey levels."""
@@ -65,7 +64,7 @@ def read_names(root: Path) -> tuple[str, ...]:
     path = root / "classes.json"
     try:
         if path.is_file():
-            content = json.loads(read_text(path))
+            content = read_json(path, error=DataError)
             if isinstance(content, dict):
                 numbers = [str(number) for number in range(len(content))]
                 content = [content.get(number) for number in numbers]
@@ -73,9 +72,9 @@ def read_names(root: Path) -> tuple[str, ...]:
             path = root / "classes.txt"
             if not path.is_file():
                 return ()
-            lines = read_text(path).splitlines()
+            lines = read_text(path, error=DataError).splitlines()
             content = [line.strip() for line in lines if line.strip()]
-    except (OSError, ValueError, RecursionError) as error:
+    except FileNotFoundError as error:
         raise DataError(f"{path} is not readable: {error}") from None
     good = isinstance(content, list) and all(isinstance(n, str) and n.strip() for n in content)
     if not good or not 2 <= len(content) <= MAX_CLASSES or len(set(content)) != len(content):

@@ -52,6 +52,17 @@ def lost(run: RunFiles, *names: str) -> list[tuple[str, str, str]]:
     ]
 
 
+_UNEXPECTED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""Errors of values that are of the right kind and yet do not go together."""
+
+
+def _unusable(section: Section, error: Exception) -> Markup:
+    files = ", ".join(section.files) or "the files of the run"
+    return Markup('<p class="missing">{} hold something unexpected ({!r}).</p>').format(
+        files, error
+    )
+
+
 class Section:
     """Part of a report. A subclass gives the class attributes and :meth:`values`.
 
@@ -86,6 +97,13 @@ class Section:
                 drawn[picture.name] = picture.draw(run)
             except NassegError as error:
                 log.warning("figures/%s.png is left as it is: %s", picture.name, error)
+            except _UNEXPECTED as error:
+                log.warning(
+                    "figures/%s.png is left as it is: %s hold something unexpected (%r)",
+                    picture.name,
+                    ", ".join(self.files) or "the files of the run",
+                    error,
+                )
         return drawn
 
     def html(self, run: RunFiles, figures: Mapping[str, Markup] | None = None) -> Markup:
@@ -96,6 +114,13 @@ class Section:
             figures: name of each picture to its ``<svg>``.
         """
         missing = lost(run, *self.files)
+        try:
+            shown = self.values(run)
+        except _UNEXPECTED as error:
+            return _unusable(self, error)
         drawn = {picture.name: "" for picture in self.pictures} | dict(figures or {})
-        values = {"figures": drawn, "missing": missing, **self.values(run)}
-        return render(self.template, values)
+        values = {"figures": drawn, "missing": missing, **shown}
+        try:
+            return render(self.template, values)
+        except _UNEXPECTED as error:
+            return _unusable(self, error)

@@ -9,6 +9,7 @@ from nasseg.runs.calibration import MAX_IMAGES, keep_calibration
 from nasseg.runs.digital_layers import keep_few_digital
 from nasseg.runs.job import Job
 from nasseg.training import save_weights
+from nasseg.training.checkpoint import remove_checkpoint
 from nasseg.training.recipe import train_analog
 
 
@@ -35,4 +36,4 @@ def run(job: Job, timer: Timer) -> None:
     job.best = job.best.replace(tiles=coverage.tiles)
     job.best.write(job.folder / "best.json")
     job.folder.finish("analog", mac_fraction=coverage.mac_fraction, digital_layers=kept)
-    checkpoint.unlink(missing_ok=True)
+    remove_checkpoint(checkpoint)

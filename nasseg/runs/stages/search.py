@@ -13,7 +13,8 @@ from torch import nn
 from nasseg.config import TrainConfig
 from nasseg.data import ClassificationData, Data
 from nasseg.errors import ConfigError, ConversionError, RunError
-from nasseg.io import read_json, write_csv, write_json, write_text
+from nasseg.files.readers import read_json
+from nasseg.io import write_csv, write_json, write_text
 from nasseg.records.best import Best
 from nasseg.records.folder import RunFolder, Timer
 from nasseg.runs.checks import check_images, is_measured
@@ -23,6 +24,7 @@ from nasseg.studies.budget import is_budgeted
 from nasseg.studies.budgeted import budget_search
 from nasseg.studies.proxy import choosing_data, measured_search
 from nasseg.tasks import get_task
+from nasseg.training.checkpoint import has_checkpoint, remove_checkpoint
 from nasseg.training.freeze import Freezing
 from nasseg.training.pretrained import load_pretrained
 from nasseg.training.recipe import to_analog
@@ -52,7 +54,7 @@ def unbound_if_refused(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except (ConfigError, ConversionError):
-        if not (folder / "search.ckpt").exists():
+        if not has_checkpoint(folder / "search.ckpt"):
             folder.unbind()
         raise
 
@@ -94,7 +96,7 @@ def _search(job: Job, timer: Timer) -> None:
         search={key: value for key, value in found.items() if key != "arch"},
     ).write(job.folder / "best.json")
     job.folder.finish("search")
-    (job.folder / "search.ckpt").unlink(missing_ok=True)
+    remove_checkpoint(job.folder / "search.ckpt")
 
 
 def measure(job: Job) -> tuple[dict[str, Any], float]:

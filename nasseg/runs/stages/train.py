@@ -18,6 +18,7 @@ from nasseg.runs.images import ScoredImages
 from nasseg.runs.job import Job
 from nasseg.tasks.inference import mean_passes
 from nasseg.training import evaluate, save_weights
+from nasseg.training.checkpoint import has_checkpoint, remove_checkpoint
 from nasseg.training.pretrained import load_pretrained
 from nasseg.training.recipe import fit_decoder, train_digital
 
@@ -29,7 +30,7 @@ def run(job: Job, timer: Timer) -> None:
     job.best = job.best.replace(decoder=None, decoder_fit=None)
     net = job.new_network()
     checkpoint = job.folder / "train.ckpt"
-    if job.config.train.weights is not None and not checkpoint.exists():
+    if job.config.train.weights is not None and not has_checkpoint(checkpoint):
         pretrained = load_pretrained(net, job.config.train.weights)
         known = job.best.weights.get("sha256")
         if known not in (None, pretrained.sha256):
@@ -68,7 +69,7 @@ def run(job: Job, timer: Timer) -> None:
             diameter,
         )
     job.folder.finish("train", **facts, best_epoch=result.epoch, epochs=result.epochs)
-    checkpoint.unlink(missing_ok=True)
+    remove_checkpoint(checkpoint)
 
 
 def _fit_decoder(job: Job, net: nn.Module) -> None:

@@ -42,7 +42,7 @@ from nasseg.search.darts._training import Training
 from nasseg.search.darts.result import DartsResult, Ranked
 from nasseg.search_spaces import CellsSpace, SearchSpace
 from nasseg.tasks import Task
-from nasseg.training.checkpoint import load_checkpoint, save_checkpoint
+from nasseg.training.checkpoint import resume, save_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +124,8 @@ def search_darts(
     """
     within = _within_bounds(space, config, data.in_channels, task.out_channels)
     search = Search(space, data, task, config, train, seed, device or torch.device("cpu"))
-    if checkpoint is not None and checkpoint.exists():
-        search.load(load_checkpoint(checkpoint), checkpoint)
+    if checkpoint is not None:
+        resume(checkpoint, search.load)
     total = config.darts_epochs
     if search.epoch == 0 and total * (each := len(search.weight_loader)) < FEW_STEPS:
         more = math.ceil(ENOUGH_STEPS / each)

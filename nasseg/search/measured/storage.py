@@ -13,7 +13,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 
 from nasseg.errors import ConfigError, MissingDependencyError, RunError
-from nasseg.records.storage import shown
+from nasseg.records.storage import file_of, refuse_foreign, secrets_of, shown
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -41,11 +41,12 @@ def open_storage(where: str) -> BaseStorage:
             ``postgresql://...`` or ``mysql://...``.
 
     Raises:
-        ConfigError: something else.
+        ConfigError: something else, or only a file of settings names it.
         MissingDependencyError: the database's driver is not installed.
         RunError: the file or the database cannot be opened.
     """
     quiet_optuna()
+    refuse_foreign(where)
     journal = journal_path(where)
     if journal is not None:
         return _open_journal(journal)
@@ -62,7 +63,7 @@ def open_storage(where: str) -> BaseStorage:
         except Exception as error:  # drivers have exceptions of their own
             if attempt == _ATTEMPTS - 1 or not _may_pass(error):
                 raise RunError(
-                    f"the storage {shown(where)} cannot be opened: {_first_line(error)}"
+                    f"the storage {shown(where)} cannot be opened: {_first_line(error, where)}"
                 ) from None
             time.sleep(random.uniform(0.05, 0.3) * (attempt + 1))  # noqa: S311
     raise RunError(f"the storage {shown(where)} cannot be opened")
@@ -70,13 +71,7 @@ def open_storage(where: str) -> BaseStorage:
 
 def journal_path(where: str) -> Path | None:
     """The file of a journal storage; None where ``where`` is something else."""
-    if where.startswith("journal:"):
-        name = where.removeprefix("journal:")
-        # journal:///FILE as in a URL, or plainly journal:FILE
-        return Path(name[2:] if name.startswith("//") else name)
-    if "://" not in where and Path(where).suffix in (".journal", ".log"):
-        return Path(where)
-    return None
+    return file_of(where) if where.startswith("journal:") or "://" not in where else None
 
 
 def database_url(where: str) -> URL:
@@ -164,8 +159,11 @@ def _may_pass(error: BaseException) -> bool:
     )
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _first_line(error: BaseException, where: str = "") -> str:
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    for secret in secrets_of(where) if where else ():
+        text = text.replace(secret, "...")
+    return text
 
 
 class _ToNasseg(logging.Handler):

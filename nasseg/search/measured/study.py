@@ -9,11 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +37,7 @@ from nasseg.search.measured.trials import (
     as_history,
     plain,
 )
+from nasseg.stopping import terminable
 
 if TYPE_CHECKING:
     from nasseg.evaluators.low_fidelity import LowFidelity
@@ -491,20 +489,3 @@ def _failures(slots: list[Slot]) -> list[dict[str, Any]]:
         and slot.decider is not None
         and "duplicate_of" not in slot.last.user_attrs
     ]
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM, by which clusters end jobs, stops as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
