@@ -20,7 +20,7 @@ from nasseg.cli._flags import (
 from nasseg.cli._help import simple_help
 from nasseg.cli._streams import abandon_streams, say, tell, usable_streams
 from nasseg.errors import ConfigError, NassegError
-from nasseg.stopping import terminable
+from nasseg.records.stopping import terminable
 
 __all__ = ["Command", "say", "script_main", "start_logging"]
 

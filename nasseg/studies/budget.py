@@ -27,11 +27,11 @@ from nasseg.data import load_data
 from nasseg.errors import ConfigError, RunError
 from nasseg.evaluators import Hardware
 from nasseg.evaluators.cost import split_places
+from nasseg.records.stopping import terminable
 from nasseg.search.measured.bounds import iterate_spread
 from nasseg.search.measured.study import HEARTBEAT, MeasuredStudy
 from nasseg.search.objectives import Objective, parse_constraints, parse_objectives
 from nasseg.statistics import DAY
-from nasseg.stopping import terminable
 from nasseg.studies.joint import (
     COUNTED,
     ChipCost,

@@ -16,10 +16,10 @@ from nasseg.data import load_data
 from nasseg.errors import RunError
 from nasseg.io import write_csv, write_text
 from nasseg.records.pareto import FrontRow, front_csv
+from nasseg.records.stopping import terminable
 from nasseg.search.objectives import Objective
 from nasseg.search.pareto import crowding_distances, knee_distances, nondominated_ranks
 from nasseg.search_spaces import SearchSpace
-from nasseg.stopping import terminable
 from nasseg.studies.budget import FOLDER, SCORE, BudgetSearch
 from nasseg.studies.joint import COUNTED, divided
 from nasseg.studies.rungs import ranked

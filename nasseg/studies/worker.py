@@ -9,7 +9,7 @@ from typing import Any
 from nasseg.config import LabelConfig, RunConfig, flatten
 from nasseg.errors import ConfigError, NassegError
 from nasseg.files.readers import parse_yaml
-from nasseg.stopping import terminable
+from nasseg.records.stopping import terminable
 
 
 def main() -> int:

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from nasseg._registry import plugin_environment
 from nasseg.config import LabelConfig, to_dict
 from nasseg.errors import RunError
+from nasseg.records.stopping import terminable
 from nasseg.search.measured.study import MeasuredStudy
-from nasseg.stopping import terminable
 from nasseg.studies.study import measured_by
 
 if TYPE_CHECKING:

@@ -56,7 +56,7 @@ def test_a_memory_survives_the_spec_as_a_dict_and_its_network_drifts(cell):
         (EXAMPLE.replace("[0.0, 10.0, 25.0]", "[-1.0, 10.0, 25.0]"), "drift_conductance_us is"),
         (EXAMPLE.replace("[0.045, 0.02, 0.01]", "[0.045, 0.02]"), "drift_std is"),
         (EXAMPLE.replace("25.0  ", "a lot "), "g_max_us has 'a lot'"),
-        ("{", "cannot be read as YAML"),
+        ("{", "it is not YAML"),
     ],
 )
 def test_a_bad_memory_file_is_named_with_the_key_and_what_is_allowed(cell, text, message):

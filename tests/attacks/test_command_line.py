@@ -35,7 +35,12 @@ sys.exit(script_main(work, "nasseg"))
 def test_signals_stop_with_one_line_and_their_status(number: int, status: int) -> None:
     command = [sys.executable, "-c", WAITING]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Under nohup a process inherits that it ignores the signal, as it shall.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

@@ -20,7 +20,7 @@ from nasseg.io import write_csv
 ANYWHERE = {
     "nul": b'{"a": "\0"}',
     "latin-1": b'{"a": "\xff\xfe"}',
-    "utf-16": '{"a": 1}'.encode("utf-16"),
+    "utf-16 without a mark": '{"a": 1}'.encode("utf-16-le"),
 }
 JSON = {
     **ANYWHERE,

@@ -63,7 +63,7 @@ def test_a_run_from_before_a_setting_is_of_the_group_of_its_default(tmp_path: Pa
 def test_what_may_change_differs_between_a_run_and_a_labelling() -> None:
     places = {"out", "device", "threads", "data.path"}
     shared = {"search.proxy", "search.storage", "search.study", "search.workers"}
-    assert free_settings(RunConfig) == places | shared | {"drift.chips"}
+    assert free_settings(RunConfig) == places | shared | {"drift.chips", "drift.precision"}
     study = {"count", "storage", "study", "workers", "sampler", "heartbeat", "stop_gain", "archs"}
     assert free_settings(LabelConfig) == places | study
     assert repeated_settings(RunConfig) == {"seed", "data.fold"}

@@ -221,13 +221,15 @@ def test_evaluate_repeats_the_scores_of_the_run(folder, tmp_path, capsys):
         "confusion.png",
         "reliability.png",
     }
-    run("evaluate", folder, "--at", "1day", "--chips", "2", "--out", tmp_path, "--quiet")
-    chips = json.loads((tmp_path / "evaluation.json").read_text())
+    aged = tmp_path / "aged"
+    run("evaluate", folder, "--at", "1day", "--chips", "2", "--out", aged, "--quiet")
+    chips = json.loads((aged / "evaluation.json").read_text())
     assert (chips["chips"], chips["at_s"]) == (2, 86_400.0)
     said = capsys.readouterr().out.splitlines()
     assert sum(line.endswith("(first chip)") for line in said) == 2  # calibration error, classes
-    run("evaluate", folder, "--side", "val", "--tta", "--out", tmp_path, "--quiet")
-    assert json.loads((tmp_path / "evaluation.json").read_text())["side"] == "val"
+    other = tmp_path / "val"
+    run("evaluate", folder, "--side", "val", "--tta", "--out", other, "--quiet")
+    assert json.loads((other / "evaluation.json").read_text())["side"] == "val"
 
 
 def test_predict_writes_a_file_for_a_leaderboard(folder, images, tmp_path, capsys):

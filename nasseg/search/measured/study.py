@@ -22,6 +22,7 @@ from nasseg.config import differences
 from nasseg.errors import BusyError, ConfigError, NassegError, RunError
 from nasseg.evaluators.shipping import shipped_low_fidelity
 from nasseg.io import write_csv
+from nasseg.records.stopping import terminable
 from nasseg.records.storage import shown
 from nasseg.search.measured._process import Heartbeat
 from nasseg.search.measured.bounds import SizeBounds
@@ -37,7 +38,6 @@ from nasseg.search.measured.trials import (
     as_history,
     plain,
 )
-from nasseg.stopping import terminable
 
 if TYPE_CHECKING:
     from nasseg.evaluators.low_fidelity import LowFidelity
