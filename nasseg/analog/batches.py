@@ -19,8 +19,8 @@ FORMS = (
 
 
 def items(batch: Any) -> list[Any]:
-    """What a batch consists of: the items of a tuple or list, the values of a dictionary, or the
-    batch itself."""
+    """Items of a batch: those of a tuple or list, the values of a dictionary, or the batch
+    itself."""
     if isinstance(batch, Mapping):
         return list(batch.values())
     return list(batch) if isinstance(batch, tuple | list) else [batch]

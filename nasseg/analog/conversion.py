@@ -20,7 +20,7 @@ from nasseg.analog.trace import trace
 from nasseg.errors import ConversionError, NassegError
 
 Example = Tensor | Sequence[Any] | Mapping[str, Any]
-"""What a network is called with: its only input, its inputs in order, or by name."""
+"""Input of a network: the only one, several in order, or several by name."""
 
 
 def _names(net: nn.Module) -> dict[str, list[str]]:

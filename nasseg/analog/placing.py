@@ -31,7 +31,7 @@ _HOOKS = (
     "_backward_hooks",
     "_backward_pre_hooks",
 )
-"""Where torch keeps what users have registered on a module."""
+"""Attributes in which torch keeps the hooks that users have registered on a module."""
 
 
 def substituted(net: nn.Module, new: dict[nn.Module, nn.Module]) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What one forward pass of a digital network does with its weights: products, and who reads them.
+"""Watch one forward pass of a digital network: products, and the readers of its weights.
 
 A network may multiply outside of the layers that hold weights (recurrent layers, attention,
 functions of torch), or read the weight of a layer without calling it. Neither would be seen in a

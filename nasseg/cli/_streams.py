@@ -1,4 +1,4 @@
-"""What the command line prints, on whatever stdout and stderr there are."""
+"""Output of the command line, on any stdout and stderr, closed ones included."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 AMOUNT = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>x|s|min|h)|0|auto")
 """A budget as text."""
 DEFAULT_BUDGET = "1x"
-"""What a search may take where nothing is said of it."""
+"""Budget of a search where none is given."""
 LEAST_EPOCHS = 10
-"""Epochs of the training from which a search is worth one: a shorter one is a trial."""
+"""Epochs of the training from which a run searches by default: a shorter one is a trial."""
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 

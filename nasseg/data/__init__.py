@@ -1,7 +1,7 @@
 """Images and labels, from a folder or built in, through MONAI transforms to batches."""
 
 from nasseg.config import DataConfig
-from nasseg.data._types import Data, EpochLoader, Loader, Side
+from nasseg.data._types import Data, EpochLoader, Loader, Side, evenly_spaced
 from nasseg.data.classes.dataset import ClassificationData
 from nasseg.data.load import load_arrays, load_data, load_labelled
 from nasseg.data.pixels.native import NativeData
@@ -19,6 +19,7 @@ __all__ = [
     "NativeData",
     "SegmentationData",
     "Side",
+    "evenly_spaced",
     "load_arrays",
     "load_data",
     "load_labelled",

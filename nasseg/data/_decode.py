@@ -158,7 +158,7 @@ def _check_chunks(data: bytes) -> None:
 
 
 def _of_mode(image: Image.Image, bits: int) -> Decoded:
-    """What the pixels of a loaded image mean, by its mode."""
+    """Return the pixels of a loaded image with their meaning, which its mode gives."""
     mode = image.mode
     if mode == "P":
         return Decoded(np.array(image), bits, palette=_palette(image))

@@ -25,7 +25,7 @@ def write_metrics(path: Path, stage: str, history: Iterable[dict[str, Any]]) -> 
     Raises:
         RunError: the file is no text.
     """
-    entries, damaged = _entries(path)
+    entries, damaged = _entries(path) if path.exists() else ([], [])
     if damaged:
         log.warning(
             "%s: line %s is damaged and left out; the other epochs are kept",
@@ -46,21 +46,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         FileNotFoundError: there is no file.
         RunError: the file is no text.
     """
-    if not path.exists():
-        raise FileNotFoundError(path)
     found = {(entry["stage"], entry["epoch"]): entry for entry in _entries(path)[0]}
     return [found[key] for key in sorted(found, key=lambda key: key[1])]
 
 
 def _entries(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
-    """Return the entries of the file, none where there is no file, and the damaged lines."""
+    """Return the entries of the file, and the numbers of its damaged lines."""
     entries, damaged = [], []
     fix = "delete it; the curves of the epochs in it are lost, and nothing else"
-    try:
-        lines = list(read_json_lines(path, error=RunError, fix=fix))
-    except FileNotFoundError:
-        return [], []
-    for number, entry in lines:
+    for number, entry in read_json_lines(path, error=RunError, fix=fix):
         try:
             check_form(entry, _FORM)
         except ValueError:

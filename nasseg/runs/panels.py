@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nasseg.data import ClassificationData, Data
+from nasseg.data import ClassificationData, Data, evenly_spaced
 from nasseg.tasks import TaskType
 from nasseg.tasks.inference import predict_at_scale
 
@@ -44,13 +44,8 @@ def panels(
     return _segmented(data, kind, device)
 
 
-def _spread(count: int, most: int) -> list[int]:
-    picked = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
-    return [int(i) for i in picked]
-
-
 def _segmented(data: Any, kind: TaskType, device: torch.device) -> tuple[dict[str, Any], Say]:
-    picked = _spread(len(data.val_ids), PANELS)
+    picked = evenly_spaced(np.arange(len(data.val_ids)), PANELS).tolist()
     images = [data.shown("val", i).to(device) for i in picked]
     # Images of many sizes are shown by what is in their middle.
     side = min(PANEL_SIDE, *(min(image.shape[2:]) for image in images))
@@ -79,7 +74,7 @@ def _classified(data: ClassificationData, batch_size: int, tta: bool) -> tuple[d
 
     side = data.report_side
     ids = data.ids[side]
-    picked = _spread(len(ids), CLASS_PANELS)
+    picked = evenly_spaced(np.arange(len(ids)), CLASS_PANELS).tolist()
 
     def say(net: nn.Module) -> Any:
         loader = data.report_loader(batch_size)

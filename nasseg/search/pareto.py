@@ -7,6 +7,8 @@ finite. Dominance and hypervolumes are computed by moocore (github.com/multi-obj
 
 from __future__ import annotations
 
+from typing import Literal
+
 import moocore
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -156,6 +158,18 @@ def knee_distances(F: ArrayLike) -> FloatArray:
     level = (extremes @ normal).min()
     distance: FloatArray = (level - unit @ normal) / np.linalg.norm(normal)
     return distance
+
+
+Pick = Literal["knee", "best"]
+PICKS: tuple[Pick, ...] = ("knee", "best")
+
+
+def pick_row(goals: FloatArray, pick: Pick) -> int:
+    """Index of the front's row ``(n, m)`` that is taken; of equal ones the first."""
+    if pick == "best" or goals.shape[1] == 1:
+        return int(goals[:, 0].argmin())
+    # Rounding must not tell apart what is equally far.
+    return int(knee_distances(goals).round(12).argmax())
 
 
 def hypervolume(F: ArrayLike, reference: ArrayLike) -> float:

@@ -316,10 +316,11 @@ class BudgetSearch:
             defaults=study_defaults(self.config.data.kind),
         )
 
-    def _references(self) -> list[dict[str, Any]]:
-        """What is measured first: the network that the space has by default and those near it,
-        within the bounds, and those that a shipped surrogate expects most of, where it is of images
-        like these, which are resized."""
+    @cached_property
+    def _references(self) -> tuple[dict[str, Any], ...]:
+        """Architectures measured first: the network that the space has by default and those near
+        it, within the bounds, and those that a shipped surrogate expects most of, where it is of
+        images like these, which are resized."""
         own = flatten(to_dict(self.config))
         arch = self.space.default()
         for one in self.joined:
@@ -331,7 +332,7 @@ class BudgetSearch:
             found += predicted_best(
                 self.networks, self.bounds, int(SHARE * count), self.config.seed
             )
-        return found
+        return tuple(map(self.space.canonical, found))
 
     def open(self) -> MeasuredStudy:
         """The study of the first rung, with the plan that all workers keep to.
@@ -350,7 +351,7 @@ class BudgetSearch:
             known = study.study.user_attrs
         self._plan = Plan.of(known[PLAN])
         # How many there are follows from the plan that all workers keep to.
-        study.first = tuple(map(self.space.canonical, self._references()))
+        study.first = self._references
         return study
 
     def work(self, progress: bool = True) -> list[list[dict[str, Any]]]:

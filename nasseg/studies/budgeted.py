@@ -18,11 +18,11 @@ from nasseg.io import write_csv, write_text
 from nasseg.records.pareto import FrontRow, front_csv
 from nasseg.records.stopping import terminable
 from nasseg.search.objectives import Objective
-from nasseg.search.pareto import crowding_distances, knee_distances, nondominated_ranks
+from nasseg.search.pareto import crowding_distances, nondominated_ranks, pick_row
 from nasseg.search_spaces import SearchSpace
 from nasseg.studies.budget import FOLDER, SCORE, BudgetSearch
 from nasseg.studies.joint import COUNTED, divided
-from nasseg.studies.rungs import ranked
+from nasseg.studies.rungs import goals_of, ranked
 from nasseg.studies.workers import run_processes, worker_places
 from nasseg.text import number
 
@@ -127,12 +127,12 @@ def front_rows(
 ) -> list[FrontRow]:
     """Candidates of the last rung as ``pareto.csv`` has them: by rank, then the best in the first
     objective first."""
-    F = np.array([[o.sign * float(row[o.name]) for o in objectives] for row in rows])
+    F = goals_of(rows, objectives)
     ranks = nondominated_ranks(F)
     crowding = crowding_distances(F, ranks)
     order = np.lexsort((*F.T[::-1], ranks))
     first = [int(i) for i in order if ranks[i] == 0]
-    knee = first[int(knee_distances(F[first]).round(12).argmax())]
+    knee = first[pick_row(F[first], "knee")]
     return [
         FrontRow(
             arch_id=str(rows[i]["arch_id"]),
@@ -161,11 +161,13 @@ def _goals(search: BudgetSearch, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Of several objectives, what ``pareto.csv`` is read with."""
     if len(search.objectives) == 1:
         return {}
-    worst = {o.name: max(o.sign * float(row[o.name]) for row in rows) for o in search.objectives}
+    worst = goals_of(rows, search.objectives).max(axis=0)
     return {
         "objectives": [str(objective) for objective in search.objectives],
         "constraints": [str(constraint) for constraint in search.bounds.constraints],
-        "reference": {o.name: o.sign * worst[o.name] for o in search.objectives},
+        "reference": {
+            o.name: o.sign * float(value) for o, value in zip(search.objectives, worst, strict=True)
+        },
         "pick": search.config.search.pick,
     }
 

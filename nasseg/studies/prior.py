@@ -1,4 +1,4 @@
-"""What is measured first: what is known to be good, or expected to be."""
+"""Architectures measured first: those known to be good, or expected to be."""
 
 from __future__ import annotations
 
@@ -77,9 +77,11 @@ def nearest_within(
     shell, seen = [start], {space.arch_id(start)}
     found: list[dict[str, Any]] = []
     for changes in range(MOST_CHANGES + 1):
+        if len(found) >= count:
+            break
         if changes:
             shell = [new for old in shell for new in _changed(space, old, seen)]
-        if not shell or len(found) >= count:
+        if not shell:
             break
         X = np.asarray(space.encode(shell))
         params = space.count_params(X, bounds.in_channels, bounds.out_channels)

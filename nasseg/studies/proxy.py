@@ -36,19 +36,16 @@ def candidate_data(config: RunConfig) -> DataConfig:
     return dataclasses.replace(config.data, holdout=config.search.holdout)
 
 
-def choosing_data(
-    config: RunConfig, data: Data, load: Callable[[DataConfig], Data] = load_data
-) -> Data:
-    """Return the images of a search without a budget, none of which a result is of.
+def choosing_config(config: DataConfig, holdout: float, data: Data) -> DataConfig:
+    """Return how a search without a budget has the images, none of which a result is of.
 
     Args:
-        config: of the run.
-        data: its images.
-        load: loads them with other settings.
+        config: how it has them where the validation images may choose.
+        holdout: share of the training images that stand in for them.
+        data: images of the run.
     """
-    if config.search.holdout and data.report_side == "val" and not config.data.holdout:
-        return load(candidate_data(config))
-    return data
+    held_out = holdout and data.report_side == "val" and not config.holdout
+    return dataclasses.replace(config, holdout=holdout) if held_out else config
 
 
 def proxy_config(config: RunConfig) -> LabelConfig:
@@ -162,9 +159,8 @@ def measured_search(
         proxy_config(config), archs=None if archs is None else str(archs.resolve())
     )
     space = space_for(proxy.space, proxy.data)
-    if config.search.holdout and data.report_side == "val" and not proxy.data.holdout:
-        held = dataclasses.replace(proxy.data, holdout=config.search.holdout)
-        proxy = dataclasses.replace(proxy, data=held)
+    own = choosing_config(proxy.data, config.search.holdout, data)
+    proxy = dataclasses.replace(proxy, data=own)
     if proxy.data != config.data:
         data = load(proxy.data)
     study = open_study(proxy, space, data)

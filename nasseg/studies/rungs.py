@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nasseg.errors import ConfigError
 from nasseg.search.objectives import Objective
@@ -154,6 +155,13 @@ def _plan(
     return Plan(tuple(rungs), scoring)
 
 
+def goals_of(
+    rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective]
+) -> npt.NDArray[np.float64]:
+    """Objectives of candidates (n, m), smaller better."""
+    return np.array([[o.sign * float(row[o.name]) for o in objectives] for row in rows])
+
+
 def ranked(rows: Sequence[dict[str, Any]], objectives: Sequence[Objective]) -> list[dict[str, Any]]:
     """Rows of candidates, the best first; of equal ones the earlier.
 
@@ -162,7 +170,7 @@ def ranked(rows: Sequence[dict[str, Any]], objectives: Sequence[Objective]) -> l
     """
     if not rows:
         return []
-    F = np.array([[o.sign * float(row[o.name]) for o in objectives] for row in rows])
+    F = goals_of(rows, objectives)
     ranks = nondominated_ranks(F)
     crowding = crowding_distances(F, ranks) if len(objectives) > 1 else np.zeros(len(rows))
     order = sorted(range(len(rows)), key=lambda i: (ranks[i], -crowding[i], i))

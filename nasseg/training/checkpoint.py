@@ -60,15 +60,6 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     atomic_write(path, write)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what :func:`save_checkpoint` wrote, without running code from the file.
-
-    Raises:
-        RunError: it is damaged or holds more than tensors and plain values.
-    """
-    return _read(path)
-
-
 def resume(path: Path, restore: Callable[[dict[str, Any], Path], object]) -> bool:
     """Give a training its checkpoint back.
 
@@ -89,7 +80,7 @@ def resume(path: Path, restore: Callable[[dict[str, Any], Path], object]) -> boo
         if not file.exists():
             continue
         try:
-            state = _read(file)
+            state = load_checkpoint(file)
         except RunError as error:
             damage = damage or error
             continue
@@ -111,7 +102,12 @@ def resume(path: Path, restore: Callable[[dict[str, Any], Path], object]) -> boo
     return False
 
 
-def _read(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_checkpoint` wrote, without running code from the file.
+
+    Raises:
+        RunError: it is damaged or holds more than tensors and plain values.
+    """
     try:
         data = memoryview(path.read_bytes())
         if bytes(data[: len(_MAGIC)]) == _MAGIC:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from nasseg.analog import (
 )
 from nasseg.analog.calibrate import batch_norms, recalibrate_batch_norms
 from nasseg.analog.chips import all_tiles
+from nasseg.analog.drift import silent_outputs
 from nasseg.analog.noise import derive_seed, seeded
 from nasseg.analog.rpu_config import set_weight_noise
 from nasseg.config import AnalogConfig, DriftConfig, TrainConfig, analog_spec
@@ -214,8 +216,6 @@ def train_analog(
     if config.epochs == 0:
         return analog, coverage, None
     ramp = _noise_ramp(analog, config, spec)
-    if not config.output_noise:
-        _set_output_noise(analog, 0.0)
 
     def tick(epoch: int) -> dict[str, Any]:
         return ramp(epoch) | (on_epoch(epoch) if on_epoch is not None else {})
@@ -231,25 +231,25 @@ def train_analog(
         freeze_until=None,
         unfreeze_every=0,
     )
-    result = fit(
-        analog,
-        training_batches(data, train, stage_seed),
-        data.val_loader(train.batch_size),
-        analog_task(data, task, train, config),
-        schedule,
-        seed=stage_seed,
-        teacher=copy.deepcopy(digital) if config.distill else None,
-        distill=config.distill,
-        on_epoch=tick,
-        checkpoint=checkpoint,
-        metrics_file=metrics_file,
-        stage="analog",
-        # Validation here sees no programmed chip, so it does not tell which epoch drifts least.
-        keep="last",
-        progress=progress,
-    )
+    with nullcontext() if config.output_noise else silent_outputs(analog):
+        result = fit(
+            analog,
+            training_batches(data, train, stage_seed),
+            data.val_loader(train.batch_size),
+            analog_task(data, task, train, config),
+            schedule,
+            seed=stage_seed,
+            teacher=copy.deepcopy(digital) if config.distill else None,
+            distill=config.distill,
+            on_epoch=tick,
+            checkpoint=checkpoint,
+            metrics_file=metrics_file,
+            stage="analog",
+            # Validation here sees no programmed chip, so it does not tell which epoch drifts least.
+            keep="last",
+            progress=progress,
+        )
     noise_source(analog).profile = None
-    _set_output_noise(analog, spec.out_noise)
     # Under the injected noise the statistics were wider than those of the target weights. The DAC
     # ranges stay those that the weights were trained under.
     statistics = _statistics(data, train, seed)
@@ -291,11 +291,6 @@ def _anew(net: nn.Module, seed: int) -> nn.Module:
             if callable(reset):
                 reset()
     return fresh
-
-
-def _set_output_noise(analog: nn.Module, std: float) -> None:
-    for tile in all_tiles(analog):
-        tile.rpu_config.forward.out_noise = std
 
 
 def _noise_ramp(

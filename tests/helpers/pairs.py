@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -29,3 +30,15 @@ def one_square(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     label[row : row + 8, column : column + 8] = 255
     image = rng.integers(0, 80, (24, 24, 3)).astype(np.uint8) + (label[..., None] // 2)
     return image, label
+
+
+def write_squares(
+    folder: Path, rng: np.random.Generator, train: int = 12, val: int = 4
+) -> list[str]:
+    """Write images of one square each, and a split; return the names of the validation images."""
+    names = [f"picture{i}" for i in range(train + val)]
+    for name in names:
+        write_pair(folder, name, *one_square(rng))
+    split = {"train": names[:train], "val": names[train:]}
+    (folder / "splits.json").write_text(json.dumps(split))
+    return split["val"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from helpers.pairs import one_square, write_pair
+from helpers.pairs import one_square, write_pair, write_squares
 from helpers.stripes import stripes
 from PIL import Image
 from safetensors.torch import load_file
@@ -229,10 +229,7 @@ def test_a_proxy_chooses_no_weights(tmp_path):
 def test_labels_of_the_result_choose_neither_architecture_nor_digital_layers(tmp_path):
     rng = np.random.default_rng(0)
     folder = tmp_path / "data"
-    names = [f"picture{i}" for i in range(16)]
-    for name in names:
-        write_pair(folder, name, *one_square(rng))
-    (folder / "splits.json").write_text(json.dumps({"train": names[:12], "val": names[12:]}))
+    val = write_squares(folder, rng)
 
     def chosen(out: Path) -> list[object]:
         wanted = RunConfig(
@@ -254,7 +251,7 @@ def test_labels_of_the_result_choose_neither_architecture_nor_digital_layers(tmp
         ]
 
     before = chosen(tmp_path / "before")
-    for name in names[12:]:
+    for name in val:
         write_pair(folder, name, *one_square(rng))
     assert chosen(tmp_path / "after") == before
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.pairs import one_square, write_pair
+from helpers.pairs import one_square, write_pair, write_squares
 from safetensors.numpy import load_file
 
 from nasseg import pipeline
@@ -180,11 +180,7 @@ def test_killed_workers_lose_nothing(whole, tmp_path):
 def test_images_that_are_reported_choose_nothing(tmp_path):
     rng = np.random.default_rng(0)
     folder = tmp_path / "data"
-    names = [f"picture{i}" for i in range(16)]
-    for name in names:
-        write_pair(folder, name, *one_square(rng))
-    val = names[12:]
-    (folder / "splits.json").write_text(json.dumps({"train": names[:12], "val": val}))
+    val = write_squares(folder, rng)
     data = dataclasses.replace(DATA, path=str(folder))
     before = tmp_path / "before"
     pipeline.run(run_config(before, data), stages=("search", "train"), progress=False)

@@ -210,14 +210,13 @@ class ClassificationData:
 
     def loader(self, side: Side, batch_size: int) -> ClassBatchLoader:
         """Every image of a side once, in the order of its ids, unaugmented."""
-        rows = self.rows[side]
-        return ClassBatchLoader(
-            self.images, self.labels, rows, batch_size, classes=len(self.classes)
-        )
+        return self._in_order(self.rows[side], batch_size)
 
     def training_sample(self, most: int, batch_size: int) -> ClassBatchLoader:
         """At most so many training images, evenly spaced over their ids, unaugmented."""
-        rows = evenly_spaced(self.rows["train"], most)
+        return self._in_order(evenly_spaced(self.rows["train"], most), batch_size)
+
+    def _in_order(self, rows: npt.NDArray[np.intp], batch_size: int) -> ClassBatchLoader:
         return ClassBatchLoader(
             self.images, self.labels, rows, batch_size, classes=len(self.classes)
         )

@@ -56,11 +56,9 @@ _UNEXPECTED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticErr
 """Errors of values that are of the right kind and yet do not go together."""
 
 
-def _unusable(section: Section, error: Exception) -> Markup:
+def _unusable(section: Section, error: Exception) -> str:
     files = ", ".join(section.files) or "the files of the run"
-    return Markup('<p class="missing">{} hold something unexpected ({!r}).</p>').format(
-        files, error
-    )
+    return f"{files} hold something unexpected ({error!r})"
 
 
 class Section:
@@ -98,12 +96,8 @@ class Section:
             except NassegError as error:
                 log.warning("figures/%s.png is left as it is: %s", picture.name, error)
             except _UNEXPECTED as error:
-                log.warning(
-                    "figures/%s.png is left as it is: %s hold something unexpected (%r)",
-                    picture.name,
-                    ", ".join(self.files) or "the files of the run",
-                    error,
-                )
+                told = _unusable(self, error)
+                log.warning("figures/%s.png is left as it is: %s", picture.name, told)
         return drawn
 
     def html(self, run: RunFiles, figures: Mapping[str, Markup] | None = None) -> Markup:
@@ -114,13 +108,9 @@ class Section:
             figures: name of each picture to its ``<svg>``.
         """
         missing = lost(run, *self.files)
-        try:
-            shown = self.values(run)
-        except _UNEXPECTED as error:
-            return _unusable(self, error)
         drawn = {picture.name: "" for picture in self.pictures} | dict(figures or {})
-        values = {"figures": drawn, "missing": missing, **shown}
         try:
+            values = {"figures": drawn, "missing": missing, **self.values(run)}
             return render(self.template, values)
         except _UNEXPECTED as error:
-            return _unusable(self, error)
+            return Markup('<p class="missing">{}.</p>').format(_unusable(self, error))

@@ -22,7 +22,7 @@ from nasseg.runs.given import given_arch
 from nasseg.runs.job import Job
 from nasseg.studies.budget import is_budgeted
 from nasseg.studies.budgeted import budget_search
-from nasseg.studies.proxy import choosing_data, measured_search
+from nasseg.studies.proxy import choosing_config, measured_search
 from nasseg.tasks import get_task
 from nasseg.training.checkpoint import has_checkpoint, remove_checkpoint
 from nasseg.training.freeze import Freezing
@@ -161,9 +161,8 @@ def _darts(job: Job, timer: Timer) -> DartsResult:
     from nasseg.search.darts.search import check_darts, search_darts
 
     config = job.config
-    data = job.data
-    if isinstance(data, ClassificationData):
-        data = choosing_data(config, data, job.load)
+    own = choosing_config(config.data, config.search.holdout, job.data)
+    data = job.data if own == config.data else job.load(own)
     if not isinstance(data, ClassificationData):
         raise ConfigError(
             f"search.strategy is 'darts', but data.task is {config.data.task!r}; allowed: "

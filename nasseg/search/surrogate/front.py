@@ -10,8 +10,7 @@ import numpy as np
 from nasseg.evaluators.cost import CostEvaluator
 from nasseg.records.pareto import FrontRow
 from nasseg.search._rows import SeenRows
-from nasseg.search.pareto import crowding_distances, nondominated_ranks
-from nasseg.search.surrogate._pick import Pick, pick_row
+from nasseg.search.pareto import Pick, crowding_distances, nondominated_ranks, pick_row
 from nasseg.search.surrogate.candidates import Population, as_table
 
 if TYPE_CHECKING:

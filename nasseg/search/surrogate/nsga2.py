@@ -13,8 +13,7 @@ from nasseg.errors import ConfigError
 from nasseg.evaluators.cost import CostEvaluator
 from nasseg.evaluators.scores import Scores
 from nasseg.search.objectives import Constraint, Objective
-from nasseg.search.pareto import best_first, hypervolume
-from nasseg.search.surrogate._pick import PICKS, Pick, pick_row
+from nasseg.search.pareto import PICKS, Pick, best_first, hypervolume, pick_row
 from nasseg.search.surrogate.candidates import Bounds, Candidates, Population
 from nasseg.search.surrogate.evolution import EAOptimizer
 from nasseg.search.surrogate.optimizer import check, record
